@@ -1,0 +1,66 @@
+# `make check` is everything CI checks; CI runs nothing else.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS  = -s -w -X main.version=$(VERSION)
+FUZZTIME ?= 30s
+
+EXAMPLES := $(patsubst %/,%,$(dir $(wildcard functions/examples/*/*.go)))
+EXAMPLES := $(sort $(EXAMPLES))
+PLATFORMS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
+
+.PHONY: all build test check fmt vet lint tidy examples race cross bench fuzz clean
+
+all: build
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o shardmill ./cmd/host
+
+test:
+	$(GO) test ./...
+
+check: fmt vet lint tidy examples cross race
+
+fmt:
+	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "these files are not gofmt'd:"; echo "$$files"; exit 1; fi
+
+vet:
+	$(GO) vet ./...
+
+lint:
+	$(GO) tool staticcheck ./...
+
+tidy:
+	$(GO) mod tidy -diff
+
+# Every example is built for wasm by the one command that knows how.
+examples:
+	@mkdir -p dist
+	@for dir in $(EXAMPLES); do \
+		$(GO) run ./cmd/host function build $$dir -o dist/$$(basename $$dir).wasm || exit 1; \
+	done
+
+race:
+	$(GO) test -race -timeout 8m ./...
+
+# The binary builds without cgo wherever it is meant to run.
+cross:
+	@for p in $(PLATFORMS); do \
+		echo "build $$p"; \
+		CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build -o /dev/null ./cmd/host || exit 1; \
+	done
+
+bench: build
+	./shardmill bench --quick
+
+# go test fuzzes one target at a time, so each is run in turn for FUZZTIME.
+fuzz:
+	@grep -rlE '^func Fuzz' --include='*_test.go' . | while read -r file; do \
+		grep -oE '^func Fuzz[A-Za-z0-9_]*' $$file | sed 's/^func //' | while read -r target; do \
+			echo "fuzz $$target in $$(dirname $$file)"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file) || exit 1; \
+		done || exit 1; \
+	done
+
+clean:
+	rm -rf shardmill dist
