@@ -1,0 +1,30 @@
+// Package broker runs the NATS server that is part of the host.
+//
+// A [Broker] is one nats-server with JetStream in this process: no listener, no
+// signal handler, nothing of its own on the network. It hands out one in-process
+// connection and the JetStream context on it. It is the only package that links
+// nats-server.
+//
+// # Guarantees
+//
+//   - A message JetStream has acknowledged has been fsynced (SyncAlways).
+//   - [Open] returns only when JetStream answers.
+//   - [Broker.Close] returns only when the server's goroutines have ended and its
+//     files are closed.
+//   - What the server logs goes to the given [log/slog.Logger]: its notices as debug,
+//     warnings and errors as they are. The server never ends the process.
+//
+// # Limits
+//
+//	payload of one message     4 MiB
+//	memory streams             64 MiB in all
+//	file streams               no limit of their own; the disk's
+//
+// # Non-goals
+//
+// The broker does not lock its directory: two brokers on one directory destroy each
+// other's files, and the host's lock on the data directory prevents that. It does not
+// find damage in JetStream's files: nats-server itself does not find all of it, which
+// is why package catalog keeps a snapshot beside it. Clustering and the doors for NATS
+// and MQTT clients are not opened here.
+package broker
