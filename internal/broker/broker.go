@@ -93,7 +93,7 @@ func startServer(o Options) (*server.Server, error) {
 	}
 	srv.SetLoggerV2(log, false, false, false)
 	srv.Start() // with DontListen it returns when everything is up
-	if !srv.JetStreamEnabled() || !srv.ReadyForConnections(readyTimeout) {
+	if log.lastFatal() != "" || !srv.ReadyForConnections(readyTimeout) || !srv.JetStreamEnabled() {
 		srv.Shutdown()
 		srv.WaitForShutdown()
 		return nil, fmt.Errorf("%w: %s", ErrStart, log.lastFatal())
