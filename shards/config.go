@@ -1,0 +1,107 @@
+package shards
+
+import (
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/shardmill/shardmill/internal/catalog"
+	"github.com/shardmill/shardmill/sdk/record"
+)
+
+// Limits of streams and records, and the defaults of a Config.
+const (
+	MaxShards             = 1000
+	DefaultShards         = 1
+	MinRetention          = time.Hour
+	MaxRetention          = 365 * 24 * time.Hour
+	DefaultRetention      = 24 * time.Hour
+	MinRecordBytes        = 1 << 10 // the least that MaxRecordBytes can be set to
+	MaxRecordBytes        = 10 << 20
+	DefaultMaxRecordBytes = 1 << 20
+	MaxNameLength         = 128 // of a stream
+	MaxKeyLength          = 256 // of a partition key, in Unicode code points
+
+	defaultCacheBytes   = 64 << 20
+	defaultTrimInterval = time.Minute
+)
+
+// Options of a Store. Dir and Catalog are needed; the zero value of the rest works.
+type Options struct {
+	Dir          string                // holds one folder per stream, named by the stream's ID; made when absent
+	Catalog      *catalog.Catalog      // keeps the definitions, in its table "streams"; must outlive the store
+	Logger       *slog.Logger          // nil: nothing is logged
+	Registerer   prometheus.Registerer // nil: metrics are counted and not shown
+	CacheBytes   int64                 // memory for the newest records of all streams together; 0: 64 MiB
+	SegmentBytes int64                 // size at which a journal's segment is closed; 0: the journal's default
+	TrimInterval time.Duration         // how often expired segments are looked for; 0: one minute
+}
+
+// Config is the shape of a stream to create. The zero value of a field means its default.
+type Config struct {
+	Name           string        // 1 to 128 of a-z A-Z 0-9 _ . -
+	Shards         int           // 1 to 1,000; 0: 1
+	Retention      time.Duration // 1 hour to 365 days, in whole milliseconds; 0: 24 hours
+	MaxRecordBytes int           // most bytes of data a record may have, 1 KiB to 10 MiB; 0: 1 MiB
+}
+
+// normalized fills in the defaults and checks the limits. Its error is a *FieldError.
+func (c Config) normalized() (Config, error) {
+	if err := checkName(c.Name); err != nil {
+		return c, err
+	}
+	if c.Shards == 0 {
+		c.Shards = DefaultShards
+	}
+	if c.Retention == 0 {
+		c.Retention = DefaultRetention
+	}
+	if c.MaxRecordBytes == 0 {
+		c.MaxRecordBytes = DefaultMaxRecordBytes
+	}
+	switch {
+	case c.Shards < 1 || c.Shards > MaxShards:
+		return c, invalid("shards", strconv.Itoa(c.Shards), fmt.Sprintf("1 to %d", MaxShards))
+	case c.Retention < MinRetention || c.Retention > MaxRetention:
+		return c, invalid("retention", c.Retention.String(), fmt.Sprintf("%v to %v (365 days)", MinRetention, MaxRetention))
+	case c.Retention%time.Millisecond != 0:
+		return c, invalid("retention", c.Retention.String(), "whole milliseconds")
+	case c.MaxRecordBytes < MinRecordBytes || c.MaxRecordBytes > MaxRecordBytes:
+		return c, invalid("maxRecordBytes", strconv.Itoa(c.MaxRecordBytes), fmt.Sprintf("%d to %d", MinRecordBytes, MaxRecordBytes))
+	}
+	return c, nil
+}
+
+func checkName(name string) error {
+	ok := len(name) >= 1 && len(name) <= MaxNameLength && name != "." && name != ".."
+	for _, c := range []byte(name) {
+		ok = ok && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '.' || c == '-')
+	}
+	if !ok {
+		return invalid("name", abbreviated(name), fmt.Sprintf(`1 to %d of a-z A-Z 0-9 _ . - (and not "." or "..")`, MaxNameLength))
+	}
+	return nil
+}
+
+// checkRecord says whether a record may be put. Its error is a *FieldError.
+func checkRecord(r *record.Record, maxBytes int) error {
+	switch {
+	case len(r.Key) == 0:
+		return invalid("partitionKey", "0 characters", keyLimit())
+	case len(r.Key) > MaxKeyLength && utf8.RuneCount(r.Key) > MaxKeyLength:
+		return invalid("partitionKey", fmt.Sprintf("%d characters", utf8.RuneCount(r.Key)), keyLimit())
+	case !utf8.Valid(r.Key):
+		return invalid("partitionKey", abbreviated(string(r.Key)), "valid UTF-8")
+	case len(r.Data) > maxBytes:
+		return invalid("data", fmt.Sprintf("%d bytes", len(r.Data)), fmt.Sprintf("at most %d bytes", maxBytes))
+	case r.ExplicitHash != nil && len(r.ExplicitHash) != record.HashSize:
+		return invalid("explicitHashKey", fmt.Sprintf("%d bytes", len(r.ExplicitHash)), fmt.Sprintf("%d bytes", record.HashSize))
+	}
+	return nil
+}
+
+func keyLimit() string { return fmt.Sprintf("1 to %d characters", MaxKeyLength) }

@@ -1,0 +1,198 @@
+package shards
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/shardmill/shardmill/shards/journal"
+)
+
+// definitionFormat is the newest format of a definition that this program reads.
+const definitionFormat = 1
+
+// firstEpoch is the epoch of the shards that a stream is created with.
+const firstEpoch = 1
+
+// definition is a stream as the catalog keeps it, in JSON, under the stream's name.
+type definition struct {
+	Format          int               `json:"format"`
+	Name            string            `json:"name"`
+	ID              string            `json:"id"`    // a ULID; names the stream's folder
+	State           definitionState   `json:"state"` // creating until the log has been made
+	Created         time.Time         `json:"created"`
+	RetentionMillis int64             `json:"retentionMillis"`
+	MaxRecordBytes  int               `json:"maxRecordBytes"`
+	Shards          []shardDefinition `json:"shards"` // by ascending ID
+}
+
+type definitionState string
+
+const (
+	stateCreating definitionState = "creating"
+	stateActive   definitionState = "active"
+)
+
+// shardDefinition is one shard. Open shards divide the ring between them; a closed one can still be read
+// and its children are the shards that name it as a parent.
+type shardDefinition struct {
+	ID        ShardID    `json:"id"`
+	Epoch     uint32     `json:"epoch"` // greater than that of its parents
+	StartHash Hash       `json:"startHash"`
+	EndHash   Hash       `json:"endHash"`
+	Parents   []ShardID  `json:"parents,omitempty"` // none, one (split) or two (merge)
+	State     ShardState `json:"state"`
+	Created   time.Time  `json:"created"`
+	Closed    *time.Time `json:"closed,omitempty"`
+}
+
+// newDefinition is the definition of a stream that is about to be made from a normalized config.
+func newDefinition(c Config, now time.Time) definition {
+	now = now.UTC().Truncate(time.Millisecond)
+	d := definition{
+		Format: definitionFormat, Name: c.Name, ID: ulid.Make().String(), State: stateCreating, Created: now,
+		RetentionMillis: c.Retention.Milliseconds(), MaxRecordBytes: c.MaxRecordBytes,
+		Shards: make([]shardDefinition, c.Shards),
+	}
+	for i, r := range evenRanges(c.Shards) {
+		d.Shards[i] = shardDefinition{
+			ID: ShardID(i), Epoch: firstEpoch, StartHash: r.start, EndHash: r.end, State: ShardOpen, Created: now,
+		}
+	}
+	return d
+}
+
+func (d *definition) retention() time.Duration {
+	return time.Duration(d.RetentionMillis) * time.Millisecond
+}
+
+// hasShape says whether a stream of this definition is what a normalized config asks for.
+func (d *definition) hasShape(c Config) bool {
+	open := 0
+	for _, s := range d.Shards {
+		if s.State == ShardOpen {
+			open++
+		}
+	}
+	return open == c.Shards && d.retention() == c.Retention && d.MaxRecordBytes == c.MaxRecordBytes
+}
+
+func (d *definition) encode() []byte {
+	b, err := json.Marshal(d)
+	if err != nil {
+		panic(err) // plain fields only
+	}
+	return b
+}
+
+// decodeDefinition reads and checks what encode wrote. On an error the definition holds what could be read.
+func decodeDefinition(name string, b []byte) (definition, error) {
+	var d definition
+	if err := json.Unmarshal(b, &d); err != nil {
+		return definition{Name: name}, fmt.Errorf("definition cannot be read: %w", err)
+	}
+	if d.Format > definitionFormat {
+		return d, fmt.Errorf("definition has format %d, this program reads up to %d", d.Format, definitionFormat)
+	}
+	return d, d.check(name)
+}
+
+func (d *definition) check(name string) error {
+	if _, err := ulid.ParseStrict(d.ID); err != nil {
+		return fmt.Errorf("definition has the ID %q: %w", d.ID, err)
+	}
+	switch {
+	case d.Name != name:
+		return fmt.Errorf("definition names itself %q", d.Name)
+	case d.State != stateCreating && d.State != stateActive:
+		return fmt.Errorf("definition has the unknown state %q", d.State)
+	case d.RetentionMillis <= 0 || d.MaxRecordBytes <= 0:
+		return errors.New("definition lacks its limits")
+	}
+	for i, s := range d.Shards {
+		if i > 0 && s.ID <= d.Shards[i-1].ID {
+			return fmt.Errorf("definition has %v behind %v", s.ID, d.Shards[i-1].ID)
+		}
+	}
+	_, err := newRouting(d.Shards)
+	return err
+}
+
+// journalShards are all shards, open and closed, as the log knows them.
+func (d *definition) journalShards() []journal.Shard {
+	shards := make([]journal.Shard, len(d.Shards))
+	for i, s := range d.Shards {
+		shards[i] = journal.Shard{ID: uint32(s.ID), Epoch: s.Epoch}
+	}
+	return shards
+}
+
+// children are the shards that took over from one that closed.
+func (d *definition) children(id ShardID) []ShardID {
+	var ids []ShardID
+	for _, s := range d.Shards {
+		if slices.Contains(s.Parents, id) {
+			ids = append(ids, s.ID)
+		}
+	}
+	return ids
+}
+
+// find is the index in d.Shards of a shard.
+func (d *definition) find(id ShardID) (int, bool) {
+	return slices.BinarySearchFunc(d.Shards, id, func(s shardDefinition, id ShardID) int {
+		return int(int64(s.ID) - int64(id))
+	})
+}
+
+// routing finds the open shard that a hash key belongs to.
+type routing struct {
+	starts []Hash // ascending; starts[0] is 0
+	slots  []int  // the shard of the range that begins there, as its index in definition.Shards
+}
+
+// newRouting checks that the open shards divide the ring between them, without gap or overlap.
+func newRouting(shards []shardDefinition) (routing, error) {
+	var rt routing
+	for i, s := range shards {
+		switch s.State {
+		case ShardOpen:
+			rt.slots = append(rt.slots, i)
+		case ShardClosed:
+		default:
+			return rt, fmt.Errorf("definition has %v in the unknown state %q", s.ID, s.State)
+		}
+	}
+	slices.SortFunc(rt.slots, func(a, b int) int { return shards[a].StartHash.Compare(shards[b].StartHash) })
+	want := Hash{}
+	for i, slot := range rt.slots {
+		s := shards[slot]
+		if s.StartHash != want || s.EndHash.less(s.StartHash) || (i > 0 && want == Hash{}) {
+			return rt, fmt.Errorf("definition has %v from hash key %v to %v where %v is the next to divide", s.ID, s.StartHash, s.EndHash, want)
+		}
+		rt.starts = append(rt.starts, s.StartHash)
+		want = s.EndHash.next()
+	}
+	if len(rt.slots) == 0 || (want != Hash{}) {
+		return rt, fmt.Errorf("definition leaves the hash keys from %v on without a shard", want)
+	}
+	return rt, nil
+}
+
+// slot is the index in definition.Shards of the open shard that h belongs to.
+func (rt *routing) slot(h Hash) int {
+	low, high := 0, len(rt.starts)-1
+	for low < high { // invariant: starts[low] <= h, and h < starts[high+1]
+		mid := int(uint(low+high+1) / 2)
+		if h.less(rt.starts[mid]) {
+			high = mid - 1
+		} else {
+			low = mid
+		}
+	}
+	return rt.slots[low]
+}

@@ -1,0 +1,77 @@
+package shards
+
+import (
+	"errors"
+	"fmt"
+	"unicode/utf8"
+
+	"github.com/shardmill/shardmill/shards/journal"
+)
+
+// Errors about what was asked for. They come wrapped with the operation and the names it concerns.
+var (
+	ErrInvalid  = errors.New("invalid value")                         // always a *FieldError, which names field and limit
+	ErrNotFound = errors.New("stream does not exist")                 // never existed, or was deleted
+	ErrNoShard  = errors.New("shard does not exist")                  // the stream has no shard of that number
+	ErrExists   = errors.New("stream exists already")                 // with another shape than the one asked for
+	ErrShardEnd = errors.New("closed shard has been read to its end") // always a *ShardEndError, which names the children
+)
+
+// Errors of the log itself. All but ErrDamaged and ErrUnavailable are the journal's own.
+var (
+	ErrDamaged     = errors.New("stored records are damaged") // comes with a *DamageError
+	ErrUnavailable = errors.New("stream could not be opened") // with the reason; the other streams are served
+	ErrClosed      = journal.ErrClosed                        // the store has been closed
+	ErrNoSpace     = journal.ErrNoSpace                       // the disk is full; nothing acknowledged is lost
+	ErrReadOnly    = journal.ErrReadOnly                      // the disk cannot be written
+	ErrPoisoned    = journal.ErrPoisoned                      // a failed fsync: what it covered is not acknowledged
+	ErrRevision    = journal.ErrRevision                      // another owner saved the checkpoint: stop
+)
+
+// DamageError names damaged records: stream, shard, sequence numbers, file and offset.
+type DamageError = journal.DamageError
+
+// FieldError says which field of a request is invalid and what its limit is. It is ErrInvalid.
+type FieldError struct {
+	Field string // as it is spelled in the API: "name", "partitionKey", ...
+	Value string // what was given, or its size
+	Limit string // what is allowed
+}
+
+func (e *FieldError) Error() string {
+	return fmt.Sprintf("%s: got %s, want %s", e.Field, e.Value, e.Limit)
+}
+
+// Is makes every FieldError an ErrInvalid.
+func (e *FieldError) Is(target error) bool { return target == ErrInvalid }
+
+// ShardEndError is a reader's answer when a closed shard has no more records. It is ErrShardEnd.
+type ShardEndError struct {
+	Stream   string
+	Shard    ShardID
+	Children []ShardID // where the shard's hash keys went; read these next
+}
+
+func (e *ShardEndError) Error() string {
+	return fmt.Sprintf("shards: read %q %v: %v, its children are %v", e.Stream, e.Shard, ErrShardEnd, e.Children)
+}
+
+// Is makes every ShardEndError an ErrShardEnd.
+func (e *ShardEndError) Is(target error) bool { return target == ErrShardEnd }
+
+func invalid(field, value, limit string) error {
+	return &FieldError{Field: field, Value: value, Limit: limit}
+}
+
+// abbreviated quotes outside text for an error, at most 40 bytes of it.
+func abbreviated(s string) string {
+	const most = 40
+	if len(s) <= most {
+		return fmt.Sprintf("%q", s)
+	}
+	cut := most
+	for cut > 0 && !utf8.RuneStart(s[cut]) {
+		cut--
+	}
+	return fmt.Sprintf("%q… (%d bytes)", s[:cut], len(s))
+}

@@ -1,0 +1,82 @@
+package shards
+
+import (
+	"context"
+
+	"github.com/shardmill/shardmill/internal/catalog"
+	"github.com/shardmill/shardmill/sdk/record"
+	"github.com/shardmill/shardmill/shards/journal"
+)
+
+// Log keeps the records of one stream, and its checkpoints. The journal is the embedded one; every
+// implementation passes the conformance suite in this package's tests. All methods may be called at the same
+// time, and fail with ErrClosed once Close has been called.
+type Log interface {
+	// Append stores the parts, all of them or none, and returns when they are durable. Parts of one shard get
+	// sequence numbers in the order of the calls; First and Arrival are set in each part. Arrival times never
+	// decrease within a shard. The records are copied before it returns. When it fails, nothing is
+	// acknowledged; after a context's end or an I/O error the records may be found in the log nevertheless.
+	Append(ctx context.Context, parts []journal.Part) error
+	// Reader reads a shard from a sequence number on.
+	Reader(shard uint32, from uint64) (LogReader, error)
+	// Bounds are the sequence numbers of the oldest stored record and of the next one to come; they are equal
+	// when the shard is empty.
+	Bounds(shard uint32) (oldest, next uint64)
+	// SequenceAt is the sequence number of the first stored record that arrived at or after a time, in
+	// microseconds since the Unix epoch; that of the next record to come when there is none.
+	SequenceAt(shard uint32, arrival int64) (uint64, error)
+	// Trim drops what can be dropped as a whole of what arrived before a time, in microseconds since the Unix
+	// epoch. Records that arrived later stay.
+	Trim(ctx context.Context, before int64) (dropped int, err error)
+
+	// SaveCheckpoint stores a checkpoint durably if the one of the same consumer and shard has the revision
+	// named, 0 for none; otherwise it fails with ErrRevision.
+	SaveCheckpoint(ctx context.Context, c journal.Checkpoint) (revision uint64, err error)
+	// Checkpoint is the newest one of a consumer and shard.
+	Checkpoint(consumer string, shard uint32) (journal.Checkpoint, bool)
+	// DeleteCheckpoints forgets those of a consumer, in all shards. There may be none.
+	DeleteCheckpoints(ctx context.Context, consumer string) error
+
+	// Damage lists the damage that is known and not accepted.
+	Damage() []journal.DamageError
+	// AcceptDamage gives a shard's damaged records up, so that readers go on behind them; it names them.
+	AcceptDamage(ctx context.Context, shard uint32) (lost []journal.DamageError, err error)
+	// Scrub reads and checks everything; what it finds is listed by Damage. Its error is not about damage.
+	Scrub(ctx context.Context) error
+
+	// Close ends the calls under way with ErrClosed, blocked readers included, and waits for its goroutines.
+	Close() error
+}
+
+// LogReader reads one shard of a Log. It is for one goroutine at a time.
+type LogReader interface {
+	// Next returns the records from the position on, at least one, and moves the position behind them. It
+	// blocks until there is one. A position that is no longer stored counts as the oldest that is. The run
+	// stays valid and must not be changed. A *journal.DamageError leaves the position where it is.
+	Next(ctx context.Context) (record.Run, error)
+	// Seek sets the position: the sequence number of the first record wanted.
+	Seek(from uint64)
+}
+
+// openLog opens, and makes when it is new, the log of a stream.
+type openLog func(ctx context.Context, dir string, d *definition) (Log, error)
+
+// Definitions is the table of stream definitions, by stream name; *catalog.Table is one. A write that has
+// returned is durable. Its errors are catalog.ErrExists, catalog.ErrConflict and catalog.ErrNotFound.
+type Definitions interface {
+	List() []catalog.Entry
+	Create(ctx context.Context, key string, value []byte) (revision uint64, err error)
+	Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error)
+	Delete(ctx context.Context, key string, revision uint64) error
+}
+
+// embedded is the journal as a Log: only the type of what Reader returns differs.
+type embedded struct{ *journal.Journal }
+
+func (l embedded) Reader(shard uint32, from uint64) (LogReader, error) {
+	r, err := l.Journal.Reader(shard, from)
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}

@@ -1,0 +1,180 @@
+package shards
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/shardmill/shardmill/shards/journal"
+)
+
+const (
+	tableName  = "streams"
+	openAtOnce = 8       // logs opened or closed at the same time
+	keptPrefix = "kept-" // of folders without a definition that are not removed
+)
+
+// Open opens every stream of the catalog. A stream that cannot be opened does not keep the others from
+// being served: it is listed as failed, with the reason. Creations that a crash interrupted are completed.
+// Folders that belong to no stream any more are removed, with a line in the log; when the catalog has raised
+// an alarm, and so may have lost a definition, they are renamed to kept-… instead.
+func Open(ctx context.Context, o Options) (*Store, error) {
+	if o.Dir == "" || o.Catalog == nil {
+		return nil, errors.New("shards: open: Options.Dir and Options.Catalog are needed")
+	}
+	table, err := o.Catalog.Table(ctx, tableName)
+	if err != nil {
+		return nil, fmt.Errorf("shards: open: %w", err)
+	}
+	cache := journal.NewCache(cmp.Or(o.CacheBytes, defaultCacheBytes))
+	journalMetrics := journal.NewMetrics(o.Registerer)
+	openJournal := func(ctx context.Context, dir string, d *definition) (Log, error) {
+		j, err := journal.Open(ctx, journal.Options{
+			Dir: dir, Name: d.Name, Shards: d.journalShards(), Cache: cache, SegmentBytes: o.SegmentBytes,
+			Logger: o.Logger, Metrics: journalMetrics,
+		})
+		if err != nil {
+			return nil, err
+		}
+		return embedded{j}, nil
+	}
+	return openStore(ctx, o, table, openJournal, len(o.Catalog.Alarms()) > 0)
+}
+
+// openStore is Open with its parts at hand. keepFolders is whether folders without a definition are kept.
+func openStore(ctx context.Context, o Options, defs Definitions, openLog openLog, keepFolders bool) (*Store, error) {
+	s := &Store{
+		dir: o.Dir, defs: defs, openLog: openLog, logger: o.Logger,
+		streams: make(map[string]*Stream), busy: make(map[string]chan struct{}),
+	}
+	if s.logger == nil {
+		s.logger = slog.New(slog.DiscardHandler)
+	}
+	if err := os.MkdirAll(s.dir, 0o755); err != nil {
+		return nil, fmt.Errorf("shards: open: %w", err)
+	}
+	s.metrics = newMetrics(o.Registerer, s.count)
+	named, err := s.openStreams(ctx)
+	if err == nil {
+		err = s.sweep(named, keepFolders)
+	}
+	trimming, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("shards: open: %w", err), s.Close())
+	}
+	s.trimmer.Go(func() { s.trim(trimming, cmp.Or(o.TrimInterval, defaultTrimInterval)) })
+	return s, nil
+}
+
+// openStreams opens the streams of all definitions, and returns the IDs that they name. Its error is the
+// context's only.
+func (s *Store) openStreams(ctx context.Context) (named map[string]bool, err error) {
+	entries := s.defs.List()
+	named = make(map[string]bool, len(entries))
+	var mu sync.Mutex
+	var opening errgroup.Group
+	opening.SetLimit(openAtOnce)
+	for _, e := range entries {
+		opening.Go(func() error {
+			def, err := decodeDefinition(e.Key, e.Value)
+			var st *Stream
+			if err == nil {
+				st, err = s.open(ctx, def, e.Revision)
+			}
+			if ctx.Err() != nil {
+				if st != nil {
+					return errors.Join(ctx.Err(), st.log.Close())
+				}
+				return ctx.Err()
+			}
+			if err != nil {
+				def.Name = e.Key
+				s.logger.Error("stream cannot be opened", "stream", e.Key, "id", def.ID, "error", err)
+				st = newFailedStream(def, e.Revision, err, s.metrics)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			s.streams[e.Key] = st
+			named[def.ID] = true
+			return nil
+		})
+	}
+	return named, opening.Wait()
+}
+
+// sweep clears the folder of what deletions left behind. It touches nothing but folders named by an ID that
+// no definition names; and while there is a definition that cannot be read, none at all.
+func (s *Store) sweep(named map[string]bool, keep bool) error {
+	if named[""] {
+		return nil
+	}
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		id := e.Name()
+		if named[id] || strings.HasPrefix(id, keptPrefix) {
+			continue
+		}
+		if _, err := ulid.ParseStrict(id); err != nil || !e.IsDir() {
+			s.logger.Warn("unknown file in the folder of streams", "file", s.folder(id))
+			continue
+		}
+		if keep {
+			err = os.Rename(s.folder(id), s.folder(keptPrefix+id))
+			s.logger.Error("folder of records has no stream and the catalog was damaged: it is kept", "folder", s.folder(keptPrefix+id))
+		} else {
+			err = os.RemoveAll(s.folder(id))
+			s.logger.Info("removed the files of a deleted stream", "id", id)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// count is the number of streams and of open shards.
+func (s *Store) count() (streams, shards int) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, st := range s.streams {
+		shards += len(st.routing.slots)
+	}
+	return len(s.streams), shards
+}
+
+// trim drops the expired segments of all streams, now and then every interval, until ctx ends. It is the
+// one goroutine of the store.
+func (s *Store) trim(ctx context.Context, interval time.Duration) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		for _, st := range s.all() {
+			if st.usable() != nil {
+				continue
+			}
+			dropped, err := st.log.Trim(ctx, st.cutoff())
+			s.metrics.segmentsTrimmed.Add(float64(dropped))
+			if err != nil && ctx.Err() == nil && !st.gone.Load() {
+				s.logger.Error("expired segments cannot be dropped", "stream", st.def.Name, "error", err)
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}

@@ -1,0 +1,244 @@
+package shards
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/shardmill/shardmill/sdk/record"
+	"github.com/shardmill/shardmill/shards/journal"
+)
+
+// Result is what became of one record of a put.
+type Result struct {
+	Shard    ShardID
+	Sequence uint64 // 0 when Err is set
+	Err      error  // a *FieldError: the record is invalid and was not put
+}
+
+// Put puts records, whose Key, Data and ExplicitHash are used, and returns when they are on disk. Records
+// of one shard get sequence numbers in their order. It appends one Result per record, in their order, to
+// results: an invalid record fails alone. An error is about the call: nothing was acknowledged and results
+// come back as they were. (When the context ended or the disk failed, records may be found stored
+// nevertheless.) The records are copied; nothing is allocated per record when results has room.
+func (st *Stream) Put(ctx context.Context, records []record.Record, results []Result) ([]Result, error) {
+	begin := time.Now()
+	if err := st.usable(); err != nil {
+		return results, st.fail("put to", err)
+	}
+	s := takeStaging(len(st.def.Shards))
+	defer s.release()
+	base := len(results)
+	results = slices.Grow(results, len(records))
+	for i := range records {
+		slot, err := st.slotOf(&records[i])
+		s.place(slot)
+		results = append(results, Result{Err: err})
+	}
+	for _, i := range s.order() {
+		if err := s.builder.Append(records[i]); err != nil {
+			return results[:base], st.fail("put to", err)
+		}
+	}
+	s.divide(s.builder.Run(), st.def.Shards)
+	if err := st.append(ctx, s, begin); err != nil {
+		return results[:base], err
+	}
+	s.settle(results[base:], len(records))
+	return results, nil
+}
+
+// PutRun is Put for records that are encoded already; their sequence numbers and arrival times are not used.
+// The run must be well formed (record.Parse and record.ParseRun see to that). With results nil it is all or
+// nothing: the first invalid record is the call's error, nothing is put, and nil comes back.
+func (st *Stream) PutRun(ctx context.Context, run record.Run, results []Result) ([]Result, error) {
+	begin := time.Now()
+	if err := st.usable(); err != nil {
+		return results, st.fail("put to", err)
+	}
+	s := takeStaging(len(st.def.Shards))
+	defer s.release()
+	base, wanted := len(results), results != nil
+	if wanted {
+		results = slices.Grow(results, run.Len())
+	}
+	for r := range run.All() {
+		slot, err := st.slotOf(&r)
+		if wanted {
+			results = append(results, Result{Err: err})
+		} else if err != nil {
+			return nil, st.fail("put to", fmt.Errorf("record %d of %d: %w", len(s.slots)+1, run.Len(), err))
+		}
+		s.place(slot)
+	}
+	staged := run // as it is, when all of it goes to one shard
+	if order := s.order(); len(s.touched) > 1 || len(order) < run.Len() {
+		if err := s.gather(run); err != nil {
+			return results[:base], st.fail("put to", err)
+		}
+		staged = s.builder.Run()
+	}
+	s.divide(staged, st.def.Shards)
+	if err := st.append(ctx, s, begin); err != nil {
+		return results[:base], err
+	}
+	if wanted {
+		s.settle(results[base:], run.Len())
+	}
+	return results, nil
+}
+
+// slotOf is the index in def.Shards of the shard that takes r, noShard and a *FieldError when r is invalid.
+func (st *Stream) slotOf(r *record.Record) (int, error) {
+	if err := checkRecord(r, st.def.MaxRecordBytes); err != nil {
+		return noShard, err
+	}
+	switch {
+	case len(st.routing.slots) == 1:
+		return st.routing.slots[0], nil
+	case r.ExplicitHash != nil:
+		return st.routing.slot(hashOf(r.ExplicitHash)), nil
+	}
+	return st.routing.slot(HashKey(r.Key)), nil
+}
+
+// append gives the staged parts to the log and remembers what comes back.
+func (st *Stream) append(ctx context.Context, s *staging, begin time.Time) error {
+	if len(s.parts) == 0 {
+		return nil
+	}
+	if err := st.log.Append(ctx, s.parts); err != nil {
+		st.metrics.putFailures.Inc()
+		return st.fail("put to", err)
+	}
+	records, bytes := 0, 0
+	for i := range s.parts {
+		p := &s.parts[i]
+		st.arrived(s.touched[i], p.Arrival)
+		records += p.Records.Len()
+		bytes += p.Records.Size()
+	}
+	st.metrics.put(records, bytes, time.Since(begin))
+	return nil
+}
+
+// noShard is the slot of a record that is not put.
+const noShard = -1
+
+// What an idle staging keeps at most: bytes of records, and records.
+const (
+	maxKeptBytes   = 1 << 20
+	maxKeptRecords = 1 << 14
+)
+
+// staging is the memory of one put: which shard each record goes to, and the records encoded one shard
+// behind the other, so that a part of the journal's append is a stretch of one buffer.
+type staging struct {
+	slots   []int // by record: index in def.Shards, or noShard
+	counts  []int // by index in def.Shards: its records; zero between puts
+	touched []int // the indices with records, by first touch
+	sorted  []int // record indices, shard by shard in touched's order; within one, ascending
+	builder record.Builder
+	pieces  []record.Run
+	parts   []journal.Part // by touched
+}
+
+var stagings = sync.Pool{New: func() any { return new(staging) }}
+
+func takeStaging(shards int) *staging {
+	s := stagings.Get().(*staging)
+	if len(s.counts) < shards {
+		s.counts = make([]int, shards)
+	}
+	return s
+}
+
+// release empties s and gives it back. It keeps no view of the caller's memory.
+func (s *staging) release() {
+	for _, slot := range s.touched {
+		s.counts[slot] = 0
+	}
+	clear(s.parts)
+	clear(s.pieces)
+	if s.builder.Size() > maxKeptBytes || len(s.slots) > maxKeptRecords {
+		*s = staging{counts: s.counts, touched: s.touched, parts: s.parts}
+	}
+	s.slots, s.touched, s.sorted = s.slots[:0], s.touched[:0], s.sorted[:0]
+	s.parts, s.pieces = s.parts[:0], s.pieces[:0]
+	s.builder.Reset()
+	stagings.Put(s)
+}
+
+// place notes the slot of the next record.
+func (s *staging) place(slot int) {
+	s.slots = append(s.slots, slot)
+	if slot == noShard {
+		return
+	}
+	if s.counts[slot] == 0 {
+		s.touched = append(s.touched, slot)
+	}
+	s.counts[slot]++
+}
+
+// order sorts the placed records by shard, keeping the order within each: a counting sort. It leaves in
+// counts where each shard's stretch of the order ends.
+func (s *staging) order() []int {
+	total := 0
+	for _, slot := range s.touched {
+		n := s.counts[slot]
+		s.counts[slot] = total
+		total += n
+	}
+	s.sorted = slices.Grow(s.sorted[:0], total)[:total]
+	for i, slot := range s.slots {
+		if slot != noShard {
+			s.sorted[s.counts[slot]] = i
+			s.counts[slot]++
+		}
+	}
+	return s.sorted
+}
+
+// gather copies the records of a run into the builder in the order of order.
+func (s *staging) gather(run record.Run) error {
+	for run.Len() > 0 {
+		var one record.Run
+		one, run = run.Split(1)
+		s.pieces = append(s.pieces, one)
+	}
+	for _, i := range s.sorted {
+		if err := s.builder.AppendRun(s.pieces[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// divide makes one part per touched shard out of the staged records, which are in the order of order.
+func (s *staging) divide(staged record.Run, shards []shardDefinition) {
+	from := 0
+	for _, slot := range s.touched {
+		var part record.Run
+		part, staged = staged.Split(s.counts[slot] - from)
+		from = s.counts[slot]
+		s.parts = append(s.parts, journal.Part{Shard: uint32(shards[slot].ID), Records: part})
+	}
+}
+
+// settle writes shard and sequence number into the results of the records that were put.
+func (s *staging) settle(results []Result, n int) {
+	if len(results) != n {
+		panic(fmt.Sprintf("shards: %d results for %d records", len(results), n))
+	}
+	at := 0
+	for i := range s.parts {
+		p := &s.parts[i]
+		for j := range p.Records.Len() {
+			results[s.sorted[at]] = Result{Shard: ShardID(p.Shard), Sequence: p.First + uint64(j)}
+			at++
+		}
+	}
+}

@@ -1,0 +1,266 @@
+package shards
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/shardmill/shardmill/internal/catalog"
+)
+
+// Store is all streams of a host. It is safe for use by many goroutines.
+type Store struct {
+	dir     string
+	defs    Definitions
+	openLog openLog
+	logger  *slog.Logger
+	metrics *metrics
+	stop    context.CancelFunc // ends the trimmer
+	trimmer sync.WaitGroup
+
+	mu      sync.RWMutex // guards the rest
+	streams map[string]*Stream
+	busy    map[string]chan struct{} // names being created or deleted; closed when that is over
+	closed  bool
+	changes sync.WaitGroup // creations and deletions under way; none is added once closed is set
+}
+
+// Create makes a stream and returns when it is durable and takes records. When there is one of that name
+// and shape already, it is returned and created is false; of another shape, the error is ErrExists. A
+// value out of its limits is ErrInvalid.
+func (s *Store) Create(ctx context.Context, c Config) (d Description, created bool, err error) {
+	if c, err = c.normalized(); err != nil {
+		return Description{}, false, fmt.Errorf("shards: create: %w", err)
+	}
+	done, err := s.begin(ctx, c.Name)
+	if err != nil {
+		return Description{}, false, fmt.Errorf("shards: create %q: %w", c.Name, err)
+	}
+	defer done()
+	if st, err := s.Stream(c.Name); err == nil {
+		if !st.def.hasShape(c) {
+			return Description{}, false, fmt.Errorf("shards: create %q: %w with %d shards, a retention of %v and records of up to %d bytes",
+				c.Name, ErrExists, len(st.def.Shards), st.def.retention(), st.def.MaxRecordBytes)
+		}
+		return st.describe(ctx, true), false, nil
+	}
+	st, err := s.create(ctx, c)
+	if err != nil {
+		return Description{}, false, fmt.Errorf("shards: create %q: %w", c.Name, err)
+	}
+	s.mu.Lock()
+	s.streams[c.Name] = st
+	s.mu.Unlock()
+	return st.describe(ctx, true), true, nil
+}
+
+// create writes the definition, makes the log, and marks the definition active. A crash in between leaves a
+// definition in creation, which open completes; an error takes back what was done.
+func (s *Store) create(ctx context.Context, c Config) (*Stream, error) {
+	def := newDefinition(c, time.Now())
+	revision, err := s.defs.Create(ctx, def.Name, def.encode())
+	if errors.Is(err, catalog.ErrExists) {
+		return nil, fmt.Errorf("%w: %w", ErrExists, err)
+	} else if err != nil {
+		return nil, err
+	}
+	st, err := s.open(ctx, def, revision)
+	if err == nil {
+		return st, nil
+	}
+	undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	if failed := s.defs.Delete(undo, def.Name, 0); failed != nil {
+		return nil, errors.Join(err, failed) // the definition may stand, and then its folder must
+	}
+	return nil, errors.Join(err, os.RemoveAll(s.folder(def.ID)))
+}
+
+// undoTimeout is how long a failed creation may take to remove its definition.
+const undoTimeout = 10 * time.Second
+
+// open opens the log of a stream. The folder of one in creation is made; one that is active must have it.
+func (s *Store) open(ctx context.Context, def definition, revision uint64) (*Stream, error) {
+	dir := s.folder(def.ID)
+	if def.State == stateActive {
+		if _, err := os.Stat(dir); err != nil {
+			return nil, fmt.Errorf("its folder is lost: %w", err)
+		}
+	}
+	log, err := s.openLog(ctx, dir, &def)
+	if err != nil {
+		return nil, err
+	}
+	if def.State == stateCreating {
+		def.State = stateActive
+		if revision, err = s.defs.Update(ctx, def.Name, def.encode(), revision); err != nil {
+			return nil, errors.Join(err, log.Close())
+		}
+	}
+	return newStream(def, revision, log, s.metrics), nil
+}
+
+func (s *Store) folder(id string) string { return filepath.Join(s.dir, id) }
+
+// Delete removes a stream with all its records and checkpoints, and returns when the definition is durably
+// gone. Putters and readers under way get ErrNotFound.
+func (s *Store) Delete(ctx context.Context, name string) error {
+	done, err := s.begin(ctx, name)
+	if err != nil {
+		return fmt.Errorf("shards: delete %q: %w", name, err)
+	}
+	defer done()
+	st, err := s.Stream(name)
+	if err != nil {
+		return fmt.Errorf("shards: delete %q: %w", name, ErrNotFound)
+	}
+	if err := s.defs.Delete(ctx, name, st.revision); err != nil && !errors.Is(err, catalog.ErrNotFound) {
+		return fmt.Errorf("shards: delete %q: %w", name, err)
+	}
+	st.gone.Store(true)
+	s.mu.Lock()
+	delete(s.streams, name)
+	s.mu.Unlock()
+	s.metrics.forget(name)
+	// The stream is gone now. Files that cannot be removed are removed at the next Open.
+	if st.log != nil {
+		if err := st.log.Close(); err != nil {
+			s.logger.Warn("closing a deleted stream", "stream", name, "id", st.def.ID, "error", err)
+		}
+	}
+	if st.def.ID == "" { // its definition could not be read
+		return nil
+	}
+	if err := os.RemoveAll(s.folder(st.def.ID)); err != nil {
+		s.logger.Warn("removing a deleted stream's files; the next start tries again", "stream", name, "id", st.def.ID, "error", err)
+	}
+	return nil
+}
+
+// begin waits until nobody else creates or deletes a stream of that name. The caller calls done.
+func (s *Store) begin(ctx context.Context, name string) (done func(), err error) {
+	for {
+		s.mu.Lock()
+		if s.closed {
+			s.mu.Unlock()
+			return nil, ErrClosed
+		}
+		other, taken := s.busy[name]
+		if !taken {
+			break
+		}
+		s.mu.Unlock()
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	defer s.mu.Unlock()
+	mine := make(chan struct{})
+	s.busy[name] = mine
+	s.changes.Add(1)
+	return func() {
+		s.mu.Lock()
+		delete(s.busy, name)
+		s.mu.Unlock()
+		close(mine)
+		s.changes.Done()
+	}, nil
+}
+
+// Stream is a handle on a stream. Error: ErrNotFound. That of a stream that could not be opened is handed
+// out too; its methods fail with ErrUnavailable and the reason.
+func (s *Store) Stream(name string) (*Stream, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if st, ok := s.streams[name]; ok {
+		return st, nil
+	}
+	if s.closed {
+		return nil, fmt.Errorf("shards: stream %q: %w", name, ErrClosed)
+	}
+	return nil, fmt.Errorf("shards: stream %q: %w", name, ErrNotFound)
+}
+
+// Describe is a stream as it is now. Error: ErrNotFound.
+func (s *Store) Describe(ctx context.Context, name string) (Description, error) {
+	st, err := s.Stream(name)
+	if err != nil {
+		return Description{}, err
+	}
+	return st.describe(ctx, true), nil
+}
+
+// List is all streams as they are now, by name, without their shards' LastArrival.
+func (s *Store) List() []Description {
+	all := s.all()
+	list := make([]Description, len(all))
+	for i, st := range all {
+		list[i] = st.describe(context.Background(), false)
+	}
+	return list
+}
+
+// all is the streams by name.
+func (s *Store) all() []*Stream {
+	s.mu.RLock()
+	all := make([]*Stream, 0, len(s.streams))
+	for _, st := range s.streams {
+		all = append(all, st)
+	}
+	s.mu.RUnlock()
+	slices.SortFunc(all, func(a, b *Stream) int { return cmp.Compare(a.def.Name, b.def.Name) })
+	return all
+}
+
+// Damage lists the damaged records of all streams that have been found and not been accepted.
+func (s *Store) Damage() []DamageError {
+	var list []DamageError
+	for _, st := range s.all() {
+		if st.usable() == nil {
+			list = append(list, st.log.Damage()...)
+		}
+	}
+	return list
+}
+
+// Close ends all calls under way with ErrClosed, blocked readers included, and waits until every goroutine
+// of the store has ended. It closes what it opened, not the catalog.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	s.mu.Unlock()
+	s.changes.Wait()
+	s.stop()
+	s.trimmer.Wait()
+	var closing errgroup.Group
+	closing.SetLimit(openAtOnce)
+	for _, st := range s.all() {
+		if st.log == nil {
+			continue
+		}
+		closing.Go(func() error {
+			if err := st.log.Close(); err != nil {
+				return fmt.Errorf("shards: close %q: %w", st.def.Name, err)
+			}
+			return nil
+		})
+	}
+	err := closing.Wait()
+	s.metrics.unregister()
+	return err
+}

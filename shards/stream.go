@@ -1,0 +1,252 @@
+package shards
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/shardmill/shardmill/shards/journal"
+)
+
+// Stream is a handle on one stream. It is safe for use by many goroutines, and lasts: once the stream has
+// been deleted its methods fail with ErrNotFound, also when another one has been created under its name.
+type Stream struct {
+	def      definition // immutable
+	routing  routing
+	revision uint64 // of def in the catalog
+	log      Log    // nil when failure is set
+	failure  error  // why the stream could not be opened
+	metrics  streamMetrics
+	gone     atomic.Bool    // the definition has been deleted
+	arrivals []atomic.Int64 // of the newest record known, by index in def.Shards; 0 when not known
+}
+
+func newStream(def definition, revision uint64, log Log, m *metrics) *Stream {
+	st := &Stream{def: def, revision: revision, log: log, arrivals: make([]atomic.Int64, len(def.Shards))}
+	st.routing, st.failure = newRouting(def.Shards)
+	st.metrics = m.stream(def.Name)
+	return st
+}
+
+// newFailedStream is the place that a stream keeps when it cannot be opened.
+func newFailedStream(def definition, revision uint64, reason error, m *metrics) *Stream {
+	return &Stream{def: def, revision: revision, failure: reason, metrics: m.stream(def.Name)}
+}
+
+// Name is the stream's name.
+func (st *Stream) Name() string { return st.def.Name }
+
+// ID is the stream's ID, a ULID that no other stream has or will have.
+func (st *Stream) ID() string { return st.def.ID }
+
+// Shards are the IDs of the stream's shards, open and closed, ascending.
+func (st *Stream) Shards() []ShardID {
+	ids := make([]ShardID, len(st.def.Shards))
+	for i := range st.def.Shards {
+		ids[i] = st.def.Shards[i].ID
+	}
+	return ids
+}
+
+// ShardOf is the open shard that records with a partition key go to when they carry no explicit hash key.
+func (st *Stream) ShardOf(key []byte) (ShardID, error) {
+	if err := st.usable(); err != nil {
+		return 0, st.fail("route in", err)
+	}
+	return st.def.Shards[st.routing.slot(HashKey(key))].ID, nil
+}
+
+func (st *Stream) usable() error {
+	switch {
+	case st.gone.Load():
+		return ErrNotFound
+	case st.failure != nil:
+		return fmt.Errorf("%w: %w", ErrUnavailable, st.failure)
+	}
+	return nil
+}
+
+// shard is the index in def.Shards of a shard of a stream that can be used.
+func (st *Stream) shard(op string, id ShardID) (int, error) {
+	if err := st.usable(); err != nil {
+		return 0, st.fail(op, err)
+	}
+	i, ok := st.def.find(id)
+	if !ok {
+		return 0, fmt.Errorf("shards: %s %q %v: %w", op, st.def.Name, id, ErrNoShard)
+	}
+	return i, nil
+}
+
+// fail wraps what an operation came to. A log that was closed under a deleted stream is a stream not found.
+func (st *Stream) fail(op string, err error) error {
+	var damage *DamageError
+	switch {
+	case st.gone.Load() && errors.Is(err, ErrClosed):
+		err = ErrNotFound
+	case errors.As(err, &damage):
+		return fmt.Errorf("shards: %s %q: %w: %w", op, st.def.Name, ErrDamaged, err)
+	}
+	return fmt.Errorf("shards: %s %q: %w", op, st.def.Name, err)
+}
+
+// cutoff is the arrival time, in microseconds since the Unix epoch, before which records are not served.
+func (st *Stream) cutoff() int64 { return time.Now().Add(-st.def.retention()).UnixMicro() }
+
+// trimPoint is the sequence number of the oldest record of a shard that is served: records that are past the
+// retention are not, even while their segment stands. Where the log cannot say, it is the oldest stored.
+func (st *Stream) trimPoint(shard uint32) (oldest, next uint64) {
+	oldest, next = st.log.Bounds(shard)
+	if oldest == next {
+		return oldest, next
+	}
+	if at, err := st.log.SequenceAt(shard, st.cutoff()); err == nil {
+		oldest = min(max(oldest, at), next)
+	}
+	return oldest, next
+}
+
+// describe is the stream as it is now; complete with what has to be read for it, if wanted.
+func (st *Stream) describe(ctx context.Context, complete bool) Description {
+	d := Description{
+		Name: st.def.Name, ID: st.def.ID, Created: st.def.Created, Retention: st.def.retention(),
+		MaxRecordBytes: st.def.MaxRecordBytes, Status: StatusActive, Shards: make([]ShardDescription, len(st.def.Shards)),
+	}
+	if st.failure != nil {
+		d.Status, d.Reason = StatusFailed, st.failure.Error()
+	}
+	for i, s := range st.def.Shards {
+		sd := ShardDescription{
+			ID: s.ID, Epoch: s.Epoch, State: s.State, StartHash: s.StartHash, EndHash: s.EndHash,
+			Parents: s.Parents, Created: s.Created,
+		}
+		if st.failure == nil {
+			sd.Oldest, sd.Next = st.trimPoint(uint32(s.ID))
+			if complete && sd.Oldest < sd.Next {
+				sd.LastArrival = st.lastArrival(ctx, i, sd.Next-1)
+			}
+		}
+		d.Shards[i] = sd
+	}
+	return d
+}
+
+// lastArrival is when a shard's newest record arrived: as remembered from its put, else as read from the log.
+func (st *Stream) lastArrival(ctx context.Context, i int, newest uint64) time.Time {
+	arrival := st.arrivals[i].Load()
+	if arrival == 0 {
+		r, err := st.log.Reader(uint32(st.def.Shards[i].ID), newest)
+		if err != nil {
+			return time.Time{}
+		}
+		run, err := r.Next(ctx) // does not block: the record is there
+		if err != nil {
+			return time.Time{} // damage is listed as such, and a description is no place for it
+		}
+		arrival = run.First().Arrival
+		st.arrived(i, arrival)
+	}
+	return time.UnixMicro(arrival).UTC()
+}
+
+// arrived remembers the arrival of a record, unless a newer one is known.
+func (st *Stream) arrived(i int, arrival int64) {
+	for {
+		known := st.arrivals[i].Load()
+		if known >= arrival || st.arrivals[i].CompareAndSwap(known, arrival) {
+			return
+		}
+	}
+}
+
+// Checkpoint is a consumer's position in a shard: the sequence number of the last record that is settled, a
+// small state and a revision that grows with each save.
+type Checkpoint = journal.Checkpoint
+
+// MaxConsumerLength is the limit of a consumer's name, in bytes.
+const MaxConsumerLength = 256
+
+// MaxCheckpointState is the limit of a checkpoint's state, in bytes.
+const MaxCheckpointState = 1 << 20
+
+// Checkpoint is a consumer's newest checkpoint in a shard; false when it has none or the stream is gone.
+func (st *Stream) Checkpoint(consumer string, shard ShardID) (Checkpoint, bool) {
+	if st.usable() != nil {
+		return Checkpoint{}, false
+	}
+	return st.log.Checkpoint(consumer, uint32(shard))
+}
+
+// SaveCheckpoint stores c durably if its Revision is that of the checkpoint that is there, 0 when there is
+// none, and returns the new revision. ErrRevision says that another owner has saved since: stop. Sequence
+// is 0 (nothing settled yet) or below the shard's next one.
+func (st *Stream) SaveCheckpoint(ctx context.Context, c Checkpoint) (uint64, error) {
+	const op = "save checkpoint in"
+	i, err := st.shard(op, ShardID(c.Shard))
+	if err != nil {
+		return 0, err
+	}
+	_, next := st.log.Bounds(c.Shard)
+	switch {
+	case c.Consumer == "" || len(c.Consumer) > MaxConsumerLength:
+		err = invalid("consumer", abbreviated(c.Consumer), fmt.Sprintf("1 to %d bytes", MaxConsumerLength))
+	case len(c.State) > MaxCheckpointState:
+		err = invalid("state", fmt.Sprintf("%d bytes", len(c.State)), fmt.Sprintf("at most %d bytes", MaxCheckpointState))
+	case c.Sequence != 0:
+		err = checkSequence(c.Sequence, st.def.Shards[i].Epoch, next-1)
+	}
+	if err != nil {
+		return 0, st.fail(op, err)
+	}
+	revision, err := st.log.SaveCheckpoint(ctx, c)
+	if err != nil {
+		return 0, st.fail(op, err)
+	}
+	return revision, nil
+}
+
+// DeleteCheckpoints forgets a consumer's checkpoints in all shards. There may be none.
+func (st *Stream) DeleteCheckpoints(ctx context.Context, consumer string) error {
+	const op = "delete checkpoints in"
+	if err := st.usable(); err != nil {
+		return st.fail(op, err)
+	}
+	if err := st.log.DeleteCheckpoints(ctx, consumer); err != nil {
+		return st.fail(op, err)
+	}
+	return nil
+}
+
+// Damage lists the damaged records that have been found and not been accepted, in all shards.
+func (st *Stream) Damage() ([]DamageError, error) {
+	if err := st.usable(); err != nil {
+		return nil, st.fail("list damage of", err)
+	}
+	return st.log.Damage(), nil
+}
+
+// AcceptDamage gives up the damaged records of a shard for good and says which they were. Readers that
+// stand before them go on behind them, counting them in Reader.Skipped.
+func (st *Stream) AcceptDamage(ctx context.Context, shard ShardID) (lost []DamageError, err error) {
+	const op = "accept damage of"
+	if _, err := st.shard(op, shard); err != nil {
+		return nil, err
+	}
+	if lost, err = st.log.AcceptDamage(ctx, uint32(shard)); err != nil {
+		return lost, st.fail(op, err)
+	}
+	return lost, nil
+}
+
+// Scrub reads all that the stream stores and checks it. What it finds damaged is listed by Damage.
+func (st *Stream) Scrub(ctx context.Context) error {
+	if err := st.usable(); err != nil {
+		return st.fail("scrub", err)
+	}
+	if err := st.log.Scrub(ctx); err != nil {
+		return st.fail("scrub", err)
+	}
+	return nil
+}
