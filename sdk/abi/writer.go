@@ -112,6 +112,9 @@ func (w *ReplyWriter) Finish() ([]byte, error) {
 	if len(w.state) > MaxStateBytes {
 		return nil, overLimit("state", len(w.state), MaxStateBytes)
 	}
+	if len(w.outcomes)+w.used+len(w.state)+len(w.body) == 0 { // every record ok and nothing more: the usual reply
+		return w.begin(ReplyHeaderSize), nil
+	}
 	w.settle()
 	outcomes, outputs := w.outcomesSize(), w.outputsSize()
 	size := ReplyHeaderSize + outcomes + outputs + uint64(align(len(w.state))) + uint64(align(len(w.body)))

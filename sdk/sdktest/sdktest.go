@@ -1,0 +1,155 @@
+package sdktest
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/shardmill/shardmill/sdk"
+	"github.com/shardmill/shardmill/sdk/abi"
+	"github.com/shardmill/shardmill/sdk/record"
+)
+
+// Call is the facts that the handler is to see. The zero value serves: function "test" in version 1, first
+// attempt, no deadline.
+type Call struct {
+	Function   string
+	Version    int
+	Invocation string
+	Mapping    string
+	Stream     string
+	Shard      int
+	Attempt    int
+	Deadline   time.Time // passed on; the handler is not stopped
+}
+
+// Outcome is what became of one record.
+type Outcome struct {
+	Result abi.Result // abi.ResultOK, ResultDropped, ResultRetry or ResultRejected
+	Reason string
+}
+
+// Result is what a batch came to.
+type Result struct {
+	Outcomes []Outcome               // one for each record; empty when Err is not nil
+	Emitted  map[string][]sdk.Record // by stream, in order; copies
+	Err      *Failure                // nil when the handler returned nil
+}
+
+// Failure is a call that failed inside the function, as the host sees it.
+type Failure struct {
+	Kind    abi.FailureKind
+	Type    string // Go type of the error, or of the panic's value
+	Message string
+	Stack   string // of a panic
+}
+
+func (f *Failure) Error() string { return f.Kind.String() + ": " + f.Message }
+
+// Batch runs a batch handler on records. Records without a sequence number are given 1, 2, 3 and so on. What
+// only a broken SDK can cause fails the test.
+func Batch(t testing.TB, handler sdk.BatchHandler, records ...sdk.Record) *Result {
+	t.Helper()
+	return Call{}.Batch(t, handler, records...)
+}
+
+// Invoke runs an invoke handler; its error, or panic, is a *Failure.
+func Invoke(t testing.TB, handler sdk.InvokeHandler, in []byte) ([]byte, error) {
+	t.Helper()
+	return Call{}.Invoke(t, handler, in)
+}
+
+// Batch is the function Batch with the facts of c.
+func (c Call) Batch(t testing.TB, handler sdk.BatchHandler, records ...sdk.Record) *Result {
+	t.Helper()
+	var batch record.Builder
+	for i, r := range records {
+		if r.Sequence == 0 {
+			r.Sequence = uint64(i) + 1
+		}
+		if err := batch.Append(r); err != nil {
+			t.Fatalf("sdktest: record %d: %v", i, err)
+		}
+	}
+	var reply abi.Reply
+	c.handle(t, sdk.Handlers{Batch: handler}, abi.KindBatch, batch.Finish(), len(records), &reply)
+	res := &Result{Emitted: emitted(&reply), Err: failure(&reply)}
+	if res.Err != nil {
+		return res
+	}
+	res.Outcomes = make([]Outcome, len(records))
+	for o := range reply.Outcomes() {
+		res.Outcomes[o.Index] = Outcome{o.Result, string(o.Reason)}
+	}
+	return res
+}
+
+// Invoke is the function Invoke with the facts of c.
+func (c Call) Invoke(t testing.TB, handler sdk.InvokeHandler, in []byte) ([]byte, error) {
+	t.Helper()
+	var reply abi.Reply
+	c.handle(t, sdk.Handlers{Invoke: handler}, abi.KindInvoke, in, 0, &reply)
+	if f := failure(&reply); f != nil {
+		return nil, f
+	}
+	return bytes.Clone(reply.Body()), nil
+}
+
+// handle does what a host does: it writes the call into the input area, has it handled, and parses the reply.
+func (c Call) handle(t testing.TB, h sdk.Handlers, kind abi.Kind, body []byte, records int, reply *abi.Reply) {
+	t.Helper()
+	head := abi.Call{
+		Kind: kind, Mapping: c.Mapping, Stream: c.Stream, Function: c.Function, Invocation: c.Invocation,
+		Version: uint32(max(c.Version, 1)), Shard: uint32(c.Shard), Attempt: uint32(max(c.Attempt, 1)),
+	}
+	if head.Function == "" {
+		head.Function = "test"
+	}
+	if !c.Deadline.IsZero() {
+		head.Deadline = c.Deadline.UnixMicro()
+	}
+	size, err := head.Size(len(body), 0)
+	if err != nil {
+		t.Fatalf("sdktest: %v", err)
+	}
+	guest := sdk.NewGuest(h)
+	call := guest.Input(size)[:size]
+	dst, _ := head.Put(call, len(body), 0)
+	copy(dst, body)
+	out := guest.Handle(kind, call)
+	for i := range call {
+		call[i] = 0xDB
+	}
+	if err := reply.Parse(out, kind, records); err != nil {
+		t.Fatalf("sdktest: the reply breaks the ABI: %v", err)
+	}
+}
+
+func failure(r *abi.Reply) *Failure {
+	if !r.Failed() {
+		return nil
+	}
+	f := r.Failure()
+	return &Failure{Kind: f.Kind, Type: string(f.Type), Message: string(f.Message), Stack: string(f.Stack)}
+}
+
+func emitted(r *abi.Reply) map[string][]sdk.Record {
+	all := map[string][]sdk.Record{}
+	for out := range r.Outputs() {
+		for rec := range out.Records.All() {
+			rec.Key, rec.Data = bytes.Clone(rec.Key), bytes.Clone(rec.Data)
+			rec.ExplicitHash = bytes.Clone(rec.ExplicitHash)
+			all[string(out.Stream)] = append(all[string(out.Stream)], rec)
+		}
+	}
+	return all
+}
+
+// String shows an outcome as "ok", or as "rejected: reason".
+func (o Outcome) String() string {
+	if o.Reason == "" {
+		return o.Result.String()
+	}
+	return fmt.Sprintf("%s: %s", o.Result, o.Reason)
+}
