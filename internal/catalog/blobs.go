@@ -1,0 +1,361 @@
+package catalog
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+const (
+	// MaxBlobBytes is the size of the largest blob.
+	MaxBlobBytes = 256 << 20
+
+	digestPrefix = "sha256:"
+	blobsDir     = "blobs"
+	// indexPrefix begins the name of the table that lists a bucket's blobs. The dot
+	// keeps it apart from every name a caller may use.
+	indexPrefix = "blobs."
+)
+
+// Blobs is a bucket of byte strings named by their SHA-256. Each is kept twice, in
+// JetStream's object store and as a file, and listed in a table of the catalog; either
+// copy is made anew from the other when it is damaged. Its methods may be called from
+// several goroutines.
+type Blobs struct {
+	catalog *Catalog
+	bucket  string
+	dir     string // of the second copies
+	index   *Table // digest without its prefix → size in decimal
+	turn    chan struct{}
+	objects objects
+}
+
+// Blobs opens the bucket with this name, made when it does not exist; the rules for
+// names are those of tables. It compares what is listed with both copies, by presence
+// and size, and repairs. It always returns the same *Blobs for a name. Errors:
+// ErrInvalid, ErrClosed.
+func (c *Catalog) Blobs(ctx context.Context, bucket string) (*Blobs, error) {
+	if err := checkName("bucket", bucket); err != nil {
+		return nil, fmt.Errorf("catalog: %w", err)
+	}
+	end, err := c.begin()
+	if err != nil {
+		return nil, fmt.Errorf("catalog: blobs %s: %w", bucket, err)
+	}
+	defer end()
+	c.mu.Lock()
+	b := c.blobs[bucket]
+	if b == nil {
+		b = &Blobs{
+			catalog: c, bucket: bucket, dir: filepath.Join(c.dir, blobsDir, bucket),
+			index: c.table(indexPrefix + bucket), turn: make(chan struct{}, 1),
+		}
+		c.blobs[bucket] = b
+	}
+	c.mu.Unlock()
+	if err := b.open(ctx); err != nil {
+		return nil, fmt.Errorf("catalog: blobs %s: %w", bucket, err)
+	}
+	return b, nil
+}
+
+// take waits for the turn to change something: one change of a bucket at a time.
+func (b *Blobs) take(ctx context.Context) (release func(), err error) {
+	select {
+	case b.turn <- struct{}{}:
+		return func() { <-b.turn }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (b *Blobs) open(ctx context.Context) error {
+	release, err := b.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if b.objects.store != nil {
+		return nil
+	}
+	if err := os.MkdirAll(b.dir, 0o750); err != nil {
+		return err
+	}
+	o, err := openObjects(ctx, b.catalog.js, b.bucket)
+	if err != nil {
+		return err
+	}
+	for _, e := range b.index.List() {
+		if err := b.compare(ctx, o, e); err != nil {
+			return err
+		}
+	}
+	// Leftovers are what a crash left of a Put or a Delete; after damage they may
+	// be the last copy of something.
+	if len(b.catalog.Alarms()) == 0 {
+		if err := b.sweep(ctx, o); err != nil {
+			return err
+		}
+	}
+	b.objects = o
+	return nil
+}
+
+// compare looks for both copies of a listed blob, without reading them, and repairs.
+func (b *Blobs) compare(ctx context.Context, o objects, e Entry) error {
+	size, err := strconv.ParseInt(string(e.Value), 10, 64)
+	if err != nil {
+		return fmt.Errorf("blob %s: its size in the index is %q", e.Key, e.Value)
+	}
+	info, statErr := os.Stat(b.path(e.Key))
+	file := statErr == nil && info.Size() == size
+	object := o.size(ctx, e.Key) == size
+	if file && object {
+		return ctx.Err()
+	}
+	_, err = b.repair(ctx, o, e.Key)
+	if errors.Is(err, ErrDamaged) {
+		return nil // the alarm has been raised; the others can still be served
+	}
+	return err
+}
+
+// sweep removes what is stored and not listed.
+func (b *Blobs) sweep(ctx context.Context, o objects) error {
+	files, err := os.ReadDir(b.dir)
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if _, err := b.index.Get(f.Name()); err != nil {
+			if err := os.Remove(filepath.Join(b.dir, f.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	names, err := o.names(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if _, err := b.index.Get(name); err != nil {
+			if err := o.remove(ctx, name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (b *Blobs) path(name string) string { return filepath.Join(b.dir, name) }
+
+func (b *Blobs) wrap(operation, what string, err error) error {
+	return fmt.Errorf("catalog: %s blob %s of %s: %w", operation, what, b.bucket, err)
+}
+
+// Put stores data and returns its digest, "sha256:" and 64 hexadecimal digits, when it
+// is durable. Putting the same data again is no change. Errors: ErrInvalid (more than
+// MaxBlobBytes), ErrNoSpace, ErrUnknownOutcome, ErrClosed.
+func (b *Blobs) Put(ctx context.Context, data []byte) (string, error) {
+	if len(data) > MaxBlobBytes {
+		err := fmt.Errorf("%w: the blob has %d bytes; the limit is %d", ErrInvalid, len(data), MaxBlobBytes)
+		return "", b.wrap("put", "", err)
+	}
+	name := nameOf(data)
+	if err := b.put(ctx, name, data); err != nil {
+		return "", b.wrap("put", digestPrefix+name, err)
+	}
+	return digestPrefix + name, nil
+}
+
+func nameOf(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
+
+func (b *Blobs) put(ctx context.Context, name string, data []byte) error {
+	end, err := b.catalog.begin()
+	if err != nil {
+		return err
+	}
+	defer end()
+	release, err := b.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if _, err := b.index.Get(name); err == nil {
+		return nil
+	}
+	if err := checkSpace(b.catalog.dir, len(data)); err != nil {
+		return err
+	}
+	if err := b.objects.put(ctx, name, data); err != nil {
+		return err
+	}
+	if err := b.writeFile(name, data); err != nil {
+		return err
+	}
+	// Listed last: a blob that is listed has both copies.
+	_, err = b.index.Create(ctx, name, strconv.AppendInt(nil, int64(len(data)), 10))
+	return err
+}
+
+func (b *Blobs) writeFile(name string, data []byte) error {
+	f, err := replaceFile(b.dir, name, data)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// Get returns the blob with this digest, verified. A copy that is found damaged is made
+// anew from the other, with an alarm. Errors: ErrNotFound, ErrInvalid (not a digest),
+// ErrDamaged (both copies).
+func (b *Blobs) Get(ctx context.Context, digest string) ([]byte, error) {
+	name, err := parseDigest(digest)
+	if err != nil {
+		return nil, b.wrap("get", digest, err)
+	}
+	if _, err := b.index.Get(name); err != nil {
+		return nil, b.wrap("get", digest, ErrNotFound)
+	}
+	if data, err := b.readFile(name); err == nil {
+		return data, nil
+	}
+	data, err := b.repairInTurn(ctx, name)
+	if err != nil {
+		return nil, b.wrap("get", digest, err)
+	}
+	return data, nil
+}
+
+func (b *Blobs) repairInTurn(ctx context.Context, name string) ([]byte, error) {
+	end, err := b.catalog.begin()
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	release, err := b.take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	if _, err := b.index.Get(name); err != nil {
+		return nil, ErrNotFound // deleted while the turn was waited for
+	}
+	return b.repair(ctx, b.objects, name)
+}
+
+func parseDigest(digest string) (string, error) {
+	name, ok := strings.CutPrefix(digest, digestPrefix)
+	raw, err := hex.DecodeString(name)
+	if !ok || err != nil || len(raw) != sha256.Size || name != strings.ToLower(name) {
+		return "", fmt.Errorf("%w: %q is not sha256: and 64 lower case hexadecimal digits", ErrInvalid, digest)
+	}
+	return name, nil
+}
+
+// readFile reads and verifies the second copy.
+func (b *Blobs) readFile(name string) ([]byte, error) {
+	data, err := os.ReadFile(b.path(name))
+	if err != nil {
+		return nil, err
+	}
+	return data, verify(name, data)
+}
+
+func verify(name string, data []byte) error {
+	if got := nameOf(data); got != name {
+		return fmt.Errorf("its SHA-256 is %s", got)
+	}
+	return nil
+}
+
+// repair reads both copies, makes the bad one anew from the good one, and returns the
+// content.
+func (b *Blobs) repair(ctx context.Context, o objects, name string) ([]byte, error) {
+	fromFile, fileErr := b.readFile(name)
+	fromObject, objectErr := o.get(ctx, name)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	var err error
+	switch {
+	case fileErr == nil && objectErr == nil:
+		return fromFile, nil
+	case fileErr == nil:
+		b.alarm(AlarmBlobRestored, name, "JetStream's copy", objectErr)
+		err = o.put(ctx, name, fromFile)
+		return fromFile, err
+	case objectErr == nil:
+		b.alarm(AlarmBlobRestored, name, "the file", fileErr)
+		return fromObject, b.writeFile(name, fromObject)
+	}
+	err = errors.Join(fileErr, objectErr)
+	b.alarm(AlarmBlobLost, name, "both copies", err)
+	return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+}
+
+func (b *Blobs) alarm(kind AlarmKind, name, what string, err error) {
+	b.catalog.bell.ring(Alarm{
+		Kind:   kind,
+		Detail: fmt.Sprintf("blob %s%s of bucket %s: %s: %v", digestPrefix, name, b.bucket, what, err),
+	})
+}
+
+// Scrub reads both copies of every blob and repairs; it returns the first error other
+// than damage, which is told by alarms.
+func (b *Blobs) Scrub(ctx context.Context) error {
+	for _, e := range b.index.List() {
+		_, err := b.repairInTurn(ctx, e.Key)
+		if err != nil && !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrNotFound) {
+			return b.wrap("scrub", digestPrefix+e.Key, err)
+		}
+	}
+	return nil
+}
+
+// Delete removes the blob with this digest. Errors: ErrNotFound, ErrInvalid,
+// ErrUnknownOutcome, ErrClosed.
+func (b *Blobs) Delete(ctx context.Context, digest string) error {
+	name, err := parseDigest(digest)
+	if err == nil {
+		err = b.delete(ctx, name)
+	}
+	if err != nil {
+		return b.wrap("delete", digest, err)
+	}
+	return nil
+}
+
+func (b *Blobs) delete(ctx context.Context, name string) error {
+	end, err := b.catalog.begin()
+	if err != nil {
+		return err
+	}
+	defer end()
+	release, err := b.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	// First no longer listed: what a crash leaves is swept at the next open.
+	if err := b.index.Delete(ctx, name, 0); err != nil {
+		return err
+	}
+	if err := b.objects.remove(ctx, name); err != nil {
+		return err
+	}
+	if err := os.Remove(b.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,5 @@
+package catalog
+
+const crashEnv = "SHARDMILL_CATALOG_CRASH_DIR"
+
+func crashChild(string) {}

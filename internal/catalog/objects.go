@@ -1,0 +1,116 @@
+package catalog
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// objects is JetStream's half of a bucket.
+type objects struct {
+	js     jetstream.JetStream
+	bucket string
+	store  jetstream.ObjectStore
+	stream jetstream.Stream
+}
+
+// openObjects opens JetStream's object store, or makes it. One that is there and cannot
+// be opened is removed: every blob has another copy.
+func openObjects(ctx context.Context, js jetstream.JetStream, bucket string) (objects, error) {
+	o := objects{js: js, bucket: bucket}
+	err := o.bind(ctx)
+	if err == nil || ctx.Err() != nil {
+		return o, err
+	}
+	if again := js.DeleteStream(ctx, o.streamName()); again != nil {
+		return o, errors.Join(err, again)
+	}
+	return o, o.bind(ctx)
+}
+
+func (o *objects) streamName() string { return "OBJ_" + o.bucket }
+
+func (o *objects) bind(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	var err error
+	o.store, err = o.js.CreateOrUpdateObjectStore(ctx, jetstream.ObjectStoreConfig{
+		Bucket: o.bucket, Description: "blobs of the catalog", Storage: jetstream.FileStorage,
+	})
+	if err != nil {
+		return err
+	}
+	o.stream, err = o.js.Stream(ctx, o.streamName())
+	return err
+}
+
+// size is the size JetStream says the object has, -1 when it has none.
+func (o *objects) size(ctx context.Context, name string) int64 {
+	info, err := o.store.GetInfo(ctx, name)
+	if err != nil {
+		return -1
+	}
+	return int64(info.Size)
+}
+
+func (o *objects) put(ctx context.Context, name string, data []byte) error {
+	_, err := o.store.Put(ctx, jetstream.ObjectMeta{Name: name}, bytes.NewReader(data))
+	return err
+}
+
+// get reads an object message by message: the object store's own reader waits for ever
+// for a chunk that is gone.
+func (o *objects) get(ctx context.Context, name string) ([]byte, error) {
+	info, err := o.store.GetInfo(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if info.Size > MaxBlobBytes {
+		return nil, fmt.Errorf("its description says it has %d bytes", info.Size)
+	}
+	data := make([]byte, 0, info.Size)
+	chunks := fmt.Sprintf("$O.%s.C.%s", o.bucket, info.NUID)
+	for at := uint64(1); uint64(len(data)) < info.Size; {
+		m, err := o.stream.GetMsg(ctx, at, jetstream.WithGetMsgSubject(chunks))
+		if err != nil {
+			return nil, fmt.Errorf("read it from byte %d on: %w", len(data), err)
+		}
+		data = append(data, m.Data...)
+		at = m.Sequence + 1
+	}
+	return data, verify(name, data)
+}
+
+func (o *objects) names(ctx context.Context) ([]string, error) {
+	list, err := o.store.List(ctx)
+	if errors.Is(err, jetstream.ErrNoObjectsFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, len(list))
+	for i, info := range list {
+		names[i] = info.Name
+	}
+	return names, nil
+}
+
+// remove deletes an object and then the marker JetStream leaves of it. An object that
+// is not there is no error.
+func (o *objects) remove(ctx context.Context, name string) error {
+	err := o.store.Delete(ctx, name)
+	if errors.Is(err, jetstream.ErrObjectNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	// NATS's convention (ADR-20): the name in base64 for URLs.
+	meta := fmt.Sprintf("$O.%s.M.%s", o.bucket, base64.URLEncoding.EncodeToString([]byte(name)))
+	return o.stream.Purge(ctx, jetstream.WithPurgeSubject(meta))
+}
