@@ -1,0 +1,57 @@
+// Package triggers runs event source mappings: each hands the records of a stream, in batches and in order,
+// to a function, and keeps a checkpoint of how far it has come.
+//
+// [Triggers] is the set of a host's mappings; [Mapping] is what a user asks for, [Status] what became of it.
+// The log, the functions and the table of definitions reach it as the interfaces [Streams], [Functions] and
+// [Definitions].
+//
+// # The path of a batch
+//
+// Each shard of a mapping has one poller, a goroutine that does one thing after the other:
+//
+//	read        the reader blocks until there are records; there is no polling and no timer
+//	batch       views of what was read, cut at BatchSize, at BatchWindow after the first record was seen,
+//	            or at 6 MiB of encoded records; without a window the batch is what is at hand
+//	invoke      the function runs, and what it emits is durable before Invoke returns
+//	decide      a pure function: what is settled, given up, and tried again when
+//	checkpoint  the position behind what is settled or given up is saved into the stream's own journal
+//
+// The checkpoint is saved by a goroutine that exists only meanwhile (see saver), so that the next batch runs
+// during the journal's group commit. A later position takes the place of one that still waits; at most 64
+// batches run ahead of what is saved.
+//
+// # Outcomes
+//
+//	the function …                                  the records …
+//	replied                                         are settled: ok, dropped or rejected
+//	replied, and asked for record i again           below the lowest such i are settled; those from it on are
+//	                                                delivered again, with a new quota of attempts
+//	returned an error, trapped, timed out, ran out  are delivered again, and given up with the last of
+//	of memory, exited, replied nonsense, or asked   MaxAttempts; there is one path for all of these
+//	for the first record again
+//	was throttled, is missing, or the host failed   are delivered again; this never counts as an attempt
+//	– (a record is older than MaxRecordAge)         are given up, by themselves and before any attempt
+//
+// The wait after the function's n-th failure in a row is RetryBase·2^(n-1) up to RetryMax (1 s and 30 s),
+// after throttles and the host's failures 0.1 s to 5 s, each less up to half of it at random. A record that
+// is given up is counted, logged with shard, sequence numbers and reason, and shown in the status.
+//
+// # Guarantees
+//
+//   - At least once: a record that Put has acknowledged is delivered until it is settled or given up,
+//     or until the stream's retention has dropped it before it could be read, which is counted as skipped.
+//   - In order per shard, and one batch of a shard at a time.
+//   - The checkpoint moves only forward, by compare-and-set, and only behind what has been emitted durably. A
+//     poller whose checkpoint somebody else has moved stops: two owners never take turns.
+//   - Graceful stops redeliver nothing: reading ends at once, invocations under way get the drain time.
+//   - Changes of a mapping hold from each shard's next batch or attempt on, and replay nothing.
+//   - What is damaged stops its shard only, and by name; it goes on when the damage has been accepted.
+//
+// Attempts are counted in memory: after a restart of the host a batch that was being retried has its whole
+// quota again.
+//
+// # Non-goals
+//
+// The package does not run functions, store records or speak HTTP, and it does not balance shards between
+// hosts: what it has of that is that it notices another owner.
+package triggers

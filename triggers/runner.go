@@ -1,0 +1,205 @@
+package triggers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/shardmill/shardmill/runtime"
+	"github.com/shardmill/shardmill/shards"
+)
+
+// settings are what an attempt goes by. They are replaced as a whole when the mapping changes.
+type settings struct {
+	Mapping
+	policy policy
+}
+
+// runner is one mapping at work: its pollers and how to stop them.
+type runner struct {
+	name       string
+	functions  Functions
+	log        *slog.Logger
+	retry      policy // the waits; MaxAttempts is each mapping's own
+	batchSizes prometheus.Observer
+
+	source      Source
+	settings    atomic.Pointer[settings]
+	pollers     []*poller
+	stopReading context.CancelCauseFunc
+	cutOff      context.CancelFunc
+	wg          sync.WaitGroup
+
+	mu       sync.Mutex
+	def      definition
+	revision uint64
+	state    State // Enabled, or why no poller runs
+	reason   string
+}
+
+// set makes a definition the one in force. The pollers take it up with their next batch or attempt.
+func (r *runner) set(def definition, revision uint64) {
+	s := &settings{Mapping: def.mapping(r.name), policy: r.retry}
+	s.policy.MaxAttempts = def.MaxAttempts
+	r.settings.Store(s)
+	r.mu.Lock()
+	r.def, r.revision = def, revision
+	r.mu.Unlock()
+}
+
+// start begins to read the stream's shards. A mapping that cannot run is left in the state Failed.
+func (r *runner) start(streams Streams) {
+	if err := r.open(streams); err != nil {
+		r.fail(err)
+		return
+	}
+	read, stopReading := context.WithCancelCause(context.Background())
+	work, cutOff := context.WithCancel(context.Background())
+	r.stopReading, r.cutOff = stopReading, cutOff
+	for _, p := range r.pollers {
+		var mine context.Context
+		mine, p.stop = context.WithCancelCause(read)
+		r.wg.Go(func() {
+			defer p.stop(errStopped)
+			p.run(mine, work)
+		})
+	}
+}
+
+// open finds the stream and makes the pollers.
+func (r *runner) open(streams Streams) error {
+	def := r.def
+	source, err := streams.Open(def.Stream)
+	switch {
+	case errors.Is(err, shards.ErrNotFound):
+		return fmt.Errorf("stream %q does not exist", def.Stream)
+	case err != nil:
+		return err
+	case source.ID() != def.StreamID:
+		return fmt.Errorf("stream %q has been deleted, and another one made under its name", def.Stream)
+	}
+	r.source = source
+	for _, shard := range source.Shards() {
+		cp, ok := r.source.Checkpoint(def.consumer(), shard)
+		if !ok {
+			cp = shards.Checkpoint{Consumer: def.consumer(), Shard: uint32(shard)}
+		}
+		p := &poller{r: r, shard: shard, log: r.log.With("shard", shard.String())}
+		p.progress.status.State = ShardRunning
+		p.saver = newSaver(r.source, cp, r.retry.Failure, p.saveFailed)
+		r.pollers = append(r.pollers, p)
+	}
+	return nil
+}
+
+// fail notes why the mapping as a whole cannot run, once.
+func (r *runner) fail(err error) {
+	r.mu.Lock()
+	first := r.state == Enabled
+	if first {
+		r.state, r.reason = Failed, err.Error()
+	}
+	r.mu.Unlock()
+	if first {
+		r.log.Error("the mapping cannot run", "error", err)
+	}
+}
+
+// stopping notes that the mapping is being stopped, and stops reading; invocations go on.
+func (r *runner) stopping(state State) {
+	r.mu.Lock()
+	r.state, r.reason = state, ""
+	r.mu.Unlock()
+	if r.stopReading != nil {
+		r.stopReading(errStopped)
+	}
+}
+
+// drain waits until the runners' invocations have ended and their checkpoints are saved; when the time is
+// up or ctx is done it cuts them off. Their reading must have been stopped. Error: ErrDrain.
+func drain(ctx context.Context, limit time.Duration, runners []*runner) error {
+	done := make(chan struct{})
+	go func() {
+		for _, r := range runners {
+			r.wg.Wait()
+		}
+		close(done)
+	}()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	var err error
+	select {
+	case <-done:
+	case <-timer.C:
+		err = ErrDrain
+	case <-ctx.Done():
+		err = ErrDrain
+	}
+	for _, r := range runners {
+		if r.cutOff != nil {
+			r.cutOff()
+		}
+	}
+	<-done
+	return err
+}
+
+// pin saves where a mapping that begins at the newest records begins, so that records put after Put has
+// returned are delivered even if the host ends before a first batch is settled.
+func pin(ctx context.Context, source Source, consumer string) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(256)
+	for _, shard := range source.Shards() {
+		g.Go(func() error {
+			r, err := source.Reader(shard, shards.Start{Kind: shards.Newest})
+			if err != nil {
+				return err
+			}
+			_, err = source.SaveCheckpoint(ctx, shards.Checkpoint{Consumer: consumer, Shard: uint32(shard), Sequence: r.Position() - 1})
+			return err
+		})
+	}
+	return g.Wait()
+}
+
+// status is the mapping as of now.
+func (r *runner) status(now time.Time) Status {
+	r.mu.Lock()
+	s := Status{
+		Mapping: r.def.mapping(r.name), ID: r.def.ID, Created: r.def.Created, Modified: r.def.Modified,
+		State: r.state, Reason: r.reason,
+	}
+	r.mu.Unlock()
+	for _, p := range r.pollers {
+		s.Shards = append(s.Shards, p.report(now))
+	}
+	if s.State != Enabled {
+		return s
+	}
+	if err := checkFunction(r.functions, s.Function); err != nil {
+		s.State, s.Reason = Blocked, err.Error()
+	}
+	return s
+}
+
+// checkFunction makes sure that the function exists and handles stream batches.
+func checkFunction(functions Functions, name string) error {
+	f, err := functions.Get(name)
+	if errors.Is(err, runtime.ErrNotFound) {
+		return &FieldError{"function", name, "must name a function that exists"}
+	}
+	if err != nil {
+		return fmt.Errorf("function %q: %w", name, err)
+	}
+	if !f.Kinds.Has(runtime.KindBatch) {
+		return &FieldError{"function", name, "must name a function that handles stream batches"}
+	}
+	return nil
+}

@@ -1,0 +1,129 @@
+package triggers
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/shardmill/shardmill/shards"
+)
+
+// maxAhead is how many settled batches may wait for their checkpoint to be saved. It is what a crash can
+// deliver again at most, beside the batch under way.
+const maxAhead = 64
+
+// saver saves one shard's checkpoint beside the poller, so that the next batch is read and invoked while
+// the checkpoint rides on the journal's group commit. Settled positions that come while a save is under
+// way are saved by the next one, the newest of them only. No goroutine exists while there is nothing to
+// save.
+type saver struct {
+	store Checkpoints
+	retry backoff
+	// report is told every save that did not succeed, and nil when one does after that. It must not block.
+	report func(error)
+
+	mu      sync.Mutex
+	changed sync.Cond // on mu: saved, running or err has changed
+	cp      shards.Checkpoint
+	settled uint64 // sequence number of the last settled record
+	ahead   int    // batches settled and not saved
+	running bool
+	err     error // why there will be no more saves
+	saves   uint64
+}
+
+func newSaver(store Checkpoints, cp shards.Checkpoint, retry backoff, report func(error)) *saver {
+	s := &saver{store: store, retry: retry, report: report, cp: cp, settled: cp.Sequence}
+	s.changed.L = &s.mu
+	return s
+}
+
+// settle notes that everything up to sequence is settled, and sees to it that this is saved. It blocks only
+// while too many batches wait. ctx bounds the saving. Errors: shards.ErrRevision when another owner has
+// moved the checkpoint, shards.ErrNotFound, shards.ErrClosed, the context's; there are no saves after one.
+func (s *saver) settle(ctx context.Context, sequence uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.settled = sequence
+	s.ahead++
+	if !s.running && s.err == nil {
+		s.running = true
+		go s.run(ctx)
+	}
+	for s.ahead >= maxAhead && s.err == nil {
+		s.changed.Wait()
+	}
+	return s.err
+}
+
+// wait blocks until no save is under way and returns the error that ended them, if any.
+func (s *saver) wait() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.running {
+		s.changed.Wait()
+	}
+	return s.err
+}
+
+// run saves until the newest settled position is saved.
+func (s *saver) run(ctx context.Context) {
+	s.mu.Lock()
+	for s.err == nil && s.cp.Sequence != s.settled {
+		cp, ahead := s.cp, s.ahead
+		cp.Sequence = s.settled
+		s.mu.Unlock()
+		revision, err := s.save(ctx, cp)
+		s.mu.Lock()
+		if err == nil {
+			s.cp, s.cp.Revision = cp, revision
+			s.ahead -= ahead
+			s.saves++
+		}
+		s.err = err
+		s.changed.Broadcast()
+	}
+	s.running = false
+	s.changed.Broadcast()
+	s.mu.Unlock()
+}
+
+// save tries until it succeeds, ctx is done or trying is of no use.
+func (s *saver) save(ctx context.Context, cp shards.Checkpoint) (uint64, error) {
+	for n := 1; ; n++ {
+		revision, err := s.store.SaveCheckpoint(ctx, cp)
+		if n > 1 && errors.Is(err, shards.ErrRevision) && s.saved(&cp) {
+			revision, err = cp.Revision, nil
+		}
+		if err != nil || n > 1 {
+			s.report(err)
+		}
+		switch {
+		case err == nil:
+			return revision, nil
+		case errors.Is(err, shards.ErrRevision), errors.Is(err, shards.ErrNotFound), errors.Is(err, shards.ErrClosed):
+			return 0, err
+		}
+		if !sleep(ctx, s.retry.delay(n)) {
+			return 0, err
+		}
+	}
+}
+
+// saved tells whether an earlier try of saving cp, though it returned an error, did succeed; then cp gets
+// the revision that it was given.
+func (s *saver) saved(cp *shards.Checkpoint) bool {
+	now, ok := s.store.Checkpoint(cp.Consumer, shards.ShardID(cp.Shard))
+	if ok && now.Sequence == cp.Sequence {
+		cp.Revision = now.Revision
+		return true
+	}
+	return false
+}
+
+// checkpoint is what has been saved, and how many saves that took.
+func (s *saver) checkpoint() (shards.Checkpoint, uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cp, s.saves
+}

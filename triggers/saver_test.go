@@ -1,0 +1,152 @@
+package triggers
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/shardmill/shardmill/runtime"
+	"github.com/shardmill/shardmill/sdk/record"
+	"github.com/shardmill/shardmill/shards"
+)
+
+// While a checkpoint is being saved the next batches run, and their checkpoints are saved together.
+func TestCheckpointsAreSavedBesideTheBatches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		b.stream.saveDelay = time.Second
+		first := b.stream.put(0, numbered(0, 10)...)
+		b.put(func(m *Mapping) { m.BatchSize = 1 })
+		synctest.Wait()
+		if n, cp := len(b.functions.deliveries()), b.shard(0).Checkpoint; n != 10 || cp != 0 {
+			t.Errorf("%d batches ran while the first checkpoint was being saved, which is at %d", n, cp)
+		}
+		time.Sleep(3 * time.Second)
+		if s := b.shard(0); s.Checkpoint != first+9 || s.Counts.Saves > 2 {
+			t.Errorf("status %+v, want everything saved with 2 saves at most", s)
+		}
+	})
+}
+
+func TestBatchesWaitForCheckpointsTheyAreTooFarAheadOf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		full := atomic.Bool{}
+		full.Store(true)
+		b.stream.saveErr = func(shards.Checkpoint) error {
+			if full.Load() {
+				return shards.ErrNoSpace
+			}
+			return nil
+		}
+		first := b.stream.put(0, numbered(0, 2*maxAhead)...)
+		b.put(func(m *Mapping) { m.BatchSize = 1 })
+		time.Sleep(time.Minute)
+		if n := len(b.functions.deliveries()); n != maxAhead {
+			t.Errorf("%d batches ran with no checkpoint saved, want %d", n, maxAhead)
+		}
+		if s := b.shard(0); s.State != ShardBlocked || s.Checkpoint != 0 || s.LastError != "the checkpoint cannot be saved: "+shards.ErrNoSpace.Error() {
+			t.Errorf("status %+v", s)
+		}
+		full.Store(false)
+		time.Sleep(time.Minute)
+		if s := b.shard(0); s.State != ShardRunning || s.LastError != "" || s.Checkpoint != first+2*maxAhead-1 {
+			t.Errorf("after there is space again: %+v", s)
+		}
+	})
+}
+
+// A save that succeeded but said otherwise is not taken for another owner's.
+func TestSaveWhoseAnswerWasLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		b.stream.lostAnswer = true
+		b.stream.put(0, "0")
+		b.put(nil)
+		time.Sleep(time.Minute)
+		first := b.stream.put(0, "1")
+		synctest.Wait()
+		if s := b.shard(0); s.State != ShardRunning || s.Checkpoint != first {
+			t.Errorf("status %+v, want the checkpoint %d", s, first)
+		}
+	})
+}
+
+func TestStopDuringASaveThatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		b.stream.saveErr = func(shards.Checkpoint) error { return shards.ErrNoSpace }
+		b.stream.put(0, "0")
+		b.put(nil)
+		synctest.Wait()
+		start := time.Now()
+		if err := b.Close(t.Context()); !errors.Is(err, ErrDrain) {
+			t.Errorf("close: %v, want ErrDrain", err)
+		}
+		if took := time.Since(start); took != 10*time.Second {
+			t.Errorf("close took %v, want the drain time", took)
+		}
+	})
+}
+
+// The log is closed under a poller only when the host stops in the wrong order; it must end all the same.
+func TestLogIsClosedUnderThePoller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		b.stream.saveErr = func(shards.Checkpoint) error { return shards.ErrClosed }
+		b.stream.put(0, "0")
+		b.put(nil)
+		synctest.Wait()
+		if s := b.shard(0); s.State != ShardStopped {
+			t.Errorf("status %+v", s)
+		}
+	})
+}
+
+func TestSaverHoldsTheNewestPosition(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := (&fakeStreams{}).create("s", 1)
+		st.saveDelay = time.Second
+		cp := shards.Checkpoint{Consumer: "c"}
+		s := newSaver(st, cp, backoff{time.Second, time.Second}, func(error) {})
+		base := record.MakeSequence(1, 0)
+		for i := range uint64(5) {
+			if err := s.settle(context.Background(), base+i+1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.wait(); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(st.history); n > 2 || st.history[n-1].Sequence != base+5 {
+			t.Errorf("saved %+v, want 2 saves at most, the last at the newest position", st.history)
+		}
+		for i, h := range st.history[1:] {
+			if h.Sequence <= st.history[i].Sequence {
+				t.Errorf("a checkpoint went back: %+v", st.history)
+			}
+		}
+	})
+}
+
+func TestSettledRecordsAreSavedBeforeTheStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		b.stream.saveDelay = time.Second
+		b.functions.handle = func(context.Context, runtime.Call, *runtime.Reply) error {
+			time.Sleep(5 * time.Second)
+			return nil
+		}
+		first := b.stream.put(0, "0", "1")
+		b.put(func(m *Mapping) { m.BatchSize = 1 })
+		time.Sleep(time.Second)
+		b.close()
+		if s := b.shard(0); s.Checkpoint != first || s.State != ShardStopped {
+			t.Errorf("status %+v, want the batch under way settled and saved, and no further one begun", s)
+		}
+		wantData(t, b.functions.deliveries(), []string{"0"})
+	})
+}

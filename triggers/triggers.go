@@ -1,0 +1,305 @@
+package triggers
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/shardmill/shardmill/internal/catalog"
+	"github.com/shardmill/shardmill/shards"
+)
+
+// Options are what Triggers works with. Streams, Functions and Definitions are needed.
+type Options struct {
+	Streams     Streams
+	Functions   Functions
+	Definitions Definitions
+
+	DrainTimeout time.Duration // what invocations under way get when a mapping stops; 0 = 10 s
+	RetryBase    time.Duration // first wait after a function's failure, doubled each time; 0 = 1 s
+	RetryMax     time.Duration // longest such wait; 0 = 30 s
+
+	Logger     *slog.Logger          // nil = none
+	Registerer prometheus.Registerer // nil = none
+}
+
+// Throttles and the host's failures are tried again sooner: they are not the function's fault, and pass.
+var refusalBackoff = backoff{Base: 100 * time.Millisecond, Max: 5 * time.Second}
+
+// Triggers runs the mappings of a host. Its methods are safe for concurrent use.
+type Triggers struct {
+	opts    Options
+	retry   policy
+	metrics *metrics
+	admin   chan struct{} // holds a token while a definition is changed; pollers never take it
+
+	mu      sync.Mutex
+	runners map[string]*runner
+	closed  bool
+}
+
+// Open starts every mapping that is defined. One that cannot run is listed as Failed and harms no other.
+func Open(ctx context.Context, opts Options) (*Triggers, error) {
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	opts.DrainTimeout = cmp.Or(opts.DrainTimeout, 10*time.Second)
+	t := &Triggers{
+		opts: opts,
+		retry: policy{
+			Failure: backoff{cmp.Or(opts.RetryBase, time.Second), cmp.Or(opts.RetryMax, 30*time.Second)},
+			Refusal: refusalBackoff,
+		},
+		admin:   make(chan struct{}, 1),
+		runners: map[string]*runner{},
+	}
+	var err error
+	if t.metrics, err = newMetrics(opts.Registerer, t); err != nil {
+		return nil, fmt.Errorf("triggers: open: %w", err)
+	}
+	for _, entry := range opts.Definitions.List() {
+		r := t.newRunner(entry.Key)
+		t.runners[entry.Key] = r
+		def, err := parseDefinition(entry.Value)
+		r.set(def, entry.Revision)
+		if err != nil {
+			r.fail(err)
+			continue
+		}
+		r.start(opts.Streams)
+	}
+	return t, ctx.Err()
+}
+
+func (t *Triggers) newRunner(name string) *runner {
+	return &runner{
+		name: name, functions: t.opts.Functions, retry: t.retry, state: Enabled,
+		log:        t.opts.Logger.With("mapping", name),
+		batchSizes: t.metrics.batchSizes.WithLabelValues(name),
+	}
+}
+
+// Close stops all mappings: reading ends at once, invocations under way get the drain time, or until ctx is
+// done, to end and have their checkpoints saved. Error: ErrDrain when some did not; their records will be
+// delivered again.
+func (t *Triggers) Close(ctx context.Context) error {
+	t.admin <- struct{}{}
+	defer func() { <-t.admin }()
+	t.mu.Lock()
+	closed := t.closed
+	t.closed = true
+	t.mu.Unlock()
+	if closed {
+		return nil
+	}
+	runners := t.sorted()
+	for _, r := range runners {
+		r.stopping(Stopped)
+	}
+	err := drain(ctx, t.opts.DrainTimeout, runners)
+	t.metrics.unregister(t.opts.Registerer)
+	if err != nil {
+		return fmt.Errorf("triggers: close: %w", err)
+	}
+	return nil
+}
+
+// begin takes the right to change definitions, until the returned func is called.
+func (t *Triggers) begin(ctx context.Context) (end func(), err error) {
+	select {
+	case t.admin <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		<-t.admin
+		return nil, ErrClosed
+	}
+	return func() { <-t.admin }, nil
+}
+
+// Put makes the mapping m, or changes the one of that name to it; created tells which. The change is
+// durable when Put returns, holds from each shard's next batch or attempt on and replays nothing. With the
+// settings unchanged it does nothing. Errors: ErrInvalid (as *FieldError), ErrConflict, ErrClosed.
+func (t *Triggers) Put(ctx context.Context, m Mapping) (s Status, created bool, err error) {
+	end, err := t.begin(ctx)
+	if err == nil {
+		defer end()
+		s, created, err = t.put(ctx, m)
+	}
+	if err != nil {
+		return Status{}, false, fmt.Errorf("triggers: put %q: %w", shorten(m.Name), err)
+	}
+	return s, created, nil
+}
+
+func (t *Triggers) put(ctx context.Context, m Mapping) (s Status, created bool, err error) {
+	now := time.Now()
+	if err := m.normalize(now); err != nil {
+		return Status{}, false, err
+	}
+	old := t.lookup(m.Name)
+	if old != nil {
+		if field := old.settings.Load().immutable(m); field != "" {
+			return Status{}, false, fmt.Errorf("%w: %s cannot be changed; delete the mapping and make it anew", ErrConflict, field)
+		}
+	}
+	source, err := t.opts.Streams.Open(m.Stream)
+	if errors.Is(err, shards.ErrNotFound) {
+		return Status{}, false, &FieldError{"stream", m.Stream, "must name a stream that exists"}
+	}
+	if err != nil {
+		return Status{}, false, err
+	}
+	if err := checkFunction(t.opts.Functions, m.Function); err != nil {
+		return Status{}, false, err
+	}
+	if old != nil {
+		err := t.change(ctx, old, m, now)
+		return old.status(now), false, err
+	}
+	r, err := t.create(ctx, m, source, now)
+	if err != nil {
+		return Status{}, false, err
+	}
+	return r.status(now), true, nil
+}
+
+func (t *Triggers) create(ctx context.Context, m Mapping, source Source, now time.Time) (*runner, error) {
+	def := definition{Format: definitionFormat, ID: newID(), StreamID: source.ID(), Created: now.UTC(), Modified: now.UTC()}
+	def.define(m)
+	if m.StartingPosition == Newest {
+		if err := pin(ctx, source, def.consumer()); err != nil {
+			return nil, errors.Join(err, source.DeleteCheckpoints(context.WithoutCancel(ctx), def.consumer()))
+		}
+	}
+	value, err := json.Marshal(def)
+	if err != nil {
+		return nil, err
+	}
+	revision, err := t.opts.Definitions.Create(ctx, m.Name, value)
+	if err != nil {
+		return nil, errors.Join(err, source.DeleteCheckpoints(context.WithoutCancel(ctx), def.consumer()))
+	}
+	r := t.newRunner(m.Name)
+	r.set(def, revision)
+	r.start(t.opts.Streams)
+	t.mu.Lock()
+	t.runners[m.Name] = r
+	t.mu.Unlock()
+	return r, nil
+}
+
+func (t *Triggers) change(ctx context.Context, r *runner, m Mapping, now time.Time) error {
+	r.mu.Lock()
+	def, revision := r.def, r.revision
+	r.mu.Unlock()
+	if def.mapping(m.Name) == m {
+		return nil
+	}
+	def.define(m)
+	def.Modified = now.UTC()
+	value, err := json.Marshal(def)
+	if err != nil {
+		return err
+	}
+	if revision, err = t.opts.Definitions.Update(ctx, m.Name, value, revision); err != nil {
+		return err
+	}
+	r.set(def, revision)
+	return nil
+}
+
+// Delete stops the mapping, as Close does, and removes its definition and checkpoints. Errors: ErrNotFound,
+// ErrClosed.
+func (t *Triggers) Delete(ctx context.Context, name string) error {
+	end, err := t.begin(ctx)
+	if err == nil {
+		defer end()
+		err = t.delete(ctx, name)
+	}
+	if err != nil {
+		return fmt.Errorf("triggers: delete %q: %w", shorten(name), err)
+	}
+	return nil
+}
+
+func (t *Triggers) delete(ctx context.Context, name string) error {
+	r := t.lookup(name)
+	if r == nil {
+		return ErrNotFound
+	}
+	r.stopping(Deleting)
+	if err := drain(ctx, t.opts.DrainTimeout, []*runner{r}); err != nil {
+		r.log.Warn("deleting a mapping: an invocation did not end in the drain time and was cut off")
+	}
+	// The definition goes first: checkpoints without one are never looked at again.
+	err := t.opts.Definitions.Delete(ctx, name, r.revision)
+	if err != nil && !errors.Is(err, catalog.ErrNotFound) {
+		again := t.newRunner(name)
+		again.set(r.def, r.revision)
+		again.start(t.opts.Streams)
+		t.mu.Lock()
+		t.runners[name] = again
+		t.mu.Unlock()
+		return err
+	}
+	t.mu.Lock()
+	delete(t.runners, name)
+	t.mu.Unlock()
+	t.metrics.forget(name)
+	if r.source == nil {
+		return nil
+	}
+	err = r.source.DeleteCheckpoints(ctx, r.def.consumer())
+	if err != nil && !errors.Is(err, shards.ErrNotFound) {
+		r.log.Warn("a deleted mapping's checkpoints could not be removed from its stream", "error", err)
+	}
+	return nil
+}
+
+// Get returns a mapping and its state. Error: ErrNotFound.
+func (t *Triggers) Get(name string) (Status, error) {
+	r := t.lookup(name)
+	if r == nil {
+		return Status{}, fmt.Errorf("triggers: get %q: %w", shorten(name), ErrNotFound)
+	}
+	return r.status(time.Now()), nil
+}
+
+// List returns all mappings, sorted by name.
+func (t *Triggers) List() []Status {
+	now := time.Now()
+	var list []Status
+	for _, r := range t.sorted() {
+		list = append(list, r.status(now))
+	}
+	return list
+}
+
+func (t *Triggers) lookup(name string) *runner {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.runners[name]
+}
+
+func (t *Triggers) sorted() []*runner {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	list := make([]*runner, 0, len(t.runners))
+	for _, r := range t.runners {
+		list = append(list, r)
+	}
+	slices.SortFunc(list, func(a, b *runner) int { return cmp.Compare(a.name, b.name) })
+	return list
+}

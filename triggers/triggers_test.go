@@ -1,0 +1,392 @@
+package triggers
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/shardmill/shardmill/internal/catalog"
+	"github.com/shardmill/shardmill/runtime"
+	"github.com/shardmill/shardmill/sdk/record"
+	"github.com/shardmill/shardmill/shards"
+)
+
+func TestPutIsIdempotent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 2)
+		m := Mapping{Name: "m", Stream: "s", Function: "f"}
+		made, created, err := b.Put(t.Context(), m)
+		if err != nil || !created {
+			t.Fatalf("first put: created %v, %v", created, err)
+		}
+		want := Mapping{Name: "m", Stream: "s", Function: "f", BatchSize: 100, StartingPosition: Oldest}
+		if diff := cmp.Diff(want, made.Mapping); diff != "" {
+			t.Errorf("defaults: (-want +got)\n%s", diff)
+		}
+		if made.State != Enabled || len(made.Shards) != 2 || len(made.ID) != 36 {
+			t.Errorf("status %+v", made)
+		}
+		revision := b.table.revision
+		time.Sleep(time.Second)
+		again, created, err := b.Put(t.Context(), m)
+		if err != nil || created || again.ID != made.ID || !again.Modified.Equal(made.Modified) || b.table.revision != revision {
+			t.Errorf("second put: %+v, created %v, %v, want nothing changed", again, created, err)
+		}
+		b.close()
+		b.open()
+		opened, err := b.Get("m")
+		if diff := cmp.Diff(made, opened, cmpopts.EquateEmpty()); diff != "" || err != nil {
+			t.Errorf("after a restart: %v (-want +got)\n%s", err, diff)
+		}
+		if list := b.List(); len(list) != 1 || list[0].Name != "m" {
+			t.Errorf("list %+v", list)
+		}
+	})
+}
+
+func TestPutRefusesWhatIsNotValid(t *testing.T) {
+	b := newBench(t, 1)
+	b.functions.set("direct", 1<<runtime.KindInvoke)
+	now := time.Now()
+	tests := []struct {
+		field  string
+		change func(*Mapping)
+	}{
+		{"name", func(m *Mapping) { m.Name = "" }},
+		{"name", func(m *Mapping) { m.Name = "a b" }},
+		{"name", func(m *Mapping) { m.Name = "a/b" }},
+		{"name", func(m *Mapping) { m.Name = "a\n" }},
+		{"name", func(m *Mapping) { m.Name = strings.Repeat("x", 129) }},
+		{"stream", func(m *Mapping) { m.Stream = "" }},
+		{"stream", func(m *Mapping) { m.Stream = "unknown" }},
+		{"function", func(m *Mapping) { m.Function = "" }},
+		{"function", func(m *Mapping) { m.Function = "unknown" }},
+		{"function", func(m *Mapping) { m.Function = "direct" }},
+		{"batchSize", func(m *Mapping) { m.BatchSize = -1 }},
+		{"batchSize", func(m *Mapping) { m.BatchSize = 10_001 }},
+		{"batchWindow", func(m *Mapping) { m.BatchWindow = -time.Second }},
+		{"batchWindow", func(m *Mapping) { m.BatchWindow = 301 * time.Second }},
+		{"maxAttempts", func(m *Mapping) { m.MaxAttempts = -1 }},
+		{"maxAttempts", func(m *Mapping) { m.MaxAttempts = 10_001 }},
+		{"maxRecordAge", func(m *Mapping) { m.MaxRecordAge = time.Second }},
+		{"maxRecordAge", func(m *Mapping) { m.MaxRecordAge = -1 }},
+		{"maxRecordAge", func(m *Mapping) { m.MaxRecordAge = 7*24*time.Hour + 1 }},
+		{"startingPosition", func(m *Mapping) { m.StartingPosition = "TRIM_HORIZON" }},
+		{"startingTime", func(m *Mapping) { m.StartingTime = now }},
+		{"startingTime", func(m *Mapping) { m.StartingPosition = AtTime }},
+		{"startingTime", func(m *Mapping) { m.StartingPosition, m.StartingTime = AtTime, now.Add(time.Hour) }},
+	}
+	for _, tt := range tests {
+		m := Mapping{Name: "m", Stream: "s", Function: "f"}
+		tt.change(&m)
+		_, _, err := b.Put(t.Context(), m)
+		var field *FieldError
+		if !errors.Is(err, ErrInvalid) || !errors.As(err, &field) || field.Field != tt.field || field.Limit == "" {
+			t.Errorf("put %+v: %v, want a FieldError for %s", m, err, tt.field)
+		}
+	}
+	if len(b.table.entries) != 0 || len(b.stream.checkpoints) != 0 || len(b.List()) != 0 {
+		t.Errorf("refused mappings have left something: %v, %v", b.table.entries, b.stream.checkpoints)
+	}
+	longest := Mapping{
+		Name: strings.Repeat("x", 128), Stream: "s", Function: "f", BatchSize: 10_000, BatchWindow: 300 * time.Second,
+		StartingPosition: AtTime, StartingTime: now, MaxAttempts: 10_000, MaxRecordAge: 7 * 24 * time.Hour,
+	}
+	if _, _, err := b.Put(t.Context(), longest); err != nil {
+		t.Errorf("a mapping at all its limits: %v", err)
+	}
+}
+
+func TestPutRefusesToChangeWhereItBegan(t *testing.T) {
+	b := newBench(t, 1)
+	b.streams.create("other", 1)
+	b.put(nil)
+	for field, change := range map[string]func(*Mapping){
+		"stream":           func(m *Mapping) { m.Stream = "other" },
+		"startingPosition": func(m *Mapping) { m.StartingPosition = Newest },
+	} {
+		m := Mapping{Name: "m", Stream: "s", Function: "f"}
+		change(&m)
+		if _, _, err := b.Put(t.Context(), m); !errors.Is(err, ErrConflict) || !strings.Contains(err.Error(), field) {
+			t.Errorf("changing %s: %v, want ErrConflict", field, err)
+		}
+	}
+	at := Mapping{Name: "at", Stream: "s", Function: "f", StartingPosition: AtTime, StartingTime: time.Now()}
+	if _, _, err := b.Put(t.Context(), at); err != nil {
+		t.Fatal(err)
+	}
+	if _, created, err := b.Put(t.Context(), at); err != nil || created {
+		t.Errorf("the same time again: created %v, %v", created, err)
+	}
+	at.StartingTime = at.StartingTime.Add(-time.Second)
+	if _, _, err := b.Put(t.Context(), at); !errors.Is(err, ErrConflict) {
+		t.Errorf("changing startingTime: %v, want ErrConflict", err)
+	}
+}
+
+func TestChangesHoldFromTheNextAttemptAndReplayNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		b.functions.set("g", runtime.AllKinds)
+		b.functions.handle = func(_ context.Context, c runtime.Call, _ *runtime.Reply) error {
+			if time.Sleep(time.Second); c.Function == "f" && string(c.Records[0].First().Data) == "2" {
+				return failure("f cannot")
+			}
+			return nil
+		}
+		b.stream.put(0, numbered(0, 6)...)
+		b.put(func(m *Mapping) { m.BatchSize = 2 })
+		time.Sleep(1500 * time.Millisecond) // within the second batch, which is going to fail
+		s := b.put(func(m *Mapping) { m.Function, m.BatchSize = "g", 3 })
+		if s.Function != "g" || s.Modified.Equal(s.Created) {
+			t.Errorf("status %+v", s)
+		}
+		time.Sleep(time.Minute)
+		calls := b.functions.deliveries()
+		wantData(t, calls, []string{"0", "1"}, []string{"2", "3"}, []string{"2", "3"}, []string{"4", "5"})
+		for i, want := range []string{"f", "f", "g", "g"} {
+			if calls[i].Function != want {
+				t.Errorf("delivery %d went to %q, want %q", i, calls[i].Function, want)
+			}
+		}
+		b.close()
+		b.open()
+		synctest.Wait()
+		if n := len(b.functions.deliveries()); n != 4 {
+			t.Errorf("%d deliveries after a restart, want no further ones", n)
+		}
+		if s, _ := b.Get("m"); s.Function != "g" || s.BatchSize != 3 {
+			t.Errorf("after a restart: %+v", s)
+		}
+	})
+}
+
+func TestStartingPositions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		b.stream.put(0, "old")
+		time.Sleep(time.Minute)
+		at := time.Now()
+		b.stream.put(0, "later")
+		for _, m := range []Mapping{
+			{Name: "oldest"},
+			{Name: "newest", StartingPosition: Newest},
+			{Name: "time", StartingPosition: AtTime, StartingTime: at},
+		} {
+			m.Stream, m.Function = "s", m.Name
+			b.functions.set(m.Name, runtime.AllKinds)
+			if _, _, err := b.Put(t.Context(), m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.stream.put(0, "new")
+		synctest.Wait()
+		got := map[string]string{}
+		for _, c := range b.functions.deliveries() {
+			got[c.Function] += strings.Join(c.Data, ",") + ","
+		}
+		want := map[string]string{"oldest": "old,later,new,", "newest": "new,", "time": "later,new,"}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("records by mapping: (-want +got)\n%s", diff)
+		}
+	})
+}
+
+// What is put after Put has returned is delivered, even when the host ends before any batch is settled.
+func TestNewestIsFixedWhenTheMappingIsMade(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 2)
+		b.stream.put(0, "old")
+		b.functions.handle = func(context.Context, runtime.Call, *runtime.Reply) error { return failure("not yet") }
+		b.put(func(m *Mapping) { m.StartingPosition = Newest })
+		if cp := b.shard(1).Checkpoint; cp != record.MakeSequence(2, 0) {
+			t.Errorf("the empty shard's checkpoint is %d", cp)
+		}
+		b.stream.put(0, "new")
+		synctest.Wait()
+		b.close()
+		b.stream.put(0, "newer")
+		b.functions.setHandle(nil)
+		b.open()
+		synctest.Wait()
+		wantData(t, b.functions.deliveries(), []string{"new"}, []string{"new", "newer"})
+	})
+}
+
+func TestPutThatCannotBeStoredLeavesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 2)
+		m := Mapping{Name: "m", Stream: "s", Function: "f", StartingPosition: Newest}
+		b.table.fail = errors.New("the catalog is full")
+		if _, _, err := b.Put(t.Context(), m); !errors.Is(err, b.table.fail) {
+			t.Errorf("put: %v", err)
+		}
+		b.table.fail = nil
+		b.stream.saveErr = func(cp shards.Checkpoint) error {
+			if cp.Shard == 1 {
+				return shards.ErrNoSpace
+			}
+			return nil
+		}
+		if _, _, err := b.Put(t.Context(), m); !errors.Is(err, shards.ErrNoSpace) {
+			t.Errorf("put: %v", err)
+		}
+		if len(b.table.entries) != 0 || len(b.stream.checkpoints) != 0 || len(b.List()) != 0 {
+			t.Errorf("left: %v, %v", b.table.entries, b.stream.checkpoints)
+		}
+		b.stream.saveErr = nil
+		b.put(nil)
+		b.table.fail = errors.New("the catalog is full")
+		m = Mapping{Name: "m", Stream: "s", Function: "f", BatchSize: 7}
+		if _, _, err := b.Put(t.Context(), m); !errors.Is(err, b.table.fail) {
+			t.Errorf("change: %v", err)
+		}
+		if s, _ := b.Get("m"); s.BatchSize != 100 {
+			t.Errorf("the change that was not stored holds: %+v", s)
+		}
+	})
+}
+
+func TestDelete(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		b.stream.put(0, "0")
+		b.functions.handle = func(context.Context, runtime.Call, *runtime.Reply) error {
+			time.Sleep(5 * time.Second)
+			return nil
+		}
+		b.put(nil)
+		synctest.Wait()
+		deleted := make(chan error)
+		go func() { deleted <- b.Delete(context.Background(), "m") }()
+		time.Sleep(time.Second)
+		if s, err := b.Get("m"); err != nil || s.State != Deleting {
+			t.Errorf("while its batch is under way: %+v, %v", s, err)
+		}
+		if err := <-deleted; err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.Get("m"); !errors.Is(err, ErrNotFound) {
+			t.Errorf("get: %v", err)
+		}
+		if err := b.Delete(t.Context(), "m"); !errors.Is(err, ErrNotFound) {
+			t.Errorf("delete again: %v", err)
+		}
+		if len(b.table.entries) != 0 || len(b.stream.checkpoints) != 0 {
+			t.Errorf("left: %v, %v", b.table.entries, b.stream.checkpoints)
+		}
+		b.put(nil) // anew, from its starting position on
+		time.Sleep(time.Minute)
+		wantData(t, b.functions.deliveries(), []string{"0"}, []string{"0"})
+	})
+}
+
+func TestDeleteThatCannotBeStoredLeavesTheMappingRunning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		b.put(nil)
+		b.table.fail = errors.New("the catalog is full")
+		if err := b.Delete(t.Context(), "m"); !errors.Is(err, b.table.fail) {
+			t.Errorf("delete: %v", err)
+		}
+		b.stream.put(0, "0")
+		synctest.Wait()
+		wantData(t, b.functions.deliveries(), []string{"0"})
+		if s, _ := b.Get("m"); s.State != Enabled {
+			t.Errorf("state %q", s.State)
+		}
+	})
+}
+
+func TestCloseCutsOffWhatOutlastsTheDrainTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		b.functions.handle = func(ctx context.Context, _ runtime.Call, _ *runtime.Reply) error {
+			<-ctx.Done()
+			return failure("cut off")
+		}
+		b.stream.put(0, "0")
+		b.put(func(m *Mapping) { m.MaxAttempts = 1 })
+		synctest.Wait()
+		start := time.Now()
+		if err := b.Close(context.Background()); !errors.Is(err, ErrDrain) || time.Since(start) != 10*time.Second {
+			t.Errorf("close: %v after %v", err, time.Since(start))
+		}
+		if s := b.shard(0); s.Counts.GivenUp != 0 || s.Counts.Failed != 0 || s.State != ShardStopped {
+			t.Errorf("what was cut off counts: %+v", s)
+		}
+		b.functions.setHandle(nil)
+		b.open()
+		synctest.Wait()
+		wantData(t, b.functions.deliveries(), []string{"0"}, []string{"0"})
+	})
+}
+
+func TestCloseEndsWaitsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 2)
+		b.functions.handle = func(context.Context, runtime.Call, *runtime.Reply) error { return failure("no") }
+		b.stream.put(0, "in a backoff")
+		b.put(func(m *Mapping) { m.BatchWindow = time.Second })
+		time.Sleep(10 * time.Second)
+		b.stream.put(1, "in a window")
+		start := time.Now()
+		b.close()
+		if took := time.Since(start); took != 0 {
+			t.Errorf("close took %v", took)
+		}
+		for _, c := range b.functions.deliveries() {
+			if c.Shard == 1 {
+				t.Error("a batch that was being gathered was delivered")
+			}
+		}
+		if s, _ := b.Get("m"); s.State != Stopped {
+			t.Errorf("state %q", s.State)
+		}
+		if _, _, err := b.Put(t.Context(), Mapping{Name: "m", Stream: "s", Function: "f"}); !errors.Is(err, ErrClosed) {
+			t.Errorf("put: %v, want ErrClosed", err)
+		}
+		if err := b.Delete(t.Context(), "m"); !errors.Is(err, ErrClosed) {
+			t.Errorf("delete: %v, want ErrClosed", err)
+		}
+	})
+}
+
+func TestUnreadableDefinitionHarmsNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		b.put(nil)
+		b.close()
+		b.table.entries["garbage"] = catalog.Entry{Key: "garbage", Value: []byte("{"), Revision: 77}
+		b.table.entries["future"] = catalog.Entry{Key: "future", Value: []byte(`{"format":9}`), Revision: 78}
+		b.open()
+		for name, want := range map[string]string{"garbage": "cannot be read", "future": "has format 9, this host reads 1"} {
+			if s, err := b.Get(name); err != nil || s.State != Failed || !strings.Contains(s.Reason, want) {
+				t.Errorf("%s: %+v, %v", name, s, err)
+			}
+		}
+		b.stream.put(0, "0")
+		synctest.Wait()
+		wantData(t, b.functions.deliveries(), []string{"0"})
+		if err := b.Delete(t.Context(), "garbage"); err != nil {
+			t.Errorf("delete: %v", err)
+		}
+	})
+}
+
+func TestVerbsObserveTheirContext(t *testing.T) {
+	b := newBench(t, 1)
+	b.admin <- struct{}{}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, err := b.Put(ctx, Mapping{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("put: %v", err)
+	}
+	<-b.admin
+}
