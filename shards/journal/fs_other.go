@@ -1,0 +1,8 @@
+//go:build !linux
+
+package journal
+
+import "os"
+
+// datasync flushes the file to the disk; on darwin os.File.Sync asks for F_FULLFSYNC, which the disk's own cache needs.
+func datasync(f *os.File) error { return f.Sync() }

@@ -1,0 +1,310 @@
+package journal
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/shardmill/shardmill/sdk/record"
+)
+
+// Errors of opening.
+var (
+	// ErrFormat: the directory is no journal, or one of a newer format version.
+	ErrFormat = errors.New("not a journal that this version can read")
+)
+
+// Errors of writing. The put is not acknowledged and its sequence numbers are not taken.
+var (
+	// ErrClosed: the journal has been closed.
+	ErrClosed = errors.New("journal is closed")
+	// ErrShard: the journal has no shard of that number.
+	ErrShard = errors.New("unknown shard")
+	// ErrTooLarge: the parts of one put come to more than MaxPutBytes.
+	ErrTooLarge = fmt.Errorf("put is larger than %d bytes", MaxPutBytes)
+	// ErrNoSpace: the disk or its quota is full. Puts succeed again when there is space.
+	ErrNoSpace = errors.New("disk is full")
+	// ErrReadOnly: the file system is read-only.
+	ErrReadOnly = errors.New("disk is read-only")
+	// ErrDisk: a write or fdatasync failed in another way. Whether the records survive a restart is unknown
+	// until the next put succeeds, which disowns them.
+	ErrDisk = errors.New("disk failed")
+	// ErrRevision: the checkpoint is not at the expected revision, so that another owner has moved it.
+	ErrRevision = errors.New("checkpoint has another revision")
+)
+
+// MaxPutBytes is the most that the encoded records of one Append may come to.
+const MaxPutBytes = 256 << 20
+
+// Options say where a journal is and what it may use.
+type Options struct {
+	Dir    string        // its directory; made when missing
+	Name   string        // the stream's name, for errors and logs
+	Shards []Shard       // opened when the journal does not know them yet
+	Cache  *Cache        // tail cache; nil means one of its own of 8 MiB
+	FS     FS            // nil means the operating system's
+	Logger *slog.Logger  // nil means none
+	Metric *Metrics      // nil means none
+	Sizes  SegmentSizing // zero means the defaults
+}
+
+// SegmentSizing says how segment files grow, in bytes.
+type SegmentSizing struct {
+	Segment int64 // a segment is followed by another at this size; 0 means 64 MiB; at most 2 GiB
+	First   int64 // prepared for a new journal; 0 means 64 KiB
+	Step    int64 // the most prepared ahead in one step; 0 means 8 MiB
+}
+
+func (s SegmentSizing) withDefaults() SegmentSizing {
+	if s.Segment == 0 {
+		s.Segment = 64 << 20
+	}
+	if s.First == 0 {
+		s.First = 64 << 10
+	}
+	if s.Step == 0 {
+		s.Step = 8 << 20
+	}
+	s.Segment = min(s.Segment, 2<<30)
+	return s
+}
+
+// Shard names a shard to open: its number and the epoch of its sequence numbers.
+type Shard struct {
+	ID    uint32
+	Epoch uint32
+}
+
+// shardState is what the journal holds of one shard.
+type shardState struct {
+	id    uint32
+	next  uint64  // the sequence number that the next record gets
+	spans []*span // oldest segment first
+	lost  []loss  // accepted damage
+	wake  chan struct{}
+	plan  shardPlan // the writer's
+}
+
+// oldest is the first sequence number that can still be read; next for an empty shard.
+func (s *shardState) oldest() uint64 {
+	if len(s.spans) > 0 {
+		return s.spans[0].first
+	}
+	return s.next
+}
+
+// Journal is one open journal. Its methods may be called concurrently.
+type Journal struct {
+	opt Options
+	fs  FS
+	log *slog.Logger
+	id  journalID
+
+	files     handles
+	writer    writer
+	acked     ackedFile
+	done      chan struct{} // closed by Close
+	workers   sync.WaitGroup
+	act       *segment     // the writer's: the one written to
+	preparing *preparation // the writer's; nil when none is under way
+	blind     bool         // something unknown was lost before this opening
+
+	mu          sync.Mutex // guards the rest; never held over I/O
+	closed      bool
+	shards      map[uint32]*shardState
+	segments    []*segment // oldest first; the last is the active one
+	checkpoints map[checkpointKey]Checkpoint
+	cached      []*cachedGroup
+	damage      []DamageError
+	lost        []loss // accepted damage that belongs to no shard
+}
+
+// Open opens the journal in opt.Dir, making it when there is none. It reads the indexes of sealed segments and
+// scans the last one. Damage that it finds does not keep it from opening: it is logged and listed by
+// Damage. Errors: ErrFormat, ErrNoSpace, ErrReadOnly, ErrDisk, ctx's.
+func Open(ctx context.Context, opt Options) (*Journal, error) {
+	if opt.FS == nil {
+		opt.FS = osFS{}
+	}
+	if opt.Cache == nil {
+		opt.Cache = NewCache(8 << 20)
+	}
+	if opt.Logger == nil {
+		opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opt.Metric == nil {
+		opt.Metric = NewMetrics(nil)
+	}
+	opt.Sizes = opt.Sizes.withDefaults()
+	j := &Journal{
+		opt:         opt,
+		fs:          opt.FS,
+		log:         opt.Logger.With("stream", opt.Name),
+		done:        make(chan struct{}),
+		shards:      map[uint32]*shardState{},
+		checkpoints: map[checkpointKey]Checkpoint{},
+	}
+	j.files.fs = opt.FS
+	j.writer.j = j
+	j.acked.journal = j
+	if err := j.open(ctx); err != nil {
+		j.closeFiles()
+		return nil, j.wrap("open", err)
+	}
+	return j, nil
+}
+
+func (j *Journal) open(ctx context.Context) error {
+	if err := j.fs.MkdirAll(j.opt.Dir); err != nil {
+		return err
+	}
+	if err := j.recover(ctx); err != nil {
+		return err
+	}
+	if j.id == (journalID{}) {
+		rand.Read(j.id[:]) //nolint:errcheck // crypto/rand.Read never fails
+	}
+	if err := j.acked.open(); err != nil {
+		return err
+	}
+	return j.addShards(ctx, j.opt.Shards)
+}
+
+// addShards opens the shards that are not known yet: durably in the table of a first segment, or in a group of their own.
+func (j *Journal) addShards(ctx context.Context, shards []Shard) error {
+	var missing []Shard
+	for _, s := range shards {
+		if _, ok := j.shards[s.ID]; !ok {
+			missing = append(missing, s)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return j.submit(ctx, &request{control: func(*groupPlan) ([]control, error) {
+		body := make([]byte, 0, len(missing)*shardStateSize)
+		for _, s := range missing {
+			body = appendShardState(body, s.ID, j.firstSequence(s))
+		}
+		return []control{{kind: kindShards, body: body, apply: func() {
+			for _, s := range missing {
+				j.shards[s.ID] = &shardState{id: s.ID, next: j.firstSequence(s)}
+			}
+		}}}, nil
+	}})
+}
+
+// firstSequence is where a shard begins that the journal does not know. When the journal may have forgotten it through
+// damage, it begins so far on that no number which it may have given is given again.
+func (j *Journal) firstSequence(s Shard) uint64 {
+	if j.blind {
+		return record.MakeSequence(s.Epoch, 1<<40)
+	}
+	return record.MakeSequence(s.Epoch, 1)
+}
+
+func appendShardState(b []byte, id uint32, next uint64) []byte {
+	b = le.AppendUint32(b, id)
+	b = le.AppendUint32(b, 0)
+	return le.AppendUint64(b, next)
+}
+
+// Close waits for the put under way, marks the journal as closed in order and closes its files. Waiting readers get
+// ErrClosed. A second call does nothing.
+func (j *Journal) Close() error {
+	j.mu.Lock()
+	if j.closed {
+		j.mu.Unlock()
+		return nil
+	}
+	j.closed = true
+	close(j.done)
+	j.mu.Unlock()
+	j.writer.stop()
+	j.workers.Wait()
+	err := j.acked.sync()
+	return j.wrap("close", errors.Join(err, j.closeFiles()))
+}
+
+func (j *Journal) closeFiles() error {
+	err := j.acked.abandon()
+	for _, s := range j.segments {
+		err = errors.Join(err, j.files.drop(s))
+	}
+	return err
+}
+
+// Shards lists the numbers of the journal's shards in order.
+func (j *Journal) Shards() []uint32 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	ids := make([]uint32, 0, len(j.shards))
+	for id := range j.shards {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// Bounds says which sequence numbers of a shard are there: from oldest on, below next. They are equal when the
+// shard is empty, and both 0 when it is unknown.
+func (j *Journal) Bounds(shard uint32) (oldest, next uint64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	s := j.shards[shard]
+	if s == nil {
+		return 0, 0
+	}
+	return s.oldest(), s.next
+}
+
+// Size is the number of bytes that the segment files hold, prepared space included, and their number.
+func (j *Journal) Size() (bytes int64, segments int) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, s := range j.segments {
+		bytes += s.size.Load()
+	}
+	return bytes, len(j.segments)
+}
+
+func (j *Journal) segmentPath(number uint64) string {
+	return filepath.Join(j.opt.Dir, segmentName(number))
+}
+
+// wrap adds what was attempted and where, and gives disk errors their sentinel.
+func (j *Journal) wrap(operation string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var errno syscall.Errno
+	if errors.As(err, &errno) && !isSentinel(err) {
+		switch errno {
+		case syscall.ENOSPC, syscall.EDQUOT:
+			err = fmt.Errorf("%w: %w", ErrNoSpace, err)
+		case syscall.EROFS, syscall.EBADF: // a file of a read-only disk was opened for reading only
+			err = fmt.Errorf("%w: %w", ErrReadOnly, err)
+		default:
+			err = fmt.Errorf("%w: %w", ErrDisk, err)
+		}
+	}
+	return fmt.Errorf("journal of stream %q: %s: %w", j.opt.Name, operation, err)
+}
+
+func isSentinel(err error) bool {
+	for _, s := range []error{ErrNoSpace, ErrReadOnly, ErrDisk} {
+		if errors.Is(err, s) {
+			return true
+		}
+	}
+	return false
+}
+
+func micros() int64 { return time.Now().UnixMicro() }

@@ -1,0 +1,381 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/shardmill/shardmill/sdk/record"
+)
+
+// recovery is the state of opening a journal.
+type recovery struct {
+	j       *Journal
+	numbers []uint64
+	acked   acked
+	scans   map[uint64]*scan // of the segments that were read whole
+	clear   bool             // an intact table has been met, so that the shards are known
+	unknown bool             // something was lost of which it is not known what it was
+}
+
+// recover reads the directory: footers of sealed segments, everything of the others, and the newest table.
+func (j *Journal) recover(ctx context.Context) error {
+	r := &recovery{j: j, scans: map[uint64]*scan{}}
+	var ackedFound, ackedDamaged bool
+	var err error
+	if r.acked, ackedFound, ackedDamaged, err = j.acked.read(); err != nil {
+		return err
+	}
+	if err := r.openSegments(); err != nil {
+		return err
+	}
+	if len(j.segments) > 0 && (!ackedFound || ackedDamaged) {
+		r.damage(DamageError{Shard: NoShard, First: uint64(micros()), Last: uint64(micros()), File: j.acked.path(), Reason: "the mark of what was acknowledged is missing or damaged; a loss at the journal's end would not be noticed"})
+	}
+	if err := r.read(ctx); err != nil {
+		return err
+	}
+	r.replay()
+	if n := len(j.segments); n > 0 {
+		last := j.segments[n-1]
+		j.act = last
+		j.acked.last = acked{group: last.last.number, end: makePosition(last.number, last.end), id: j.id}
+		if r.acked.group > j.acked.last.group {
+			j.acked.last.group = r.acked.group
+			last.last.number = r.acked.group
+		}
+	}
+	j.blind = len(j.segments) > 0 && (!r.clear || r.unknown)
+	return r.sealIntact()
+}
+
+func (r *recovery) damage(d DamageError) {
+	d.Stream = r.j.opt.Name
+	r.j.noteDamage(d)
+}
+
+// openSegments lists the segment files and checks their headers and numbers.
+func (r *recovery) openSegments() error {
+	j := r.j
+	names, err := j.fs.ReadDir(j.opt.Dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if n, ok := parseSegmentName(name); ok {
+			r.numbers = append(r.numbers, n)
+		}
+	}
+	slices.Sort(r.numbers)
+	j.id = r.acked.id
+	for _, n := range r.numbers {
+		if err := r.openSegment(n); err != nil {
+			return err
+		}
+	}
+	for i, s := range j.segments[:max(len(j.segments)-1, 0)] {
+		if next := j.segments[i+1]; next.number != s.number+1 {
+			r.missing(s.number+1, next.number-1)
+		}
+	}
+	newest := uint64(0)
+	if len(j.segments) > 0 {
+		newest = j.segments[len(j.segments)-1].number
+	}
+	if r.acked.end.segment() > newest {
+		r.missing(newest+1, r.acked.end.segment())
+	}
+	return nil
+}
+
+func (r *recovery) missing(from, to uint64) {
+	r.unknown = true
+	r.damage(DamageError{
+		Shard: NoShard, First: uint64(makePosition(from, 0)), Last: uint64(makePosition(to, 0)), File: r.j.segmentPath(from),
+		Reason: fmt.Sprintf("%d segment files are missing", to-from+1),
+	})
+}
+
+func (r *recovery) openSegment(number uint64) error {
+	j := r.j
+	s := &segment{number: number, path: j.segmentPath(number), end: segmentHeaderSize, spans: map[uint32]*span{}}
+	f, err := j.fs.Open(s.path)
+	if err != nil {
+		return err
+	}
+	s.file = f
+	size, err := f.Size()
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	s.size.Store(size)
+	b := make([]byte, min(size, segmentHeaderSize))
+	if _, err := f.ReadAt(b, 0); err != nil && !errors.Is(err, io.EOF) {
+		return errors.Join(err, f.Close())
+	}
+	h, newer, ok := decodeSegmentHeader(b)
+	switch {
+	case newer:
+		return errors.Join(fmt.Errorf("%w: %s has format version %d, this version reads %d", ErrFormat, s.path, le.Uint32(b[8:]), formatVersion), f.Close())
+	case ok && j.id == (journalID{}):
+		j.id = h.id
+	case ok && (h.id != j.id || h.number != number):
+		return errors.Join(fmt.Errorf("%w: %s belongs to another journal or another place", ErrFormat, s.path), f.Close())
+	case !ok && r.acked.end.segment() < number && number == r.numbers[len(r.numbers)-1]:
+		// Its making was interrupted before anything was written to it.
+		return errors.Join(f.Close(), j.fs.Remove(s.path))
+	case !ok && j.id == (journalID{}):
+		return errors.Join(fmt.Errorf("%w: the header of %s is damaged and nothing else names the journal", ErrFormat, s.path), f.Close())
+	case !ok:
+		s.poisoned = true
+		r.damage(DamageError{Shard: NoShard, First: uint64(makePosition(number, 0)), Last: uint64(makePosition(number, 0)), File: s.path,
+			Reason: "the segment's header does not match its checksum"})
+	}
+	j.segments = append(j.segments, s)
+	return nil
+}
+
+// read loads footers and scans the segments that need it: the last one, those without a footer, and, while no intact
+// table has been met, the ones before.
+func (r *recovery) read(ctx context.Context) error {
+	j := r.j
+	stop := int64(-1)
+	needTable := true
+	for i := len(j.segments) - 1; i >= 0; i-- {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		s := j.segments[i]
+		ok, err := s.readFooter()
+		if err != nil {
+			return err
+		}
+		if ok && !needTable {
+			stop = r.stopOf(s)
+			continue
+		}
+		sc, err := r.scan(s, stop)
+		if err != nil {
+			return err
+		}
+		if sc.first.number == 0 && len(sc.unknown) == 0 && i == len(j.segments)-1 && r.acked.end.segment() < s.number {
+			// Made ahead of its first group, which never came.
+			if err := errors.Join(s.file.Close(), j.fs.Remove(s.path)); err != nil {
+				return err
+			}
+			j.segments = j.segments[:i]
+			continue
+		}
+		r.scans[s.number] = sc
+		needTable = needTable && !sc.table
+		stop = -1
+		if sc.first.number > 0 && sc.first.at.segment() == s.number-1 {
+			stop = sc.first.at.offset()
+		}
+	}
+	return nil
+}
+
+// stopOf reads from a sealed segment's first group where the segment before it ends.
+func (r *recovery) stopOf(s *segment) int64 {
+	b := make([]byte, groupHeaderSize)
+	if _, err := s.file.ReadAt(b, segmentHeaderSize); err != nil {
+		return -1
+	}
+	h, ok := decodeGroupHeader(b, r.j.id.seed(s.number))
+	if !ok || h.prev.segment() != s.number-1 {
+		return -1
+	}
+	return h.prev.offset()
+}
+
+func (r *recovery) scan(s *segment, stop int64) (*scan, error) {
+	j := r.j
+	size := s.size.Load()
+	if s.sealed { // its index is behind the groups
+		size = s.end
+	}
+	buf := make([]byte, size)
+	if n, err := s.file.ReadAt(buf, 0); err != nil && !(errors.Is(err, io.EOF) && int64(n) == size) {
+		return nil, err
+	}
+	sc := scanner{buf: buf, number: s.number, seed: j.id.seed(s.number), file: s.path, stream: j.opt.Name, stop: stop}
+	if r.acked.end.segment() == s.number {
+		sc.acked = r.acked.end.offset()
+	}
+	if s.sealed {
+		sc.acked = s.end
+	}
+	out := sc.run()
+	return &out, nil
+}
+
+// replay builds the journal's state from what was read, oldest segment first.
+func (r *recovery) replay() {
+	var before *segment
+	for _, s := range r.j.segments {
+		if sc := r.scans[s.number]; sc == nil {
+			r.replayFooter(s)
+		} else {
+			r.follows(before, s, sc)
+			r.replayScan(s, sc)
+		}
+		before = s
+	}
+	for _, s := range r.j.shards {
+		r.gaps(s)
+	}
+	r.j.forgetAccepted()
+}
+
+// follows checks that a segment begins where the one before it ends.
+func (r *recovery) follows(before, s *segment, sc *scan) {
+	if before == nil || before.number+1 != s.number || sc.first.number == 0 || before.last.number == 0 {
+		return
+	}
+	if l := before.last; l.at != sc.first.at || l.checksum != sc.first.checksum {
+		r.unknown = true
+		at := uint64(makePosition(before.number, before.end))
+		r.damage(DamageError{Shard: NoShard, First: at, Last: at, File: before.path, Offset: before.end,
+			Reason: "the segment does not end where the next one says"})
+	}
+}
+
+func (r *recovery) shard(id uint32, next uint64) *shardState {
+	s := r.j.shards[id]
+	if s == nil {
+		s = &shardState{id: id, next: next}
+		r.j.shards[id] = s
+	}
+	return s
+}
+
+func (r *recovery) replayFooter(seg *segment) {
+	for _, sp := range seg.spans {
+		s := r.shard(sp.shard, sp.first)
+		s.spans = append(s.spans, sp)
+		s.next = sp.next
+	}
+	r.j.files.keepOpened(seg)
+}
+
+func (r *recovery) replayScan(seg *segment, sc *scan) {
+	j := r.j
+	wasSealed := seg.sealed
+	seg.sealed = false
+	seg.spans = map[uint32]*span{}
+	seg.end, seg.last, seg.arrivals = sc.end, sc.last, sc.times
+	if sc.table {
+		clear(j.checkpoints)
+		j.lost = nil
+		for _, s := range j.shards {
+			s.lost = nil
+		}
+		r.clear = true
+	}
+	for _, f := range sc.entries {
+		switch f.header.kind {
+		case kindRecords:
+			r.replayRecords(seg, f)
+		case kindShards:
+			for b := f.body; len(b) >= shardStateSize; b = b[shardStateSize:] {
+				s := r.shard(le.Uint32(b), le.Uint64(b[8:]))
+				if f.table {
+					s.next = le.Uint64(b[8:])
+				}
+			}
+		case kindCheckpoint:
+			j.applyCheckpoint(decodeCheckpoint(f.header.shard, f.body))
+		case kindLost:
+			j.applyLoss(f.header.shard, decodeLoss(f.header, f.body))
+		}
+	}
+	for _, d := range sc.bad {
+		j.noteDamage(d)
+	}
+	for _, u := range sc.unknown {
+		r.unknown = true
+		at := uint64(makePosition(seg.number, u.offset))
+		r.damage(DamageError{Shard: NoShard, First: at, Last: at, File: seg.path, Offset: u.offset, Reason: u.reason})
+	}
+	if len(sc.unknown) > 0 || len(sc.bad) > 0 {
+		seg.poisoned = true
+		r.skipAhead(seg, sc)
+	} else if wasSealed {
+		// Its footer stands; only its table was wanted.
+		seg.sealed = true
+		for _, sp := range seg.spans {
+			list := sp.live
+			sp.sealed.Store(&list)
+		}
+	}
+}
+
+func (r *recovery) replayRecords(seg *segment, f found) {
+	s := r.shard(f.header.shard, f.header.first)
+	if f.stored.first < s.next {
+		r.damage(DamageError{Shard: s.id, First: f.stored.first, Last: f.stored.next() - 1, File: seg.path, Offset: int64(f.stored.offset),
+			Reason: "records stand twice in the journal; the first are served"})
+		return
+	}
+	seg.spanOf(s).add(f.stored)
+	s.next = f.stored.next()
+}
+
+// skipAhead moves the next sequence numbers of the shards past what may have been lost behind their last stored batch,
+// so that no acknowledged number is given again. A later table knows better and overrules it.
+func (r *recovery) skipAhead(seg *segment, sc *scan) {
+	for _, s := range r.j.shards {
+		last := int64(0)
+		if sp := seg.spans[s.id]; sp != nil {
+			last = int64(sp.live[len(sp.live)-1].offset)
+		}
+		lost := int64(0)
+		for _, u := range sc.unknown {
+			if u.offset > last {
+				lost += u.size
+			}
+		}
+		if lost > 0 {
+			s.next += uint64(lost)/record.RecordHeaderSize + 1
+		}
+	}
+}
+
+// gaps names the sequence numbers of a shard that no segment has.
+func (r *recovery) gaps(s *shardState) {
+	if len(s.spans) == 0 {
+		return
+	}
+	next := s.spans[0].first
+	for _, sp := range s.spans {
+		for _, e := range sp.live {
+			r.gap(s.id, next, e.first, sp.seg)
+			next = e.next()
+		}
+		if len(sp.live) == 0 {
+			r.gap(s.id, next, sp.first, sp.seg)
+			next = sp.next
+		}
+	}
+	r.gap(s.id, next, s.next, s.spans[len(s.spans)-1].seg)
+}
+
+func (r *recovery) gap(shard uint32, from, to uint64, seg *segment) {
+	if from < to {
+		r.damage(DamageError{Shard: shard, First: from, Last: to - 1, File: seg.path, Reason: "records are missing"})
+	}
+}
+
+// sealIntact writes the index of segments that lost theirs and are otherwise whole.
+func (r *recovery) sealIntact() error {
+	j := r.j
+	for i, s := range j.segments {
+		if i < len(j.segments)-1 && !s.sealed && !s.poisoned {
+			j.seal(s)
+		}
+	}
+	return nil
+}
