@@ -26,8 +26,9 @@ const (
 	MaxNameLength         = 128 // of a stream
 	MaxKeyLength          = 256 // of a partition key, in Unicode code points
 
-	defaultCacheBytes   = 64 << 20
-	defaultTrimInterval = time.Minute
+	defaultCacheBytes    = 64 << 20
+	defaultTrimInterval  = time.Minute
+	defaultScrubInterval = 24 * time.Hour
 )
 
 // Options of a Store. Dir and Catalog are needed; the zero value of the rest works.
@@ -39,6 +40,8 @@ type Options struct {
 	CacheBytes   int64                 // memory for the newest records of all streams together; 0: 64 MiB
 	SegmentBytes int64                 // size at which a journal's segment is closed; 0: the journal's default
 	TrimInterval time.Duration         // how often expired segments are looked for; 0: one minute
+	// ScrubInterval is how long after a scrub of everything the next one begins; 0: 24 hours, negative: never.
+	ScrubInterval time.Duration
 }
 
 // Config is the shape of a stream to create. The zero value of a field means its default.

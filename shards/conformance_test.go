@@ -1,6 +1,7 @@
 package shards
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -36,6 +37,7 @@ func testLog(t *testing.T, prepare func(t *testing.T, shards []journal.Shard) (o
 		"concurrent appends":                    testAppendConcurrent,
 		"read from the middle and seek":         testReadFrom,
 		"next waits":                            testNextWaits,
+		"try next does not":                     testTryNext,
 		"next ends with its context":            testNextContext,
 		"close ends what is under way":          testLogClose,
 		"bounds":                                testLogBounds,
@@ -160,7 +162,7 @@ func testReadExact(t *testing.T, l *logUnderTest) {
 	for i := range want {
 		want[i].Sequence, want[i].Arrival = parts[0].First+uint64(i), parts[0].Arrival
 	}
-	if diff := cmp.Diff(want, readLog(t, logReader(t, l, 1, seq(1, 1)), len(want))); diff != "" {
+	if diff := cmp.Diff(want, readLog(t, logReader(t, l, 1, seq(1, 1)), len(want)), cmp.Comparer(bytes.Equal)); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -255,6 +257,22 @@ func testNextWaits(t *testing.T, l *logUnderTest) {
 	}
 }
 
+func testTryNext(t *testing.T, l *logUnderTest) {
+	r := logReader(t, l, 0, seq(1, 1))
+	try := func(want string, wantOK bool) {
+		t.Helper()
+		run, ok, err := r.TryNext()
+		if ok != wantOK || err != nil || string(run.First().Data) != want {
+			t.Errorf("%q, %v, %v, want %q, %v", run.First().Data, ok, err, want, wantOK)
+		}
+	}
+	try("", false)
+	mustAppend(t, l, 0, "x", "y")
+	r.Seek(seq(1, 2))
+	try("y", true)
+	try("", false)
+}
+
 func testNextContext(t *testing.T, l *logUnderTest) {
 	r := logReader(t, l, 0, seq(1, 1))
 	ctx, cancel := context.WithCancel(t.Context())
@@ -305,7 +323,12 @@ func testLogBounds(t *testing.T, l *logUnderTest) {
 	}
 	want(0, seq(1, 1), seq(1, 1))
 	want(7, seq(3, 1), seq(3, 1))
-	mustAppend(t, l, 7, "a", "b")
+	if at := l.LastArrival(7); at != 0 {
+		t.Errorf("the last arrival of nothing is %d", at)
+	}
+	if p := mustAppend(t, l, 7, "a", "b"); l.LastArrival(7) != p.Arrival {
+		t.Errorf("the last arrival is %d, want %d", l.LastArrival(7), p.Arrival)
+	}
 	want(7, seq(3, 1), seq(3, 3))
 	want(0, seq(1, 1), seq(1, 1))
 }
@@ -445,8 +468,18 @@ func testLogReopen(t *testing.T, l *logUnderTest) {
 
 func testNoDamage(t *testing.T, l *logUnderTest) {
 	mustAppend(t, l, 0, "fine")
-	if err := l.Scrub(t.Context()); err != nil {
-		t.Error(err)
+	calls := 0
+	for _, between := range []func(context.Context) error{nil, func(context.Context) error { calls++; return nil }} {
+		if err := l.Scrub(t.Context(), between); err != nil {
+			t.Error(err)
+		}
+	}
+	if calls == 0 {
+		t.Error("Scrub did not call between")
+	}
+	stop := errors.New("stop")
+	if err := l.Scrub(t.Context(), func(context.Context) error { return stop }); !errors.Is(err, stop) {
+		t.Errorf("Scrub ended with %v", err)
 	}
 	if d := l.Damage(); len(d) > 0 {
 		t.Errorf("damage: %v", d)
@@ -455,4 +488,24 @@ func testNoDamage(t *testing.T, l *logUnderTest) {
 		t.Errorf("accepted %v, %v", lost, err)
 	}
 	readLog(t, logReader(t, l, 0, 0), 1)
+}
+
+func TestJournalConforms(t *testing.T) {
+	for name, sizes := range map[string]journal.SegmentSizing{
+		"one segment":   {},
+		"many segments": {Segment: 4 << 10, First: 4 << 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			testLog(t, func(t *testing.T, shards []journal.Shard) func() Log {
+				options := journal.Options{Dir: t.TempDir(), Name: "conformance", Shards: shards, Sizes: sizes}
+				return func() Log {
+					j, err := journal.Open(t.Context(), options)
+					if err != nil {
+						t.Fatal(err)
+					}
+					return embedded{j}
+				}
+			})
+		})
+	}
 }

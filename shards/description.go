@@ -43,5 +43,5 @@ type ShardDescription struct {
 	Created     time.Time
 	Oldest      uint64    // sequence number of the oldest record that is served; equal to Next when there is none
 	Next        uint64    // sequence number that its next record will get
-	LastArrival time.Time // of its newest record; zero when there is none, or in a list
+	LastArrival time.Time // of its newest record; or somewhat later; zero when there is none
 }

@@ -24,12 +24,15 @@ var (
 	ErrClosed      = journal.ErrClosed                        // the store has been closed
 	ErrNoSpace     = journal.ErrNoSpace                       // the disk is full; nothing acknowledged is lost
 	ErrReadOnly    = journal.ErrReadOnly                      // the disk cannot be written
-	ErrPoisoned    = journal.ErrPoisoned                      // a failed fsync: what it covered is not acknowledged
+	ErrDisk        = journal.ErrDisk                          // a write or fdatasync failed: what it covered is not acknowledged
 	ErrRevision    = journal.ErrRevision                      // another owner saved the checkpoint: stop
 )
 
 // DamageError names damaged records: stream, shard, sequence numbers, file and offset.
 type DamageError = journal.DamageError
+
+// NoShard is the shard of damage that cannot be told to belong to one.
+const NoShard ShardID = ShardID(journal.NoShard)
 
 // FieldError says which field of a request is invalid and what its limit is. It is ErrInvalid.
 type FieldError struct {

@@ -13,9 +13,9 @@ import (
 // time, and fail with ErrClosed once Close has been called.
 type Log interface {
 	// Append stores the parts, all of them or none, and returns when they are durable. Parts of one shard get
-	// sequence numbers in the order of the calls; First and Arrival are set in each part. Arrival times never
-	// decrease within a shard. The records are copied before it returns. When it fails, nothing is
-	// acknowledged; after a context's end or an I/O error the records may be found in the log nevertheless.
+	// sequence numbers in the order of the calls; First and Arrival are set in each part. No part is empty, and
+	// together they have at most MaxPutBytes. Arrival times do not decrease within a shard, unless the
+	// machine's clock is set back. The records are copied before it returns. When it fails nothing is acknowledged.
 	Append(ctx context.Context, parts []journal.Part) error
 	// Reader reads a shard from a sequence number on.
 	Reader(shard uint32, from uint64) (LogReader, error)
@@ -25,6 +25,9 @@ type Log interface {
 	// SequenceAt is the sequence number of the first stored record that arrived at or after a time, in
 	// microseconds since the Unix epoch; that of the next record to come when there is none.
 	SequenceAt(shard uint32, arrival int64) (uint64, error)
+	// LastArrival is when the newest stored record of a shard arrived, in microseconds since the Unix epoch, or
+	// somewhat later; 0 when there is none.
+	LastArrival(shard uint32) int64
 	// Trim drops what can be dropped as a whole of what arrived before a time, in microseconds since the Unix
 	// epoch. Records that arrived later stay.
 	Trim(ctx context.Context, before int64) (dropped int, err error)
@@ -41,8 +44,9 @@ type Log interface {
 	Damage() []journal.DamageError
 	// AcceptDamage gives a shard's damaged records up, so that readers go on behind them; it names them.
 	AcceptDamage(ctx context.Context, shard uint32) (lost []journal.DamageError, err error)
-	// Scrub reads and checks everything; what it finds is listed by Damage. Its error is not about damage.
-	Scrub(ctx context.Context) error
+	// Scrub reads and checks everything; what it finds is listed by Damage. Its error is not about damage. It
+	// calls between now and then, which waits when the scrub is to be slow, and ends with its error.
+	Scrub(ctx context.Context, between func(context.Context) error) error
 
 	// Close ends the calls under way with ErrClosed, blocked readers included, and waits for its goroutines.
 	Close() error
@@ -54,6 +58,8 @@ type LogReader interface {
 	// blocks until there is one. A position that is no longer stored counts as the oldest that is. The run
 	// stays valid and must not be changed. A *journal.DamageError leaves the position where it is.
 	Next(ctx context.Context) (record.Run, error)
+	// TryNext is Next without blocking: ok is false when there is no record yet.
+	TryNext() (run record.Run, ok bool, err error)
 	// Seek sets the position: the sequence number of the first record wanted.
 	Seek(from uint64)
 }
@@ -64,6 +70,7 @@ type openLog func(ctx context.Context, dir string, d *definition) (Log, error)
 // Definitions is the table of stream definitions, by stream name; *catalog.Table is one. A write that has
 // returned is durable. Its errors are catalog.ErrExists, catalog.ErrConflict and catalog.ErrNotFound.
 type Definitions interface {
+	Get(key string) (catalog.Entry, error)
 	List() []catalog.Entry
 	Create(ctx context.Context, key string, value []byte) (revision uint64, err error)
 	Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error)

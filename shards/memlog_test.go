@@ -54,6 +54,7 @@ type memLog struct {
 	arrival     int64
 	checkpoints map[memConsumer]journal.Checkpoint
 	appendErr   error // what Append fails with, if set
+	scrubs      int   // calls of Scrub
 }
 
 type memConsumer struct {
@@ -276,13 +277,28 @@ func (l *memLog) AcceptDamage(ctx context.Context, shard uint32) ([]journal.Dama
 	return lost, nil
 }
 
-func (l *memLog) Scrub(ctx context.Context) error {
+func (l *memLog) Scrub(ctx context.Context, between func(context.Context) error) error {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
+	closed := l.closed
+	l.scrubs++
+	l.mu.Unlock()
+	switch {
+	case closed:
 		return journal.ErrClosed
+	case between != nil:
+		return between(ctx)
 	}
 	return ctx.Err()
+}
+
+func (l *memLog) LastArrival(shard uint32) int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.shards[shard]
+	if s == nil || len(s.stored) == 0 {
+		return 0
+	}
+	return s.stored[len(s.stored)-1].arrival
 }
 
 func (l *memLog) Close() error {
@@ -315,6 +331,11 @@ func (r *memReader) Next(ctx context.Context) (record.Run, error) {
 			return record.Run{}, ctx.Err()
 		}
 	}
+}
+
+func (r *memReader) TryNext() (record.Run, bool, error) {
+	run, _, err := r.stored()
+	return run, run.Len() > 0, err
 }
 
 // stored is the first stored batch from the position on, or the channel that says when there may be one.
@@ -357,6 +378,16 @@ func (t *memTable) List() []catalog.Entry {
 	}
 	slices.SortFunc(list, func(a, b catalog.Entry) int { return bytes.Compare([]byte(a.Key), []byte(b.Key)) })
 	return list
+}
+
+func (t *memTable) Get(key string) (catalog.Entry, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e, ok := t.entries[key]
+	if !ok {
+		return e, catalog.ErrNotFound
+	}
+	return e, nil
 }
 
 func (t *memTable) Create(_ context.Context, key string, value []byte) (uint64, error) {

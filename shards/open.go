@@ -7,13 +7,14 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/oklog/ulid/v2"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/shardmill/shardmill/internal/catalog"
 	"github.com/shardmill/shardmill/shards/journal"
 )
 
@@ -39,15 +40,22 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	journalMetrics := journal.NewMetrics(o.Registerer)
 	openJournal := func(ctx context.Context, dir string, d *definition) (Log, error) {
 		j, err := journal.Open(ctx, journal.Options{
-			Dir: dir, Name: d.Name, Shards: d.journalShards(), Cache: cache, SegmentBytes: o.SegmentBytes,
-			Logger: o.Logger, Metrics: journalMetrics,
+			Dir: dir, Name: d.Name, Shards: d.journalShards(), Cache: cache, Logger: o.Logger, Metric: journalMetrics,
+			Sizes: journal.SegmentSizing{Segment: o.SegmentBytes},
 		})
 		if err != nil {
 			return nil, err
 		}
 		return embedded{j}, nil
 	}
-	return openStore(ctx, o, table, openJournal, len(o.Catalog.Alarms()) > 0)
+	return openStore(ctx, o, table, openJournal, mayHaveForgotten(o.Catalog.Alarms()))
+}
+
+// mayHaveForgotten says whether alarms of a catalog leave it possible that a definition is lost.
+func mayHaveForgotten(alarms []catalog.Alarm) bool {
+	return slices.ContainsFunc(alarms, func(a catalog.Alarm) bool {
+		return a.Kind != catalog.AlarmBlobRestored && a.Kind != catalog.AlarmBlobLost
+	})
 }
 
 // openStore is Open with its parts at hand. keepFolders is whether folders without a definition are kept.
@@ -67,12 +75,15 @@ func openStore(ctx context.Context, o Options, defs Definitions, openLog openLog
 	if err == nil {
 		err = s.sweep(named, keepFolders)
 	}
-	trimming, stop := context.WithCancel(context.Background())
+	upkeep, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("shards: open: %w", err), s.Close())
 	}
-	s.trimmer.Go(func() { s.trim(trimming, cmp.Or(o.TrimInterval, defaultTrimInterval)) })
+	s.upkeep.Go(func() { s.trim(upkeep, cmp.Or(o.TrimInterval, defaultTrimInterval)) })
+	if interval := cmp.Or(o.ScrubInterval, defaultScrubInterval); interval > 0 {
+		s.upkeep.Go(func() { s.scrub(upkeep, interval) })
+	}
 	return s, nil
 }
 
@@ -100,7 +111,7 @@ func (s *Store) openStreams(ctx context.Context) (named map[string]bool, err err
 			if err != nil {
 				def.Name = e.Key
 				s.logger.Error("stream cannot be opened", "stream", e.Key, "id", def.ID, "error", err)
-				st = newFailedStream(def, e.Revision, err, s.metrics)
+				st = newFailedStream(def, err, s.metrics)
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -153,28 +164,4 @@ func (s *Store) count() (streams, shards int) {
 		shards += len(st.routing.slots)
 	}
 	return len(s.streams), shards
-}
-
-// trim drops the expired segments of all streams, now and then every interval, until ctx ends. It is the
-// one goroutine of the store.
-func (s *Store) trim(ctx context.Context, interval time.Duration) {
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
-	for {
-		for _, st := range s.all() {
-			if st.usable() != nil {
-				continue
-			}
-			dropped, err := st.log.Trim(ctx, st.cutoff())
-			s.metrics.segmentsTrimmed.Add(float64(dropped))
-			if err != nil && ctx.Err() == nil && !st.gone.Load() {
-				s.logger.Error("expired segments cannot be dropped", "stream", st.def.Name, "error", err)
-			}
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-	}
 }

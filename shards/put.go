@@ -11,6 +11,9 @@ import (
 	"github.com/shardmill/shardmill/shards/journal"
 )
 
+// MaxPutBytes is the most that the records of one put may come to, encoded.
+const MaxPutBytes = journal.MaxPutBytes
+
 // Result is what became of one record of a put.
 type Result struct {
 	Shard    ShardID
@@ -21,8 +24,8 @@ type Result struct {
 // Put puts records, whose Key, Data and ExplicitHash are used, and returns when they are on disk. Records
 // of one shard get sequence numbers in their order. It appends one Result per record, in their order, to
 // results: an invalid record fails alone. An error is about the call: nothing was acknowledged and results
-// come back as they were. (When the context ended or the disk failed, records may be found stored
-// nevertheless.) The records are copied; nothing is allocated per record when results has room.
+// come back as they were. (After ErrDisk, records may be found stored nevertheless.) The records are copied,
+// and come to MaxPutBytes at most when encoded; nothing is allocated per record when results has room.
 func (st *Stream) Put(ctx context.Context, records []record.Record, results []Result) ([]Result, error) {
 	begin := time.Now()
 	if err := st.usable(); err != nil {
@@ -109,16 +112,17 @@ func (st *Stream) append(ctx context.Context, s *staging, begin time.Time) error
 	if len(s.parts) == 0 {
 		return nil
 	}
+	records, bytes := 0, 0
+	for i := range s.parts {
+		records += s.parts[i].Records.Len()
+		bytes += s.parts[i].Records.Size()
+	}
+	if bytes > MaxPutBytes {
+		return st.fail("put to", invalid("records", fmt.Sprintf("%d encoded bytes", bytes), fmt.Sprintf("at most %d", MaxPutBytes)))
+	}
 	if err := st.log.Append(ctx, s.parts); err != nil {
 		st.metrics.putFailures.Inc()
 		return st.fail("put to", err)
-	}
-	records, bytes := 0, 0
-	for i := range s.parts {
-		p := &s.parts[i]
-		st.arrived(s.touched[i], p.Arrival)
-		records += p.Records.Len()
-		bytes += p.Records.Size()
 	}
 	st.metrics.put(records, bytes, time.Since(begin))
 	return nil

@@ -122,28 +122,37 @@ func checkSequence(sequence uint64, epoch uint32, newest uint64) error {
 // the position stays until the damage is accepted; ErrNotFound, ErrClosed, and the context's.
 func (r *Reader) Next(ctx context.Context) (record.Run, error) {
 	for {
-		if err := r.st.usable(); err != nil {
-			return record.Run{}, r.st.fail("read", err)
-		}
 		if err := r.arrive(); err != nil {
 			return record.Run{}, err
 		}
-		run, err := r.log.Next(ctx)
-		if err != nil {
-			if r.passExpiredDamage(err) {
-				continue
-			}
-			return record.Run{}, r.st.fail("read", err)
-		}
-		if run = r.serve(run); run.Len() > 0 {
-			r.st.metrics.read(run.Len(), run.Size())
-			return run, nil
+		stored, err := r.log.Next(ctx)
+		if run, done, err := r.serve(stored, err); done {
+			return run, err
 		}
 	}
 }
 
-// arrive notes when the reader stands at the tip, and ends it at that of a closed shard.
+// TryNext is Next without blocking: ok is false, without an error, when there is no record yet.
+func (r *Reader) TryNext() (run record.Run, ok bool, err error) {
+	for {
+		if err := r.arrive(); err != nil {
+			return record.Run{}, false, err
+		}
+		stored, ok, err := r.log.TryNext()
+		if !ok && err == nil {
+			return record.Run{}, false, nil
+		}
+		if run, done, err := r.serve(stored, err); done {
+			return run, err == nil, err
+		}
+	}
+}
+
+// arrive looks where the reader stands before it reads on: at the tip, at the end of a closed shard.
 func (r *Reader) arrive() error {
+	if err := r.st.usable(); err != nil {
+		return r.st.fail("read", err)
+	}
 	if _, next := r.st.log.Bounds(r.shard); r.position.Load() < next {
 		return nil
 	}
@@ -155,9 +164,24 @@ func (r *Reader) arrive() error {
 	return nil
 }
 
-// serve is the part of what the log returned that is within the retention. It moves the position behind the
-// run, and counts what it passes over.
-func (r *Reader) serve(run record.Run) record.Run {
+// serve is what Next makes of the log's answer; not done when all of it is passed over.
+func (r *Reader) serve(stored record.Run, err error) (run record.Run, done bool, _ error) {
+	if err != nil {
+		if r.passExpiredDamage(err) {
+			return record.Run{}, false, nil
+		}
+		return record.Run{}, true, r.st.fail("read", err)
+	}
+	if run = r.retained(stored); run.Len() == 0 {
+		return run, false, nil
+	}
+	r.st.metrics.read(run.Len(), run.Size())
+	return run, true, nil
+}
+
+// retained is the part of a stored run that is within the retention. It moves the position behind the run,
+// and counts what it passes over.
+func (r *Reader) retained(run record.Run) record.Run {
 	first := run.First()
 	end := first.Sequence + uint64(run.Len())
 	r.passOver(first.Sequence)
@@ -259,9 +283,6 @@ func (r *Reader) Behind() time.Duration {
 	return max(time.Since(time.UnixMicro(arrival)), 0)
 }
 
-// lookupTimeout ends a look-up whose record has been trimmed in between.
-const lookupTimeout = time.Second
-
 // arrivalOf is when the record at a position, which is stored, arrived; the floor where that cannot be read.
 func (r *Reader) arrivalOf(position uint64) int64 {
 	floor := r.floor.Load()
@@ -275,10 +296,8 @@ func (r *Reader) arrivalOf(position uint64) int64 {
 	if err != nil {
 		return floor
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
-	defer cancel()
-	run, err := log.Next(ctx)
-	if err != nil {
+	run, ok, err := log.TryNext()
+	if err != nil || !ok {
 		return floor
 	}
 	arrival = run.First().Arrival

@@ -24,8 +24,8 @@ type Store struct {
 	openLog openLog
 	logger  *slog.Logger
 	metrics *metrics
-	stop    context.CancelFunc // ends the trimmer
-	trimmer sync.WaitGroup
+	stop    context.CancelFunc // ends the trimmer and the scrubber
+	upkeep  sync.WaitGroup     // those two
 
 	mu      sync.RWMutex // guards the rest
 	streams map[string]*Stream
@@ -51,7 +51,7 @@ func (s *Store) Create(ctx context.Context, c Config) (d Description, created bo
 			return Description{}, false, fmt.Errorf("shards: create %q: %w with %d shards, a retention of %v and records of up to %d bytes",
 				c.Name, ErrExists, len(st.def.Shards), st.def.retention(), st.def.MaxRecordBytes)
 		}
-		return st.describe(ctx, true), false, nil
+		return st.describe(), false, nil
 	}
 	st, err := s.create(ctx, c)
 	if err != nil {
@@ -60,7 +60,7 @@ func (s *Store) Create(ctx context.Context, c Config) (d Description, created bo
 	s.mu.Lock()
 	s.streams[c.Name] = st
 	s.mu.Unlock()
-	return st.describe(ctx, true), true, nil
+	return st.describe(), true, nil
 }
 
 // create writes the definition, makes the log, and marks the definition active. A crash in between leaves a
@@ -68,10 +68,8 @@ func (s *Store) Create(ctx context.Context, c Config) (d Description, created bo
 func (s *Store) create(ctx context.Context, c Config) (*Stream, error) {
 	def := newDefinition(c, time.Now())
 	revision, err := s.defs.Create(ctx, def.Name, def.encode())
-	if errors.Is(err, catalog.ErrExists) {
-		return nil, fmt.Errorf("%w: %w", ErrExists, err)
-	} else if err != nil {
-		return nil, err
+	if err != nil {
+		return nil, ofCatalog(err)
 	}
 	st, err := s.open(ctx, def, revision)
 	if err == nil {
@@ -102,11 +100,11 @@ func (s *Store) open(ctx context.Context, def definition, revision uint64) (*Str
 	}
 	if def.State == stateCreating {
 		def.State = stateActive
-		if revision, err = s.defs.Update(ctx, def.Name, def.encode(), revision); err != nil {
-			return nil, errors.Join(err, log.Close())
+		if _, err = s.defs.Update(ctx, def.Name, def.encode(), revision); err != nil {
+			return nil, errors.Join(ofCatalog(err), log.Close())
 		}
 	}
-	return newStream(def, revision, log, s.metrics), nil
+	return newStream(def, log, s.metrics), nil
 }
 
 func (s *Store) folder(id string) string { return filepath.Join(s.dir, id) }
@@ -123,8 +121,8 @@ func (s *Store) Delete(ctx context.Context, name string) error {
 	if err != nil {
 		return fmt.Errorf("shards: delete %q: %w", name, ErrNotFound)
 	}
-	if err := s.defs.Delete(ctx, name, st.revision); err != nil && !errors.Is(err, catalog.ErrNotFound) {
-		return fmt.Errorf("shards: delete %q: %w", name, err)
+	if err := s.undefine(ctx, name); err != nil {
+		return fmt.Errorf("shards: delete %q: %w", name, ofCatalog(err))
 	}
 	st.gone.Store(true)
 	s.mu.Lock()
@@ -144,6 +142,31 @@ func (s *Store) Delete(ctx context.Context, name string) error {
 		s.logger.Warn("removing a deleted stream's files; the next start tries again", "stream", name, "id", st.def.ID, "error", err)
 	}
 	return nil
+}
+
+// undefine deletes a definition, which may be gone already. Who has changed it meanwhile wins.
+func (s *Store) undefine(ctx context.Context, name string) error {
+	entry, err := s.defs.Get(name)
+	if err == nil {
+		err = s.defs.Delete(ctx, name, entry.Revision)
+	}
+	if errors.Is(err, catalog.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// ofCatalog gives an error of the catalog the name that it has in this package too.
+func ofCatalog(err error) error {
+	switch {
+	case errors.Is(err, catalog.ErrExists):
+		return fmt.Errorf("%w: %w", ErrExists, err)
+	case errors.Is(err, catalog.ErrNoSpace):
+		return fmt.Errorf("%w: %w", ErrNoSpace, err)
+	case errors.Is(err, catalog.ErrClosed):
+		return fmt.Errorf("%w: %w", ErrClosed, err)
+	}
+	return err
 }
 
 // begin waits until nobody else creates or deletes a stream of that name. The caller calls done.
@@ -192,21 +215,24 @@ func (s *Store) Stream(name string) (*Stream, error) {
 	return nil, fmt.Errorf("shards: stream %q: %w", name, ErrNotFound)
 }
 
-// Describe is a stream as it is now. Error: ErrNotFound.
+// Describe is a stream as it is now. It may read the disk. Errors: ErrNotFound, the context's.
 func (s *Store) Describe(ctx context.Context, name string) (Description, error) {
 	st, err := s.Stream(name)
+	if err == nil {
+		err = ctx.Err()
+	}
 	if err != nil {
 		return Description{}, err
 	}
-	return st.describe(ctx, true), nil
+	return st.describe(), nil
 }
 
-// List is all streams as they are now, by name, without their shards' LastArrival.
+// List is all streams as they are now, by name.
 func (s *Store) List() []Description {
 	all := s.all()
 	list := make([]Description, len(all))
 	for i, st := range all {
-		list[i] = st.describe(context.Background(), false)
+		list[i] = st.describe()
 	}
 	return list
 }
@@ -246,7 +272,7 @@ func (s *Store) Close() error {
 	s.mu.Unlock()
 	s.changes.Wait()
 	s.stop()
-	s.trimmer.Wait()
+	s.upkeep.Wait()
 	var closing errgroup.Group
 	closing.SetLimit(openAtOnce)
 	for _, st := range s.all() {

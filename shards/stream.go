@@ -13,26 +13,24 @@ import (
 // Stream is a handle on one stream. It is safe for use by many goroutines, and lasts: once the stream has
 // been deleted its methods fail with ErrNotFound, also when another one has been created under its name.
 type Stream struct {
-	def      definition // immutable
-	routing  routing
-	revision uint64 // of def in the catalog
-	log      Log    // nil when failure is set
-	failure  error  // why the stream could not be opened
-	metrics  streamMetrics
-	gone     atomic.Bool    // the definition has been deleted
-	arrivals []atomic.Int64 // of the newest record known, by index in def.Shards; 0 when not known
+	def     definition // immutable
+	routing routing
+	log     Log   // nil when failure is set
+	failure error // why the stream could not be opened
+	metrics streamMetrics
+	gone    atomic.Bool // the definition has been deleted
 }
 
-func newStream(def definition, revision uint64, log Log, m *metrics) *Stream {
-	st := &Stream{def: def, revision: revision, log: log, arrivals: make([]atomic.Int64, len(def.Shards))}
+// newStream is a stream of a checked definition.
+func newStream(def definition, log Log, m *metrics) *Stream {
+	st := &Stream{def: def, log: log, metrics: m.stream(def.Name)}
 	st.routing, st.failure = newRouting(def.Shards)
-	st.metrics = m.stream(def.Name)
 	return st
 }
 
 // newFailedStream is the place that a stream keeps when it cannot be opened.
-func newFailedStream(def definition, revision uint64, reason error, m *metrics) *Stream {
-	return &Stream{def: def, revision: revision, failure: reason, metrics: m.stream(def.Name)}
+func newFailedStream(def definition, reason error, m *metrics) *Stream {
+	return &Stream{def: def, failure: reason, metrics: m.stream(def.Name)}
 }
 
 // Name is the stream's name.
@@ -108,8 +106,8 @@ func (st *Stream) trimPoint(shard uint32) (oldest, next uint64) {
 	return oldest, next
 }
 
-// describe is the stream as it is now; complete with what has to be read for it, if wanted.
-func (st *Stream) describe(ctx context.Context, complete bool) Description {
+// describe is the stream as it is now.
+func (st *Stream) describe() Description {
 	d := Description{
 		Name: st.def.Name, ID: st.def.ID, Created: st.def.Created, Retention: st.def.retention(),
 		MaxRecordBytes: st.def.MaxRecordBytes, Status: StatusActive, Shards: make([]ShardDescription, len(st.def.Shards)),
@@ -124,41 +122,13 @@ func (st *Stream) describe(ctx context.Context, complete bool) Description {
 		}
 		if st.failure == nil {
 			sd.Oldest, sd.Next = st.trimPoint(uint32(s.ID))
-			if complete && sd.Oldest < sd.Next {
-				sd.LastArrival = st.lastArrival(ctx, i, sd.Next-1)
+			if at := st.log.LastArrival(uint32(s.ID)); at != 0 && sd.Oldest < sd.Next {
+				sd.LastArrival = time.UnixMicro(at).UTC()
 			}
 		}
 		d.Shards[i] = sd
 	}
 	return d
-}
-
-// lastArrival is when a shard's newest record arrived: as remembered from its put, else as read from the log.
-func (st *Stream) lastArrival(ctx context.Context, i int, newest uint64) time.Time {
-	arrival := st.arrivals[i].Load()
-	if arrival == 0 {
-		r, err := st.log.Reader(uint32(st.def.Shards[i].ID), newest)
-		if err != nil {
-			return time.Time{}
-		}
-		run, err := r.Next(ctx) // does not block: the record is there
-		if err != nil {
-			return time.Time{} // damage is listed as such, and a description is no place for it
-		}
-		arrival = run.First().Arrival
-		st.arrived(i, arrival)
-	}
-	return time.UnixMicro(arrival).UTC()
-}
-
-// arrived remembers the arrival of a record, unless a newer one is known.
-func (st *Stream) arrived(i int, arrival int64) {
-	for {
-		known := st.arrivals[i].Load()
-		if known >= arrival || st.arrivals[i].CompareAndSwap(known, arrival) {
-			return
-		}
-	}
 }
 
 // Checkpoint is a consumer's position in a shard: the sequence number of the last record that is settled, a
@@ -227,12 +197,15 @@ func (st *Stream) Damage() ([]DamageError, error) {
 	return st.log.Damage(), nil
 }
 
-// AcceptDamage gives up the damaged records of a shard for good and says which they were. Readers that
+// AcceptDamage gives up the damaged records of a shard, or those of NoShard, for good and says which they were. Readers that
 // stand before them go on behind them, counting them in Reader.Skipped.
 func (st *Stream) AcceptDamage(ctx context.Context, shard ShardID) (lost []DamageError, err error) {
 	const op = "accept damage of"
-	if _, err := st.shard(op, shard); err != nil {
-		return nil, err
+	if err := st.usable(); err != nil {
+		return nil, st.fail(op, err)
+	}
+	if _, ok := st.def.find(shard); !ok && shard != NoShard {
+		return nil, fmt.Errorf("shards: %s %q %v: %w", op, st.def.Name, shard, ErrNoShard)
 	}
 	if lost, err = st.log.AcceptDamage(ctx, uint32(shard)); err != nil {
 		return lost, st.fail(op, err)
@@ -240,12 +213,13 @@ func (st *Stream) AcceptDamage(ctx context.Context, shard ShardID) (lost []Damag
 	return lost, nil
 }
 
-// Scrub reads all that the stream stores and checks it. What it finds damaged is listed by Damage.
+// Scrub reads all that the stream stores and checks it, as fast as it can. What it finds damaged is listed by
+// Damage.
 func (st *Stream) Scrub(ctx context.Context) error {
 	if err := st.usable(); err != nil {
 		return st.fail("scrub", err)
 	}
-	if err := st.log.Scrub(ctx); err != nil {
+	if err := st.log.Scrub(ctx, nil); err != nil {
 		return st.fail("scrub", err)
 	}
 	return nil
