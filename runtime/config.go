@@ -1,0 +1,114 @@
+package runtime
+
+import (
+	"fmt"
+	goruntime "runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Limits of a configuration, and what zero values mean.
+const (
+	DefaultTimeout     = 3 * time.Second
+	MinTimeout         = time.Millisecond
+	MaxTimeout         = 15 * time.Minute
+	DefaultMemoryBytes = 128 << 20
+	MinMemoryBytes     = 1 << 20
+	MaxMemoryBytes     = 4096 << 20
+	MaxConcurrency     = 1000
+	MaxEmit            = 32  // granted streams
+	MaxNameBytes       = 64  // of a function's name
+	maxStreamNameBytes = 128 // of a granted stream's name
+
+	wasmPage = 64 << 10
+)
+
+// Config is what a version may use and do. It is part of the version and as immutable as the code.
+type Config struct {
+	// Timeout is how long one call may run, 1 ms to 15 min; 0 means 3 s. It is also the time a new instance has
+	// for its initialization.
+	Timeout time.Duration
+	// MemoryBytes is the limit of one instance's linear memory, 1 MiB to 4096 MiB; 0 means 128 MiB. It is rounded
+	// up to WebAssembly's page of 64 KiB.
+	MemoryBytes int64
+	// Concurrency is how many calls may run at once, each in an instance of its own, 1 to 1000; 0 means twice the
+	// number of processors, but at least 4.
+	Concurrency int
+	// Emit are the streams that the function may put records to, at most 32. Everything else is denied.
+	Emit []string
+}
+
+// normalize fills in the defaults, sorts the grants, and checks every field. The receiver is left as it was.
+func (c Config) normalize() (Config, error) {
+	if c.Timeout == 0 {
+		c.Timeout = DefaultTimeout
+	}
+	if c.MemoryBytes == 0 {
+		c.MemoryBytes = DefaultMemoryBytes
+	}
+	if c.Concurrency == 0 {
+		c.Concurrency = max(4, 2*goruntime.GOMAXPROCS(0))
+	}
+	switch {
+	case c.Timeout < MinTimeout || c.Timeout > MaxTimeout:
+		return c, &FieldError{"timeout", c.Timeout.String(), fmt.Sprintf("must be %v to %v", MinTimeout, MaxTimeout)}
+	case c.MemoryBytes < MinMemoryBytes || c.MemoryBytes > MaxMemoryBytes:
+		return c, &FieldError{"memory", strconv.FormatInt(c.MemoryBytes, 10),
+			fmt.Sprintf("must be %d to %d MiB, in bytes", MinMemoryBytes>>20, MaxMemoryBytes>>20)}
+	case c.Concurrency < 1 || c.Concurrency > MaxConcurrency:
+		return c, &FieldError{"concurrency", strconv.Itoa(c.Concurrency), fmt.Sprintf("must be 1 to %d", MaxConcurrency)}
+	}
+	c.MemoryBytes = (c.MemoryBytes + wasmPage - 1) / wasmPage * wasmPage
+	c.Emit = slices.Compact(slices.Sorted(slices.Values(c.Emit)))
+	if len(c.Emit) > MaxEmit {
+		return c, &FieldError{"emit", strconv.Itoa(len(c.Emit)) + " streams", fmt.Sprintf("must be at most %d", MaxEmit)}
+	}
+	for _, stream := range c.Emit {
+		if !validName(stream, maxStreamNameBytes) {
+			return c, &FieldError{"emit", shorten(stream), nameRule(maxStreamNameBytes)}
+		}
+	}
+	return c, nil
+}
+
+// equal compares two normalized configurations.
+func (c Config) equal(o Config) bool {
+	return c.Timeout == o.Timeout && c.MemoryBytes == o.MemoryBytes && c.Concurrency == o.Concurrency &&
+		slices.Equal(c.Emit, o.Emit)
+}
+
+func checkName(name string) error {
+	if !validName(name, MaxNameBytes) {
+		return &FieldError{"name", shorten(name), nameRule(MaxNameBytes)}
+	}
+	return nil
+}
+
+// validName allows what needs no escape in a path, a metric, a subject or a file name.
+func validName(name string, limit int) bool {
+	if len(name) == 0 || len(name) > limit || strings.Trim(name, ".") == "" {
+		return false
+	}
+	for _, r := range name {
+		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
+		if !letter && r != '-' && r != '_' && r != '.' {
+			return false
+		}
+	}
+	return true
+}
+
+func nameRule(limit int) string {
+	return fmt.Sprintf("must be 1 to %d letters, digits, '-', '_' or '.', and not only dots", limit)
+}
+
+// shorten keeps an error about an absurd value readable.
+func shorten(s string) string {
+	const most = 80
+	if len(s) <= most {
+		return s
+	}
+	return s[:most] + "…"
+}

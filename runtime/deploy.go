@@ -1,0 +1,332 @@
+package runtime
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/shardmill/shardmill/internal/catalog"
+	"github.com/shardmill/shardmill/sdk/abi"
+)
+
+// Deploy stores code as the newest version of a function, which it makes where there is none, and lets $LATEST be it.
+// When it returns, the version is durable, has been compiled, has made an instance, and serves. Calls under way finish
+// on the version they began with. What $LATEST is already, code and configuration, is not stored again: its version is
+// returned.
+//
+// Only the newest Options.KeepVersions versions are kept; of older ones the code is deleted.
+//
+// Errors: a *FieldError (ErrInvalid) for a name, a configuration or code that is refused, with nothing changed; ErrClosed;
+// what the stores answer.
+func (rt *Runtime) Deploy(ctx context.Context, name string, code []byte, config Config) (Function, error) {
+	if err := rt.enter(); err != nil {
+		return Function{}, fmt.Errorf("runtime: deploy %q: %w", shorten(name), err)
+	}
+	defer rt.leave()
+	f, err := rt.deploy(ctx, name, code, config)
+	if err != nil {
+		return Function{}, fmt.Errorf("runtime: deploy %q: %w", shorten(name), err)
+	}
+	return f.describe(), nil
+}
+
+func (rt *Runtime) deploy(ctx context.Context, name string, code []byte, config Config) (*function, error) {
+	if err := checkName(name); err != nil {
+		return nil, err
+	}
+	config, err := config.normalize()
+	if err != nil {
+		return nil, err
+	}
+	if len(code) > rt.options.MaxCodeBytes {
+		return nil, &FieldError{"code", fmt.Sprintf("%d bytes", len(code)),
+			fmt.Sprintf("is larger than the limit of %d bytes (%d MiB)", rt.options.MaxCodeBytes, rt.options.MaxCodeBytes>>20)}
+	}
+	digest := digestOf(code)
+	if f := rt.same(name, digest, config); f != nil {
+		return f, nil
+	}
+	v := newVersion(identity{function: name, digest: digest, size: len(code), config: config, created: time.Now().UTC()})
+	if err := rt.admit(ctx, v, code); err != nil {
+		rt.discard(v)
+		return nil, err
+	}
+	f, err := rt.publish(ctx, v, code)
+	if err != nil || f.latest() != v {
+		rt.discard(v)
+	}
+	return f, err
+}
+
+// digestOf names code in the store: "sha256:<hex>".
+func digestOf(code []byte) string {
+	sum := sha256.Sum256(code)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// same is the function when its newest version is this one already and serves.
+func (rt *Runtime) same(name, digest string, config Config) *function {
+	rt.mu.RLock()
+	f := rt.functions[name]
+	rt.mu.RUnlock()
+	if f == nil || f.latest().digest != digest || !f.latest().config.equal(config) {
+		return nil
+	}
+	if state, _ := f.latest().code.state(); state == StateFailed {
+		return nil
+	}
+	return f
+}
+
+// admit compiles the code and tries it: one instance is made, under the timeout, and asked what it is.
+func (rt *Runtime) admit(ctx context.Context, v *version, code []byte) error {
+	info, err := inspect(code)
+	if err != nil {
+		return &FieldError{Field: "code", Limit: err.Error()}
+	}
+	if err := info.admit(rt.engine.host, v.config.MemoryBytes); err != nil {
+		return err
+	}
+	p, err := rt.compile(ctx, code, info, v.digest)
+	if err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		return &FieldError{Field: "code", Limit: "does not compile: " + err.Error()}
+	}
+	v.code.finish(p, nil)
+	_, hasKinds := info.exports[abi.ExportKinds]
+	return rt.trial(ctx, v, p, hasKinds)
+}
+
+// trial makes an instance and asks it what it is.
+func (rt *Runtime) trial(ctx context.Context, v *version, p *program, hasKinds bool) error {
+	refused := func(err error) error {
+		var failed *FunctionError
+		if errors.As(err, &failed) {
+			return &FieldError{Field: "code", Limit: fmt.Sprintf("failed %s (%s)", failed.Message, failed.Kind)}
+		}
+		return err
+	}
+	i, err := newInstance(ctx, p, &v.identity, newCapture(&v.identity, newLogRing(0), nil))
+	if err != nil {
+		return refused(err)
+	}
+	defer i.close()
+	marker, err := i.ask(ctx, abi.ExportVersion)
+	if err != nil {
+		return refused(err)
+	}
+	if marker != abi.Version {
+		return &FieldError{"code", fmt.Sprintf("%d", marker), fmt.Sprintf("is what %s returns; it must be %d", abi.ExportVersion, abi.Version)}
+	}
+	kinds := AllKinds
+	if hasKinds {
+		mask, err := i.ask(ctx, abi.ExportKinds)
+		if err != nil {
+			return refused(err)
+		}
+		if kinds, err = kindsOf(mask); err != nil {
+			return err
+		}
+	}
+	v.kinds.Store(uint32(kinds))
+	return nil
+}
+
+// publish stores the version and makes it $LATEST, unless somebody else has stored the same meanwhile. Code
+// first, definition second, so that no definition is without its code; then the code that nobody needs any more.
+func (rt *Runtime) publish(ctx context.Context, v *version, code []byte) (*function, error) {
+	if err := rt.store(ctx); err != nil {
+		return nil, err
+	}
+	defer rt.stored()
+	if f := rt.same(v.function, v.digest, v.config); f != nil {
+		return f, nil
+	}
+	digest, err := rt.options.Code.Put(ctx, code)
+	if err != nil {
+		return nil, fmt.Errorf("store the code: %w", err)
+	}
+	if digest != v.digest {
+		return nil, fmt.Errorf("store the code: it is stored as %s and is %s", digest, v.digest)
+	}
+	f, dropped := rt.successor(v)
+	if err := rt.save(ctx, f); err != nil {
+		rt.unsaved(ctx, f, err)
+		return nil, err
+	}
+	rt.mu.Lock()
+	old := rt.functions[f.name]
+	rt.functions[f.name] = f
+	rt.mu.Unlock()
+	if old != nil {
+		old.latest().pool.drain()
+	}
+	for _, v := range dropped {
+		rt.discard(v)
+	}
+	rt.removeCode(ctx, dropped)
+	return f, nil
+}
+
+// store waits until nobody else changes what is stored; stored ends that.
+func (rt *Runtime) store(ctx context.Context) error {
+	select {
+	case rt.storing <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (rt *Runtime) stored() { <-rt.storing }
+
+// successor is the function with v as its newest version, and the versions that it no longer has.
+func (rt *Runtime) successor(v *version) (f *function, dropped []*version) {
+	rt.mu.RLock()
+	old := rt.functions[v.function]
+	rt.mu.RUnlock()
+	f = &function{name: v.function, next: 1}
+	if old != nil {
+		*f = *old
+		f.versions = slices.Clone(old.versions)
+	} else {
+		f.logs, f.metrics = newLogRing(rt.options.LogBytes), rt.metrics.function(f.name)
+	}
+	v.number = f.next
+	f.next++
+	f.versions = append(f.versions, v)
+	if over := len(f.versions) - rt.options.KeepVersions; over > 0 {
+		dropped = f.versions[:over]
+		f.versions = f.versions[over:]
+	}
+	return f, dropped
+}
+
+func (rt *Runtime) save(ctx context.Context, f *function) error {
+	value, err := f.encode()
+	if err != nil {
+		return err
+	}
+	entry, err := rt.options.Functions.Get(f.name)
+	switch {
+	case errors.Is(err, catalog.ErrNotFound):
+		_, err = rt.options.Functions.Create(ctx, f.name, value)
+	case err == nil:
+		_, err = rt.options.Functions.Update(ctx, f.name, value, entry.Revision)
+	}
+	if err != nil {
+		return fmt.Errorf("store the definition: %w", err)
+	}
+	return nil
+}
+
+// unsaved cleans up after a version that could not be stored. Its code goes only where it is certain that it was not,
+// because a definition without its code would be worse than code without a definition.
+func (rt *Runtime) unsaved(ctx context.Context, f *function, err error) {
+	if len(f.versions) == 1 {
+		rt.metrics.forget(f.name)
+	}
+	if errors.Is(err, catalog.ErrConflict) || errors.Is(err, catalog.ErrExists) || errors.Is(err, catalog.ErrNoSpace) {
+		rt.removeCode(ctx, []*version{f.latest()})
+	}
+}
+
+// discard makes a version unusable and frees it as soon as nobody uses it.
+func (rt *Runtime) discard(v *version) {
+	v.pool.drain()
+	rt.unloaded(v, v.code.doom())
+}
+
+// removeCode deletes the code of versions that are gone, where no other version has the same. What fails is
+// only space lost, and tried again when the same code is deleted again.
+func (rt *Runtime) removeCode(ctx context.Context, gone []*version) {
+	needed := rt.digests()
+	for _, v := range gone {
+		if needed[v.digest] {
+			continue
+		}
+		err := rt.options.Code.Delete(ctx, v.digest)
+		if errors.Is(err, catalog.ErrNotFound) {
+			err = nil
+		}
+		if rt.engine.cache.root != "" {
+			err = errors.Join(err, rt.engine.cache.remove(v.digest))
+		}
+		if err != nil {
+			rt.options.Logger.Warn("old code could not be deleted", "function", v.function, "version", v.number, "error", err)
+		}
+	}
+}
+
+// Get describes a function. Errors: ErrNotFound, ErrClosed.
+func (rt *Runtime) Get(name string) (Function, error) {
+	f, err := rt.function("get", name)
+	if err != nil {
+		return Function{}, err
+	}
+	return f.describe(), nil
+}
+
+// List describes every function, by name.
+func (rt *Runtime) List() []Function {
+	out := []Function{}
+	for _, f := range rt.all() {
+		out = append(out, f.describe())
+	}
+	return out
+}
+
+// Code returns the code of a version as it was uploaded; version 0 is $LATEST. Errors: ErrNotFound, ErrClosed, what the
+// store answers.
+func (rt *Runtime) Code(ctx context.Context, name string, version int) ([]byte, error) {
+	f, err := rt.function("code", name)
+	if err != nil {
+		return nil, err
+	}
+	v := f.version(version)
+	if v == nil {
+		return nil, fmt.Errorf("runtime: code %q version %d: %w", name, version, ErrNotFound)
+	}
+	code, err := rt.options.Code.Get(ctx, v.digest)
+	if err != nil {
+		return nil, fmt.Errorf("runtime: code %q version %d: %w", name, v.number, err)
+	}
+	return bytes.Clone(code), nil
+}
+
+// Delete removes a function with all its versions and log lines. Calls under way finish. A function made later under the
+// name begins with version 1. Errors: ErrNotFound, ErrClosed, what the store answers.
+func (rt *Runtime) Delete(ctx context.Context, name string) error {
+	if err := rt.enter(); err != nil {
+		return fmt.Errorf("runtime: delete %q: %w", shorten(name), err)
+	}
+	defer rt.leave()
+	if err := rt.store(ctx); err != nil {
+		return fmt.Errorf("runtime: delete %q: %w", shorten(name), err)
+	}
+	defer rt.stored()
+	f, err := rt.function("delete", name)
+	if err != nil {
+		return err
+	}
+	if err := rt.options.Functions.Delete(ctx, name, 0); err != nil && !errors.Is(err, catalog.ErrNotFound) {
+		return fmt.Errorf("runtime: delete %q: %w", name, err)
+	}
+	rt.mu.Lock()
+	delete(rt.functions, name)
+	rt.mu.Unlock()
+	for _, v := range f.versions {
+		rt.discard(v)
+	}
+	f.logs.close()
+	rt.metrics.forget(name)
+	rt.removeCode(ctx, f.versions)
+	return nil
+}

@@ -1,0 +1,58 @@
+// Package runtime keeps functions and runs them: WebAssembly modules that speak the ABI of sdk/abi.md.
+//
+// A [Runtime] has functions by name; a function has numbered immutable versions, of which the newest is $LATEST; a
+// version is code and a [Config]. [Runtime.Deploy] makes a version, [Runtime.Invoke] calls one with a [Call] and fills in a
+// [Reply]. Records that a function emits go to the [Emitter] that the runtime was given.
+//
+// # Guarantees
+//
+// What Deploy has answered is durable, has been compiled and has run once; nothing refused changes anything. A swap of
+// $LATEST is atomic: calls under way finish on the version that they began with.
+//
+// A function cannot harm the host or another call. Its memory is bounded and outside Go's heap, its time is bounded,
+// what it logs is bounded, and it reaches nothing but WASI's clocks, random numbers, stdout and stderr: no files, no
+// network, no environment. An instance runs one call at a time; it is used again as long as it behaves, and closed
+//
+//   - after a trap, an exit, a timeout, a malformed reply or a panic, and when its caller gave up,
+//   - when its memory has grown to more than three quarters of what it could grow by,
+//   - when it has been idle for Options.IdleTimeout, and when its version is no longer $LATEST.
+//
+// A failure of the function is a [*FunctionError], which says in which way it failed; every other error is not the
+// function's fault. When Invoke fails, nothing that the function emitted in that call has been put, unless the
+// error is ErrEmit.
+//
+// Records are copied once on the way in, from where they lie into the guest's memory, and once on the way out, the
+// whole reply, so that the instance is free while they are put. Nothing is allocated per record.
+//
+// # What is stored
+//
+// The definition of a function is one JSON value under its name in the table Options.Functions: format, number of the
+// next version, versions. Code is in Options.Code by its digest; versions with the same code share it. Only the newest
+// Options.KeepVersions versions (10) are kept, so that code does not pile up; the numbers of dropped ones do not come
+// back, and calls of them answer ErrNotFound. A function that is deleted and made again begins with version 1.
+//
+// Options.CacheDir has compiled code, so that a start need not compile:
+//
+//	CacheDir/sha256-<hex of the code's digest>/
+//	  SEAL                        JSON: path, size and CRC-32C of every other file; what does not match is thrown away
+//	  wazero-<version>-…/<key>    written by the engine
+//
+// It may be lost at any time. Log lines are kept in memory only, a bounded number of bytes per function.
+//
+// # Stopping a guest
+//
+// All of it is in meter.go. The engine checks at loop headers whether a guest is to stop, so before it compiles a module, the
+// runtime puts an empty loop in front of functions that call others without passing a loop (guardCalls); only straight code
+// is left that cannot be stopped, and that ends by itself.
+//
+// # Reading a module
+//
+// An upload is walked whole before the engine sees it (inspect), because the engine's decoder trusts the counts in it:
+// a module of 20 bytes can claim four thousand million types. Limits beyond WebAssembly's own: 1,000,000 entries in any
+// vector and in all tables, 50,000 locals in a function.
+//
+// # Non-goals
+//
+// It knows no streams, mappings or HTTP. It does not retry. It does not limit CPU, only time. Functions are not shared
+// between hosts: one Runtime writes the table.
+package runtime

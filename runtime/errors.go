@@ -1,0 +1,84 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+)
+
+// Errors of every method. They come wrapped with the operation and the function's name.
+var (
+	// ErrNotFound: there is no such function, or the function has no such version.
+	ErrNotFound = errors.New("function not found")
+	// ErrClosed: the runtime is closing or closed.
+	ErrClosed = errors.New("runtime is closed")
+)
+
+// Errors of Deploy: nothing has changed.
+var (
+	// ErrInvalid: the name, the configuration or the code breaks a rule or a limit. What is wrapped is a
+	// *FieldError.
+	ErrInvalid = errors.New("invalid")
+)
+
+// Errors of Invoke that are not the function's fault. The function has not run, or what it did counts for
+// nothing.
+var (
+	// ErrThrottled: every instance that the function's concurrency allows was busy until the call's context
+	// ended. The context's own error is wrapped as well.
+	ErrThrottled = errors.New("every instance of the function is busy")
+	// ErrUnsupported: the function does not handle this kind of call.
+	ErrUnsupported = errors.New("the function does not handle this kind of call")
+	// ErrUnavailable: the version's code cannot be loaded: it is damaged, gone, or does not compile any more.
+	ErrUnavailable = errors.New("the function's code cannot be loaded")
+	// ErrEmit: the Emitter did not take the function's output records. Its own error is wrapped.
+	ErrEmit = errors.New("output records could not be put")
+)
+
+// FieldError names what was refused and the rule that it broke. It is an ErrInvalid.
+type FieldError struct {
+	Field string // as a user knows it: "name", "timeout", "memory", "concurrency", "emit", "code"
+	Value string // what was given, shortened; may be empty
+	Limit string // the rule, as the end of a sentence: "must be 1ms to 15m"
+}
+
+func (e *FieldError) Error() string {
+	if e.Value == "" {
+		return e.Field + " " + e.Limit
+	}
+	return e.Field + " " + strconv.Quote(e.Value) + " " + e.Limit
+}
+
+// Unwrap makes it an ErrInvalid.
+func (e *FieldError) Unwrap() error { return ErrInvalid }
+
+// ErrorKind is the way in which a function failed.
+type ErrorKind string
+
+// The kinds of FunctionError. They are stable words, for metrics and for clients.
+const (
+	FailError     ErrorKind = "error"           // the handler returned an error, or panicked and the SDK caught it
+	FailTrap      ErrorKind = "trap"            // a WebAssembly trap: unreachable, out of bounds, stack overflow …
+	FailTimeout   ErrorKind = "timeout"         // it ran longer than its configured timeout
+	FailMemory    ErrorKind = "memory"          // it needed more memory than its configured limit
+	FailExit      ErrorKind = "exit"            // it called proc_exit; a Go guest's fatal errors end so, with code 2
+	FailMalformed ErrorKind = "malformed_reply" // what it returned breaks the ABI
+	FailDenied    ErrorKind = "denied"          // it emitted to a stream that it was not granted
+)
+
+// FunctionError is a failure of the function itself. None of its outputs was put. The next call of the function
+// is not affected: an instance that may be in an undefined state has been thrown away.
+type FunctionError struct {
+	Function   string
+	Version    int
+	Invocation string
+	Kind       ErrorKind
+	Message    string // one sentence or what the function said; at most 64 KiB
+	Type       string // the error's type in the guest's language, when it said one
+	Stack      string // function names, innermost first, or the guest language's own trace; may be empty
+	ExitCode   int    // for FailExit
+}
+
+func (e *FunctionError) Error() string {
+	return fmt.Sprintf("function %s version %d failed (%s): %s", e.Function, e.Version, e.Kind, e.Message)
+}

@@ -1,0 +1,121 @@
+package runtime
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/shardmill/shardmill/sdk/abi"
+)
+
+// Kinds is the set of call kinds that a version handles, as its shardmill_kinds says: bit k for kind k.
+type Kinds uint32
+
+// AllKinds is taken for a module that does not say.
+const AllKinds = Kinds(1<<abi.KindBatch | 1<<abi.KindWindowClose | 1<<abi.KindTransform | 1<<abi.KindInvoke)
+
+// Has says whether the kind is in the set.
+func (k Kinds) Has(kind abi.Kind) bool { return uint32(k)&kind.Mask() != 0 }
+
+// State says whether a version can serve.
+type State string
+
+// The states.
+const (
+	StatePending State = "pending" // stored; its code is loaded in the background, or by the first call
+	StateActive  State = "active"  // loaded and ready
+	StateFailed  State = "failed"  // its code could not be loaded; see Problem. Calls try again from time to time
+)
+
+// VersionDetail describes one immutable version of a function.
+type VersionDetail struct {
+	Version int    // from 1
+	Digest  string // of the code: "sha256:<hex>"
+	Size    int    // of the code in bytes
+	Config  Config // with the defaults filled in
+	Kinds   Kinds
+	Created time.Time
+	State   State
+	Problem string // why the state is failed
+}
+
+// Function describes a function: the fields are those of $LATEST, its newest version.
+type Function struct {
+	Name string
+	VersionDetail
+	Versions []VersionDetail // every version that can still be called, oldest first; the last is $LATEST
+}
+
+// function is an entry of the registry. It is immutable: a deploy puts another one in its place.
+type function struct {
+	name     string
+	versions []*version
+	logs     *logRing
+	metrics  *functionMetrics
+	next     int // the number the next version gets
+}
+
+func (f *function) latest() *version { return f.versions[len(f.versions)-1] }
+
+// version finds a version by number, 0 being $LATEST; nil when there is none.
+func (f *function) version(number int) *version {
+	if number == 0 {
+		return f.latest()
+	}
+	for _, v := range f.versions {
+		if v.number == number {
+			return v
+		}
+	}
+	return nil
+}
+
+func (f *function) describe() Function {
+	out := Function{Name: f.name}
+	for _, v := range f.versions {
+		out.Versions = append(out.Versions, v.describe())
+	}
+	out.VersionDetail = out.Versions[len(out.Versions)-1]
+	return out
+}
+
+// identity is what a version was made of; it never changes.
+type identity struct {
+	function string
+	number   int
+	digest   string
+	size     int
+	config   Config
+	created  time.Time
+}
+
+// version is one version with what is loaded of it.
+type version struct {
+	identity
+	kinds atomic.Uint32 // known after the trial of the upload, and from the definition
+	pool  pool
+	code  loader
+}
+
+func newVersion(id identity) *version {
+	v := &version{identity: id}
+	v.pool.init(id.config.Concurrency)
+	return v
+}
+
+// close closes the idle instances and the program that was unloaded. Instances that run hold the program, so
+// there are none.
+func (v *version) close(p *program) error {
+	if p == nil {
+		return nil
+	}
+	v.pool.drain()
+	return p.close()
+}
+
+func (v *version) describe() VersionDetail {
+	state, problem := v.code.state()
+	return VersionDetail{
+		Version: v.number, Digest: v.digest, Size: v.size, Config: v.config, Kinds: Kinds(v.kinds.Load()),
+		Created: v.created, State: state, Problem: problem,
+	}
+}

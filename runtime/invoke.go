@@ -1,0 +1,115 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+)
+
+// Invoke calls a function and waits for it. It runs in an instance of its own: an idle one, a new one while the
+// version has fewer than its concurrency, or else it waits for one until ctx ends, in the order of arrival. Then it
+// has the version's timeout, and ends earlier when ctx does. When Invoke returns nil, the function has succeeded and
+// every record that it emitted is durable. reply is written in any case.
+//
+// Errors: a *FunctionError when the function failed; everything else is not its fault: ErrNotFound, ErrThrottled,
+// ErrUnsupported, ErrUnavailable, ErrEmit, ErrClosed, and one that wraps the error of ctx when ctx ended first. After
+// none of them but ErrEmit has anything been emitted.
+func (rt *Runtime) Invoke(ctx context.Context, call Call, reply *Reply) error {
+	if err := rt.enter(); err != nil {
+		return fmt.Errorf("runtime: invoke %q: %w", shorten(call.Function), err)
+	}
+	defer rt.leave()
+	reply.reset()
+	f, err := rt.function("invoke", call.Function)
+	if err != nil {
+		return err
+	}
+	v := f.version(call.Version)
+	if v == nil {
+		return fmt.Errorf("runtime: invoke %q version %d: %w", call.Function, call.Version, ErrNotFound)
+	}
+	reply.Version, reply.Invocation = v.number, call.ID
+	if call.ID == "" {
+		reply.Invocation = ulid.Make().String()
+	}
+	err = rt.invoke(ctx, f, v, &call, reply)
+	f.metrics.observe(err, reply.Duration, reply.Emitted)
+	if err != nil {
+		return fmt.Errorf("runtime: invoke %q version %d: %w", f.name, v.number, err)
+	}
+	return nil
+}
+
+func (rt *Runtime) invoke(ctx context.Context, f *function, v *version, call *Call, reply *Reply) error {
+	if !Kinds(v.kinds.Load()).Has(call.Kind) {
+		return fmt.Errorf("%w: %v", ErrUnsupported, call.Kind)
+	}
+	if err := rt.run(ctx, f, v, call, reply); err != nil {
+		return err
+	}
+	for o := range reply.parsed.Outcomes() {
+		reply.Outcomes = append(reply.Outcomes, Outcome{o.Index, o.Result, text(o.Reason)})
+	}
+	reply.Body, reply.State = reply.parsed.Body(), reply.parsed.State()
+	return rt.emit(ctx, f, v, call, reply)
+}
+
+// run makes the call in an instance, and gives the instance back.
+func (rt *Runtime) run(ctx context.Context, f *function, v *version, call *Call, reply *Reply) error {
+	if ctx.Err() != nil {
+		return canceled(ctx)
+	}
+	p, err := rt.use(ctx, v)
+	if err != nil {
+		return err
+	}
+	defer rt.done(v)
+	if err := v.pool.wait(ctx); err != nil {
+		return err
+	}
+	i := v.pool.take()
+	if i == nil {
+		started := time.Now()
+		if i, err = newInstance(ctx, p, &v.identity, newCapture(&v.identity, f.logs, f.metrics)); err != nil {
+			v.pool.giveUp()
+			return err
+		}
+		rt.metrics.start.Observe(time.Since(started).Seconds())
+		v.pool.add(i)
+	}
+	reusable, err := i.invoke(ctx, call, reply)
+	if !reusable {
+		f.metrics.discarded.Inc()
+	}
+	v.pool.release(i, reusable)
+	return err
+}
+
+// emit hands the output records over, first making sure that all of them may be.
+func (rt *Runtime) emit(ctx context.Context, f *function, v *version, call *Call, reply *Reply) error {
+	for o := range reply.parsed.Outputs() {
+		if _, granted := slices.BinarySearch(v.config.Emit, string(o.Stream)); !granted {
+			return &FunctionError{
+				Function: f.name, Version: v.number, Invocation: reply.Invocation, Kind: FailDenied,
+				Message: fmt.Sprintf("it emitted to stream %q, which its configuration does not grant", shorten(text(o.Stream))),
+			}
+		}
+	}
+	for o := range reply.parsed.Outputs() {
+		if rt.options.Emitter == nil {
+			return fmt.Errorf("%w: there is no emitter", ErrEmit)
+		}
+		err := rt.options.Emitter.Emit(ctx, Emission{
+			Function: f.name, Version: v.number, Invocation: reply.Invocation, Source: call.Source,
+			Stream: string(o.Stream), Records: o.Records,
+		})
+		if err != nil {
+			return fmt.Errorf("%w: stream %q: %w", ErrEmit, o.Stream, err)
+		}
+		reply.Emitted += o.Records.Len()
+	}
+	return nil
+}

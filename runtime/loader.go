@@ -1,0 +1,125 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// retryLoad is how long a version whose code could not be loaded answers with that failure before it is tried
+// again.
+const retryLoad = 5 * time.Second
+
+// loader holds the compiled code of a version while it is used or may be soon.
+type loader struct {
+	mu       sync.Mutex
+	program  *program
+	uses     int           // calls that hold the program
+	doomed   bool          // the version is gone: unload with the last use
+	loading  chan struct{} // closed when the load under way ends; nil when there is none
+	problem  error         // of the last load
+	failedAt time.Time
+}
+
+func (l *loader) state() (State, string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.program != nil:
+		return StateActive, ""
+	case l.problem != nil:
+		return StateFailed, l.problem.Error()
+	}
+	return StatePending, ""
+}
+
+// use returns the program and holds it until done. Where it is not loaded, start is called for one of those who ask, and
+// must see to it that finish is called from another goroutine; the others wait.
+func (l *loader) use(ctx context.Context, start func()) (*program, error) {
+	for {
+		p, wait, err := l.try(start)
+		if p != nil || err != nil {
+			return p, err
+		}
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return nil, canceled(ctx)
+		}
+	}
+}
+
+func (l *loader) try(start func()) (*program, <-chan struct{}, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.doomed:
+		return nil, nil, ErrNotFound
+	case l.program != nil:
+		l.uses++
+		return l.program, nil, nil
+	case l.loading != nil:
+		return nil, l.loading, nil
+	case l.problem != nil && time.Since(l.failedAt) < retryLoad:
+		return nil, nil, l.problem
+	}
+	l.loading = make(chan struct{})
+	start()
+	return nil, l.loading, nil
+}
+
+// finish ends a load; a program comes with no use.
+func (l *loader) finish(p *program, err error) {
+	l.mu.Lock()
+	if err != nil {
+		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	l.problem, l.failedAt = err, time.Now()
+	var unwanted *program
+	if l.doomed {
+		unwanted, p = p, nil
+	}
+	l.program = p
+	if l.loading != nil {
+		close(l.loading)
+		l.loading = nil
+	}
+	l.mu.Unlock()
+	if unwanted != nil {
+		unwanted.close()
+	}
+}
+
+// done ends a use. It returns the program when the caller must close it.
+func (l *loader) done() *program {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.uses--
+	return l.unload(l.doomed)
+}
+
+// doom makes the version unusable; it returns the program when the caller must close it.
+func (l *loader) doom() *program {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.doomed = true
+	return l.unload(true)
+}
+
+// release unloads the program if nobody uses it; it will be loaded again when it is needed.
+func (l *loader) release() *program {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.unload(true)
+}
+
+// unload takes the program out; l.mu is held.
+func (l *loader) unload(wanted bool) *program {
+	if !wanted || l.uses > 0 {
+		return nil
+	}
+	p := l.program
+	l.program = nil
+	return p
+}

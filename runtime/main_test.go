@@ -1,0 +1,286 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/shardmill/shardmill/internal/catalog"
+	"github.com/shardmill/shardmill/sdk/record"
+)
+
+// guests are the modules built from testdata, by the name of their folder.
+var guests = map[string][]byte{}
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "guests")
+	if err == nil {
+		err = buildGuests(dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		os.RemoveAll(dir)
+		os.Exit(code)
+	}))
+}
+
+func buildGuests(dir string) error {
+	for _, name := range []string{"probe", "touch"} {
+		out := filepath.Join(dir, name+".wasm")
+		cmd := exec.Command("go", "build", "-buildmode=c-shared", "-o", out, "./testdata/"+name)
+		cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
+		if text, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("build guest %s: %w\n%s", name, err, text)
+		}
+		code, err := os.ReadFile(out)
+		if err != nil {
+			return err
+		}
+		guests[name] = code
+	}
+	return nil
+}
+
+// cacheDir is shared by the tests that do not look at the cache, so that each guest is compiled once.
+var cacheDir = sync.OnceValue(func() string {
+	dir, err := os.MkdirTemp("", "cache")
+	if err != nil {
+		panic(err)
+	}
+	return dir
+})
+
+// stores are a catalog in memory: definitions and code that outlive a Runtime.
+type stores struct {
+	mu       sync.Mutex
+	entries  map[string]catalog.Entry
+	blobs    map[string][]byte
+	revision uint64
+	fail     error // of every write
+}
+
+func newStores() *stores {
+	return &stores{entries: map[string]catalog.Entry{}, blobs: map[string][]byte{}}
+}
+
+type table struct{ *stores }
+
+func (s table) Get(key string) (catalog.Entry, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.entries[key]
+	if !ok {
+		return e, catalog.ErrNotFound
+	}
+	return e, nil
+}
+
+func (s table) List() (out []catalog.Entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.entries {
+		out = append(out, e)
+	}
+	return out
+}
+
+func (s table) Create(_ context.Context, key string, value []byte) (uint64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.entries[key]; ok {
+		return 0, catalog.ErrExists
+	}
+	return s.put(key, value)
+}
+
+func (s table) Update(_ context.Context, key string, value []byte, revision uint64) (uint64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.entries[key].Revision != revision {
+		return 0, catalog.ErrConflict
+	}
+	return s.put(key, value)
+}
+
+func (s *stores) put(key string, value []byte) (uint64, error) {
+	if s.fail != nil {
+		return 0, s.fail
+	}
+	s.revision++
+	s.entries[key] = catalog.Entry{Key: key, Value: append([]byte(nil), value...), Revision: s.revision}
+	return s.revision, nil
+}
+
+func (s table) Delete(_ context.Context, key string, _ uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.entries[key]; !ok {
+		return catalog.ErrNotFound
+	}
+	delete(s.entries, key)
+	return s.fail
+}
+
+type blobs struct{ *stores }
+
+func (s blobs) Put(_ context.Context, data []byte) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	digest := digestOf(data)
+	s.blobs[digest] = append([]byte(nil), data...)
+	return digest, nil
+}
+
+func (s blobs) Get(_ context.Context, digest string) ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	data, ok := s.blobs[digest]
+	switch {
+	case !ok:
+		return nil, catalog.ErrNotFound
+	case digestOf(data) != digest:
+		return nil, catalog.ErrDamaged
+	}
+	return append([]byte(nil), data...), nil
+}
+
+func (s blobs) Delete(_ context.Context, digest string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.blobs, digest)
+	return nil
+}
+
+// emitted keeps what functions emit.
+type emitted struct {
+	mu      sync.Mutex
+	records []string // "stream/key/data"
+	err     error
+}
+
+func (e *emitted) Emit(_ context.Context, em Emission) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.err != nil {
+		return e.err
+	}
+	for r := range em.Records.All() {
+		e.records = append(e.records, fmt.Sprintf("%s/%s/%s", em.Stream, r.Key, r.Data))
+	}
+	return nil
+}
+
+// world is a runtime with what it needs, closed when the test ends.
+type world struct {
+	*Runtime
+	stores  *stores
+	emitted *emitted
+}
+
+func open(t testing.TB, options ...func(*Options)) *world {
+	t.Helper()
+	return reopen(t, newStores(), options...)
+}
+
+func reopen(t testing.TB, s *stores, options ...func(*Options)) *world {
+	t.Helper()
+	w := &world{stores: s, emitted: &emitted{}}
+	o := Options{Functions: table{s}, Code: blobs{s}, Emitter: w.emitted, CacheDir: cacheDir()}
+	if testing.Verbose() {
+		o.Logger = slog.New(slog.NewTextHandler(testWriter{t}, nil))
+	}
+	for _, option := range options {
+		option(&o)
+	}
+	var err error
+	if w.Runtime, err = Open(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := w.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return w
+}
+
+type testWriter struct{ t testing.TB }
+
+func (w testWriter) Write(p []byte) (int, error) {
+	w.t.Logf("%s", p)
+	return len(p), nil
+}
+
+func (w *world) deploy(t testing.TB, name string, code []byte, config Config) Function {
+	t.Helper()
+	f, err := w.Deploy(t.Context(), name, code, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// ask invokes the function directly with a body.
+func (w *world) ask(ctx context.Context, name, body string) (string, error) {
+	var reply Reply
+	err := w.Invoke(ctx, Call{Function: name, Kind: KindInvoke, Body: []byte(body)}, &reply)
+	return string(reply.Body), err
+}
+
+func (w *world) mustAsk(t testing.TB, name, body string) string {
+	t.Helper()
+	answer, err := w.ask(t.Context(), name, body)
+	if err != nil {
+		t.Fatalf("%q: %v", body, err)
+	}
+	return answer
+}
+
+// failure is the FunctionError in err, which must be one of that kind.
+func failure(t testing.TB, err error, kind ErrorKind) *FunctionError {
+	t.Helper()
+	var f *FunctionError
+	if !errors.As(err, &f) {
+		t.Fatalf("error %v, want a FunctionError of kind %s", err, kind)
+	}
+	if f.Kind != kind {
+		t.Fatalf("FunctionError of kind %s, want %s: %s\n%s", f.Kind, kind, f.Message, f.Stack)
+	}
+	return f
+}
+
+// records encodes records with these data, keyed key.
+func records(t testing.TB, key string, data ...string) record.Run {
+	t.Helper()
+	var b record.Builder
+	for _, d := range data {
+		if err := b.Append(record.Record{Key: []byte(key), Data: []byte(d)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b.Run()
+}
+
+// instances counts those of a function.
+func (w *world) instances(name string) (n int) {
+	f, err := w.function("test", name)
+	if err != nil {
+		return 0
+	}
+	for _, v := range f.versions {
+		count, _ := v.pool.usage()
+		n += count
+	}
+	return n
+}

@@ -1,0 +1,149 @@
+package runtime
+
+import (
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Outcomes of an invocation besides the kinds of FunctionError.
+const (
+	outcomeOK        = "ok"
+	outcomeThrottled = "throttled"
+	outcomeCanceled  = "canceled"
+	outcomeHost      = "host_error"
+)
+
+var outcomes = []string{
+	outcomeOK, outcomeThrottled, outcomeCanceled, outcomeHost,
+	string(FailError), string(FailTrap), string(FailTimeout), string(FailMemory), string(FailExit),
+	string(FailMalformed), string(FailDenied),
+}
+
+// metrics are the runtime's own; those of a function are made once and kept with it.
+type metrics struct {
+	invocations *prometheus.CounterVec
+	duration    *prometheus.HistogramVec
+	emitted     *prometheus.CounterVec
+	logsDropped *prometheus.CounterVec
+	discarded   *prometheus.CounterVec
+	compile     prometheus.Histogram
+	start       prometheus.Histogram
+	instances   *prometheus.Desc
+	memory      *prometheus.Desc
+}
+
+func newMetrics() *metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "shardmill", Subsystem: "function", Name: name, Help: help}, labels)
+	}
+	histogram := func(name, help string, buckets []float64) prometheus.HistogramOpts {
+		return prometheus.HistogramOpts{Namespace: "shardmill", Subsystem: "function", Name: name, Help: help, Buckets: buckets}
+	}
+	desc := func(name, help string) *prometheus.Desc {
+		return prometheus.NewDesc("shardmill_function_"+name, help, []string{"function"}, nil)
+	}
+	return &metrics{
+		invocations: counter("invocations_total", "Invocations, by what came of them.", "function", "outcome"),
+		duration: prometheus.NewHistogramVec(histogram("duration_seconds", "Time in the guest.",
+			prometheus.ExponentialBuckets(25e-6, 4, 12)), []string{"function"}),
+		emitted:     counter("emitted_records_total", "Records that functions put to streams.", "function"),
+		logsDropped: counter("log_lines_dropped_total", "Log lines over the limits of an invocation.", "function"),
+		discarded:   counter("instances_discarded_total", "Instances thrown away after a failure or for their memory.", "function"),
+		compile: prometheus.NewHistogram(histogram("compile_seconds", "Time to compile a version or to take it from the cache.",
+			prometheus.ExponentialBuckets(1e-3, 2, 16))),
+		start: prometheus.NewHistogram(histogram("instance_start_seconds", "Time to make an instance.",
+			prometheus.ExponentialBuckets(1e-4, 2, 16))),
+		instances: desc("instances", "Instances that exist."),
+		memory:    desc("memory_bytes", "Linear memory of the instances that exist."),
+	}
+}
+
+func (m *metrics) collectors() []prometheus.Collector {
+	return []prometheus.Collector{m.invocations, m.duration, m.emitted, m.logsDropped, m.discarded, m.compile, m.start}
+}
+
+// functionMetrics are one function's handles, so that a call looks nothing up.
+type functionMetrics struct {
+	invocations map[string]prometheus.Counter
+	duration    prometheus.Observer
+	emitted     prometheus.Counter
+	logsDropped prometheus.Counter
+	discarded   prometheus.Counter
+}
+
+func (m *metrics) function(name string) *functionMetrics {
+	f := &functionMetrics{
+		invocations: map[string]prometheus.Counter{},
+		duration:    m.duration.WithLabelValues(name),
+		emitted:     m.emitted.WithLabelValues(name),
+		logsDropped: m.logsDropped.WithLabelValues(name),
+		discarded:   m.discarded.WithLabelValues(name),
+	}
+	for _, outcome := range outcomes {
+		f.invocations[outcome] = m.invocations.WithLabelValues(name, outcome)
+	}
+	return f
+}
+
+// forget removes a deleted function's series.
+func (m *metrics) forget(name string) {
+	label := prometheus.Labels{"function": name}
+	for _, v := range []*prometheus.CounterVec{m.invocations, m.emitted, m.logsDropped, m.discarded} {
+		v.DeletePartialMatch(label)
+	}
+	m.duration.DeletePartialMatch(label)
+}
+
+// observe counts one invocation.
+func (f *functionMetrics) observe(err error, inGuest time.Duration, emitted int) {
+	outcome := outcomeOK
+	if err != nil {
+		outcome = outcomeOf(err)
+	}
+	f.invocations[outcome].Inc()
+	if inGuest > 0 {
+		f.duration.Observe(inGuest.Seconds())
+	}
+	if emitted > 0 {
+		f.emitted.Add(float64(emitted))
+	}
+}
+
+func outcomeOf(err error) string {
+	var failed *FunctionError
+	switch {
+	case errors.As(err, &failed):
+		return string(failed.Kind)
+	case errors.Is(err, ErrThrottled):
+		return outcomeThrottled
+	case errors.Is(err, errCanceled):
+		return outcomeCanceled
+	}
+	return outcomeHost
+}
+
+// Describe and Collect make the runtime a collector of what it has at the time of asking.
+func (c *gauges) Describe(to chan<- *prometheus.Desc) {
+	to <- c.rt.metrics.instances
+	to <- c.rt.metrics.memory
+}
+
+// gauges counts instances when it is asked to.
+type gauges struct{ rt *Runtime }
+
+// Collect implements prometheus.Collector.
+func (c *gauges) Collect(to chan<- prometheus.Metric) {
+	for _, f := range c.rt.all() {
+		var n int
+		var bytes uint64
+		for _, v := range f.versions {
+			count, size := v.pool.usage()
+			n += count
+			bytes += size
+		}
+		to <- prometheus.MustNewConstMetric(c.rt.metrics.instances, prometheus.GaugeValue, float64(n), f.name)
+		to <- prometheus.MustNewConstMetric(c.rt.metrics.memory, prometheus.GaugeValue, float64(bytes), f.name)
+	}
+}

@@ -1,0 +1,120 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// pool holds the instances of one version. slots bounds those that run, which bounds those that exist: one is
+// made only when none is idle.
+type pool struct {
+	slots *semaphore.Weighted
+
+	mu         sync.Mutex
+	live       map[*instance]bool
+	idle       []*instance // the one used last is at the end
+	generation int         // instances of an older one are closed when they come back
+}
+
+func (p *pool) init(concurrency int) {
+	p.slots = semaphore.NewWeighted(int64(concurrency))
+	p.live = map[*instance]bool{}
+}
+
+// wait takes a slot, which release or giveUp returns. Waiters are served in their order.
+func (p *pool) wait(ctx context.Context) error {
+	if p.slots.TryAcquire(1) {
+		return nil
+	}
+	if err := p.slots.Acquire(ctx, 1); err != nil {
+		return fmt.Errorf("%w: %w", ErrThrottled, err)
+	}
+	return nil
+}
+
+// giveUp returns a slot for which no instance could be made.
+func (p *pool) giveUp() { p.slots.Release(1) }
+
+// take returns the idle instance that was used last, or nil.
+func (p *pool) take() *instance {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.idle) == 0 {
+		return nil
+	}
+	i := p.idle[len(p.idle)-1]
+	p.idle[len(p.idle)-1] = nil
+	p.idle = p.idle[:len(p.idle)-1]
+	return i
+}
+
+// add makes a new instance known; its maker holds a slot.
+func (p *pool) add(i *instance) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	i.generation = p.generation
+	p.live[i] = true
+}
+
+// release takes an instance back, to keep it or to close it.
+func (p *pool) release(i *instance, reusable bool) {
+	p.mu.Lock()
+	reusable = reusable && i.generation == p.generation
+	if reusable {
+		i.idleSince = time.Now()
+		p.idle = append(p.idle, i)
+	} else {
+		delete(p.live, i)
+	}
+	p.mu.Unlock()
+	if !reusable {
+		i.close()
+	}
+	p.slots.Release(1)
+}
+
+// drain closes the idle instances, and those that run when they come back.
+func (p *pool) drain() {
+	p.mu.Lock()
+	p.generation++
+	p.mu.Unlock()
+	p.dropIdle(time.Now().Add(time.Hour))
+}
+
+// dropIdle closes the instances that have not been used since.
+func (p *pool) dropIdle(since time.Time) {
+	p.mu.Lock()
+	n := 0
+	for n < len(p.idle) && p.idle[n].idleSince.Before(since) {
+		delete(p.live, p.idle[n])
+		n++
+	}
+	dropped := append([]*instance(nil), p.idle[:n]...)
+	p.idle = append([]*instance(nil), p.idle[n:]...)
+	p.mu.Unlock()
+	for _, i := range dropped {
+		i.close()
+	}
+}
+
+// kill stops every guest that runs.
+func (p *pool) kill() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range p.live {
+		i.watch.end(stopClosed)
+	}
+}
+
+func (p *pool) usage() (instances int, bytes uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range p.live {
+		bytes += i.memory.size.Load()
+	}
+	return len(p.live), bytes
+}

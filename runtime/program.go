@@ -1,0 +1,174 @@
+package runtime
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	goruntime "runtime"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
+	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
+)
+
+// engine makes programs. It holds what they have in common.
+type engine struct {
+	meter  meter
+	cache  compileCache
+	logger *slog.Logger
+	turn   chan struct{}     // one compilation at a time; each uses all processors
+	host   map[string]string // what modules may import: "module.name" → signature
+}
+
+func newEngine(ctx context.Context, m meter, cacheDir string, logger *slog.Logger) (*engine, error) {
+	e := &engine{meter: m, cache: compileCache{cacheDir}, logger: logger, turn: make(chan struct{}, 1)}
+	r := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter())
+	module, err := wasiModule(r).Compile(ctx)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("prepare the host functions: %w", err), r.Close(ctx))
+	}
+	e.host = map[string]string{}
+	for name, f := range module.ExportedFunctions() {
+		e.host[wasi_snapshot_preview1.ModuleName+"."+name] = signatureOf(f)
+	}
+	return e, r.Close(ctx)
+}
+
+func signatureOf(f api.FunctionDefinition) string {
+	names := func(types []api.ValueType) (s string) {
+		for i, t := range types {
+			if i > 0 {
+				s += ", "
+			}
+			s += api.ValueTypeName(t)
+		}
+		return s
+	}
+	results := names(f.ResultTypes())
+	if results == "" {
+		results = "()"
+	}
+	return "(" + names(f.ParamTypes()) + ") -> " + results
+}
+
+// exited is what a guest that calls proc_exit is stopped with. The engine's own way would lose the stack.
+type exited struct{ code uint32 }
+
+func (e *exited) Error() string { return fmt.Sprintf("exited with code %d", e.code) }
+
+// wasiModule is WASI preview 1 as the engine has it, but for the way out.
+func wasiModule(r wazero.Runtime) wazero.HostModuleBuilder {
+	b := r.NewHostModuleBuilder(wasi_snapshot_preview1.ModuleName)
+	wasi_snapshot_preview1.NewFunctionExporter().ExportFunctions(b)
+	exit := api.GoModuleFunc(func(_ context.Context, _ api.Module, stack []uint64) {
+		panic(&exited{api.DecodeU32(stack[0])})
+	})
+	return b.NewFunctionBuilder().
+		WithGoModuleFunction(exit, []api.ValueType{api.ValueTypeI32}, nil).WithName("proc_exit").Export("proc_exit")
+}
+
+// hostFailure marks an error of the engine itself.
+type hostFailure struct{ error }
+
+// recovered is the error for a panic that came out of the engine.
+func recovered(r any) error {
+	if r == errStopped {
+		return errStopped
+	}
+	return hostFailure{fmt.Errorf("the engine failed: %v", r)}
+}
+
+// program is the compiled code of one version. It has an engine of its own, so that closing it gives back all
+// that it took; its instances must be closed before.
+type program struct {
+	meter   meter
+	runtime wazero.Runtime
+	cache   wazero.CompilationCache
+	module  wazero.CompiledModule
+}
+
+// compile makes a program of code that inspect has passed, from the cache where it has it. It waits for its turn. Where
+// the cache fails, it goes without, and says so in the log. An error that is not ctx's means that the code is
+// not valid.
+func (e *engine) compile(ctx context.Context, code []byte, info *moduleInfo, digest string) (*program, error) {
+	select {
+	case e.turn <- struct{}{}:
+		defer func() { <-e.turn }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	code = e.meter.prepare(code, info)
+	if e.cache.root == "" {
+		return e.open(ctx, code, wazero.NewCompilationCache())
+	}
+	p, err := e.compileCached(ctx, code, digest)
+	if err == nil || ctx.Err() != nil {
+		return p, err
+	}
+	// Either the code is wrong or the directory is: without it the answer is certain.
+	p, plain := e.open(ctx, code, wazero.NewCompilationCache())
+	if plain != nil {
+		return nil, plain
+	}
+	e.logger.Warn("compiled code is not cached", "digest", digest, "error", err)
+	return p, nil
+}
+
+func (e *engine) compileCached(ctx context.Context, code []byte, digest string) (*program, error) {
+	whole, err := e.cache.check(digest)
+	if err != nil {
+		return nil, err
+	}
+	cache, err := wazero.NewCompilationCacheWithDir(e.cache.dir(digest))
+	if err != nil {
+		return nil, err
+	}
+	p, err := e.open(ctx, code, cache)
+	if err != nil {
+		return nil, errors.Join(err, e.cache.remove(digest))
+	}
+	if !whole {
+		if err := e.cache.seal(digest); err != nil {
+			e.logger.Warn("compiled code is not cached", "digest", digest, "error", err)
+		}
+	}
+	return p, nil
+}
+
+// open compiles. The program owns the cache from here on.
+func (e *engine) open(ctx context.Context, code []byte, cache wazero.CompilationCache) (*program, error) {
+	config := e.meter.configure(wazero.NewRuntimeConfigCompiler()).
+		WithCompilationCache(cache).WithDebugInfoEnabled(false)
+	p := &program{meter: e.meter, runtime: wazero.NewRuntimeWithConfig(ctx, config), cache: cache}
+	if _, err := wasiModule(p.runtime).Instantiate(ctx); err != nil {
+		return nil, errors.Join(err, p.close())
+	}
+	var err error
+	p.module, err = p.runtime.CompileModule(experimental.WithCompilationWorkers(ctx, goruntime.GOMAXPROCS(0)), code)
+	if err != nil {
+		return nil, errors.Join(err, p.close())
+	}
+	return p, nil
+}
+
+func (p *program) close() error {
+	ctx := context.Background()
+	return errors.Join(p.runtime.Close(ctx), p.cache.Close(ctx))
+}
+
+// instantiate makes an instance of the program in memory and runs what runs at the start, under w.
+func (p *program) instantiate(w *watch, memory *linearMemory, stdout, stderr *lineWriter) (m api.Module, err error) {
+	defer func() {
+		// The engine panics where the system refuses the first pages, and with errStopped as it is made to.
+		if r := recover(); r != nil {
+			m, err = nil, recovered(r)
+		}
+	}()
+	config := wazero.NewModuleConfig().WithName("").WithStartFunctions("_initialize").
+		WithStdout(stdout).WithStderr(stderr).
+		WithRandSource(rand.Reader).WithSysWalltime().WithSysNanotime().WithNanosleep(w.sleep)
+	return p.runtime.InstantiateModule(p.meter.instantiation(w, memory), p.module, config)
+}

@@ -1,0 +1,321 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Defaults of Options.
+const (
+	DefaultMaxCodeBytes = 64 << 20
+	DefaultKeepVersions = 10
+	DefaultIdleTimeout  = 5 * time.Minute
+	DefaultLogBytes     = 1 << 20
+)
+
+// Options are what a Runtime works with.
+type Options struct {
+	Functions Definitions // required
+	Code      Blobs       // required
+	// Emitter takes the functions' output records; nil fails every call that emits any.
+	Emitter Emitter
+	// CacheDir is where compiled code is kept between starts; it is made when it is not there. "" keeps none. What is
+	// in it can be removed at any time, and must not be written by others.
+	CacheDir string
+	Logger   *slog.Logger          // nil discards
+	Registry prometheus.Registerer // nil registers nothing
+
+	MaxCodeBytes int           // the largest module taken; 0 means 64 MiB
+	KeepVersions int           // how many versions of a function are kept, the newest; 0 means 10
+	IdleTimeout  time.Duration // an instance not used for so long is closed; 0 means 5 minutes
+	LogBytes     int           // of log lines kept in memory per function; 0 means 1 MiB
+
+	meter meter
+}
+
+func (o Options) withDefaults() Options {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.MaxCodeBytes == 0 {
+		o.MaxCodeBytes = DefaultMaxCodeBytes
+	}
+	if o.KeepVersions == 0 {
+		o.KeepVersions = DefaultKeepVersions
+	}
+	if o.IdleTimeout == 0 {
+		o.IdleTimeout = DefaultIdleTimeout
+	}
+	if o.LogBytes == 0 {
+		o.LogBytes = DefaultLogBytes
+	}
+	return o
+}
+
+// Runtime keeps functions and runs them. Its methods may be called from several goroutines.
+type Runtime struct {
+	options Options
+	engine  *engine
+	metrics *metrics
+	gauges  *gauges
+
+	storing chan struct{}                 // held by the one that changes what is stored
+	spawn   func(f func(context.Context)) // starts a goroutine that Close cancels and waits for
+	stop    func()                        // does so
+	calls   sync.WaitGroup                // of Invoke and Deploy
+
+	mu        sync.RWMutex
+	closed    bool
+	functions map[string]*function
+}
+
+// Open makes a runtime of what is stored. It does not wait for code to be compiled or read: that is done in the
+// background, or by the first call. A definition that cannot be read is logged and left alone; it cannot be called, and
+// a new upload under its name replaces it.
+func Open(ctx context.Context, o Options) (*Runtime, error) {
+	if o.Functions == nil || o.Code == nil {
+		return nil, errors.New("runtime: open: Options.Functions and Options.Code are required")
+	}
+	o = o.withDefaults()
+	e, err := newEngine(ctx, o.meter, o.CacheDir, o.Logger)
+	if err != nil {
+		return nil, fmt.Errorf("runtime: open: %w", err)
+	}
+	rt := &Runtime{
+		options: o, engine: e, metrics: newMetrics(),
+		storing: make(chan struct{}, 1), functions: map[string]*function{},
+	}
+	rt.gauges = &gauges{rt}
+	if err := rt.register(); err != nil {
+		return nil, fmt.Errorf("runtime: open: %w", err)
+	}
+	rt.restore()
+	if err := e.cache.retain(rt.digests()); err != nil {
+		o.Logger.Warn("old compiled code could not be removed", "error", err)
+	}
+	rt.background(ctx)
+	return rt, nil
+}
+
+// background starts the goroutines that last as long as the runtime.
+func (rt *Runtime) background(ctx context.Context) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var tasks sync.WaitGroup
+	rt.spawn = func(f func(context.Context)) { tasks.Go(func() { f(ctx) }) }
+	rt.stop = func() { cancel(); tasks.Wait() }
+	rt.spawn(rt.preload)
+	rt.spawn(rt.janitor)
+}
+
+func (rt *Runtime) register() error {
+	if rt.options.Registry == nil {
+		return nil
+	}
+	for _, c := range append(rt.metrics.collectors(), rt.gauges) {
+		if err := rt.options.Registry.Register(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (rt *Runtime) unregister() {
+	if rt.options.Registry == nil {
+		return
+	}
+	for _, c := range append(rt.metrics.collectors(), rt.gauges) {
+		rt.options.Registry.Unregister(c)
+	}
+}
+
+// restore takes the stored functions in.
+func (rt *Runtime) restore() {
+	for _, entry := range rt.options.Functions.List() {
+		f, err := decodeDefinition(entry.Key, entry.Value)
+		if err != nil {
+			rt.options.Logger.Error("a function is not served", "function", shorten(entry.Key), "error", err)
+			continue
+		}
+		f.logs, f.metrics = newLogRing(rt.options.LogBytes), rt.metrics.function(f.name)
+		rt.functions[f.name] = f
+	}
+}
+
+// digests are those of all versions.
+func (rt *Runtime) digests() map[string]bool {
+	digests := map[string]bool{}
+	for _, f := range rt.all() {
+		for _, v := range f.versions {
+			digests[v.digest] = true
+		}
+	}
+	return digests
+}
+
+// preload loads the newest version of every function, so that first calls need not wait.
+func (rt *Runtime) preload(ctx context.Context) {
+	for _, f := range rt.all() {
+		v := f.latest()
+		if _, err := rt.use(ctx, v); err == nil {
+			rt.done(v)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// janitor closes instances that are not used, and unloads old versions that have none left.
+func (rt *Runtime) janitor(ctx context.Context) {
+	tick := time.NewTicker(max(rt.options.IdleTimeout/4, time.Millisecond))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for _, f := range rt.all() {
+			for _, v := range f.versions {
+				v.pool.dropIdle(time.Now().Add(-rt.options.IdleTimeout))
+				if n, _ := v.pool.usage(); n == 0 && v != f.latest() {
+					rt.unloaded(v, v.code.release())
+				}
+			}
+		}
+	}
+}
+
+// use returns the version's program, loading it first where needed; done must be called afterwards.
+func (rt *Runtime) use(ctx context.Context, v *version) (*program, error) {
+	return v.code.use(ctx, func() {
+		rt.spawn(func(ctx context.Context) { v.code.finish(rt.load(ctx, v)) })
+	})
+}
+
+func (rt *Runtime) done(v *version) { rt.unloaded(v, v.code.done()) }
+
+// unloaded closes a program that was taken out of its version.
+func (rt *Runtime) unloaded(v *version, p *program) {
+	if err := v.close(p); err != nil {
+		rt.options.Logger.Error("code could not be unloaded", "function", v.function, "version", v.number, "error", err)
+	}
+}
+
+// load reads and compiles a version's code.
+func (rt *Runtime) load(ctx context.Context, v *version) (*program, error) {
+	code, err := rt.options.Code.Get(ctx, v.digest)
+	if err == nil {
+		var info *moduleInfo
+		if info, err = inspect(code); err == nil {
+			return rt.compile(ctx, code, info, v.digest)
+		}
+	}
+	if ctx.Err() == nil {
+		rt.options.Logger.Error("a function's code cannot be loaded", "function", v.function, "version", v.number, "error", err)
+	}
+	return nil, err
+}
+
+func (rt *Runtime) compile(ctx context.Context, code []byte, info *moduleInfo, digest string) (*program, error) {
+	started := time.Now()
+	p, err := rt.engine.compile(ctx, code, info, digest)
+	if err == nil {
+		rt.metrics.compile.Observe(time.Since(started).Seconds())
+	}
+	return p, err
+}
+
+// enter counts a call, which Close waits for; leave must be called when it succeeded.
+func (rt *Runtime) enter() error {
+	rt.mu.RLock()
+	defer rt.mu.RUnlock()
+	if rt.closed {
+		return ErrClosed
+	}
+	rt.calls.Add(1)
+	return nil
+}
+
+func (rt *Runtime) leave() { rt.calls.Done() }
+
+// function finds a function; the error is wrapped with the operation.
+func (rt *Runtime) function(operation, name string) (*function, error) {
+	rt.mu.RLock()
+	f, closed := rt.functions[name], rt.closed
+	rt.mu.RUnlock()
+	switch {
+	case closed:
+		return nil, fmt.Errorf("runtime: %s %q: %w", operation, shorten(name), ErrClosed)
+	case f == nil:
+		return nil, fmt.Errorf("runtime: %s %q: %w", operation, shorten(name), ErrNotFound)
+	}
+	return f, nil
+}
+
+// all are the functions by name.
+func (rt *Runtime) all() []*function {
+	rt.mu.RLock()
+	defer rt.mu.RUnlock()
+	out := make([]*function, 0, len(rt.functions))
+	for _, f := range rt.functions {
+		out = append(out, f)
+	}
+	slices.SortFunc(out, func(a, b *function) int { return strings.Compare(a.name, b.name) })
+	return out
+}
+
+// Close refuses new calls and waits for those under way. When ctx ends first, it stops the guests; it still waits for
+// calls that are in the Emitter, which end when that does. A second Close does nothing.
+func (rt *Runtime) Close(ctx context.Context) error {
+	rt.mu.Lock()
+	again := rt.closed
+	rt.closed = true
+	rt.mu.Unlock()
+	if again {
+		return nil
+	}
+	idle := make(chan struct{})
+	go func() { rt.calls.Wait(); close(idle) }()
+	select {
+	case <-idle:
+	case <-ctx.Done():
+		rt.kill(idle)
+	}
+	rt.stop()
+	var errs []error
+	for _, f := range rt.all() {
+		f.logs.close()
+		for _, v := range f.versions {
+			errs = append(errs, v.close(v.code.doom()))
+		}
+	}
+	rt.unregister()
+	return errors.Join(errs...)
+}
+
+// kill stops guests until none runs: a call that waited for an instance may still start one.
+func (rt *Runtime) kill(idle <-chan struct{}) {
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for {
+		for _, f := range rt.all() {
+			for _, v := range f.versions {
+				v.pool.kill()
+			}
+		}
+		select {
+		case <-idle:
+			return
+		case <-again.C:
+		}
+	}
+}

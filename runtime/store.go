@@ -1,0 +1,143 @@
+package runtime
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/shardmill/shardmill/internal/catalog"
+	"github.com/shardmill/shardmill/sdk/abi"
+)
+
+// Definitions is the table that functions are stored in, by name. It answers with the errors of package catalog. Its
+// methods may be called from several goroutines; a write is durable when it returns. *catalog.Table is one.
+type Definitions interface {
+	Get(key string) (catalog.Entry, error)
+	List() []catalog.Entry
+	Create(ctx context.Context, key string, value []byte) (uint64, error)
+	Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error)
+	Delete(ctx context.Context, key string, revision uint64) error
+}
+
+// Blobs stores code by its digest, "sha256:<hex>". Put is durable when it returns, and storing the same again is
+// no error; Get verifies what it returns. Its methods may be called from several goroutines and keep no slice.
+// *catalog.Blobs is one.
+type Blobs interface {
+	Put(ctx context.Context, data []byte) (digest string, err error)
+	Get(ctx context.Context, digest string) ([]byte, error)
+	Delete(ctx context.Context, digest string) error
+}
+
+const definitionFormat = 1
+
+// definition is a function as it is stored.
+type definition struct {
+	Format   int                 `json:"format"`
+	Next     int                 `json:"next"` // number of the next version
+	Versions []versionDefinition `json:"versions"`
+}
+
+type versionDefinition struct {
+	Version     int       `json:"version"`
+	Digest      string    `json:"digest"`
+	Size        int       `json:"size"`
+	Kinds       Kinds     `json:"kinds"`
+	Created     time.Time `json:"created"`
+	TimeoutMs   int64     `json:"timeoutMs"`
+	MemoryBytes int64     `json:"memoryBytes"`
+	Concurrency int       `json:"concurrency"`
+	Emit        []string  `json:"emit,omitempty"`
+}
+
+func (f *function) encode() ([]byte, error) {
+	d := definition{Format: definitionFormat, Next: f.next}
+	for _, v := range f.versions {
+		d.Versions = append(d.Versions, versionDefinition{
+			Version: v.number, Digest: v.digest, Size: v.size, Kinds: Kinds(v.kinds.Load()), Created: v.created,
+			TimeoutMs: v.config.Timeout.Milliseconds(), MemoryBytes: v.config.MemoryBytes,
+			Concurrency: v.config.Concurrency, Emit: v.config.Emit,
+		})
+	}
+	return json.Marshal(d)
+}
+
+// decodeDefinition reads a stored function and checks all of it, so that what comes from a damaged or newer catalog is
+// an error here and not a surprise later.
+func decodeDefinition(name string, value []byte) (*function, error) {
+	var d definition
+	decoder := json.NewDecoder(bytes.NewReader(value))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&d); err != nil {
+		return nil, fmt.Errorf("definition of function %q: %w", shorten(name), err)
+	}
+	if d.Format != definitionFormat {
+		return nil, fmt.Errorf("definition of function %q has format %d, this program reads %d", shorten(name), d.Format, definitionFormat)
+	}
+	if err := checkName(name); err != nil {
+		return nil, err
+	}
+	f := &function{name: name, next: d.Next}
+	last := 0
+	for _, s := range d.Versions {
+		v, err := s.version(name)
+		if err != nil {
+			return nil, fmt.Errorf("definition of function %s, version %d: %w", name, s.Version, err)
+		}
+		if s.Version <= last || s.Version >= d.Next {
+			return nil, fmt.Errorf("definition of function %s: version %d is out of order", name, s.Version)
+		}
+		last = s.Version
+		f.versions = append(f.versions, v)
+	}
+	if len(f.versions) == 0 {
+		return nil, fmt.Errorf("definition of function %s has no version", name)
+	}
+	return f, nil
+}
+
+func (s *versionDefinition) version(name string) (*version, error) {
+	const maxTimeoutMs = int64(MaxTimeout / time.Millisecond)
+	if s.TimeoutMs < 1 || s.TimeoutMs > maxTimeoutMs || s.MemoryBytes < 1 || s.Concurrency < 1 {
+		return nil, errors.New("a limit is missing or out of range")
+	}
+	config, err := Config{
+		Timeout: time.Duration(s.TimeoutMs) * time.Millisecond, MemoryBytes: s.MemoryBytes,
+		Concurrency: s.Concurrency, Emit: s.Emit,
+	}.normalize()
+	if err != nil {
+		return nil, err
+	}
+	if !validDigest(s.Digest) || s.Size < 1 || s.Kinds&AllKinds == 0 {
+		return nil, errors.New("digest, size or kinds are not valid")
+	}
+	v := newVersion(identity{
+		function: name, number: s.Version, digest: s.Digest, size: s.Size, config: config, created: s.Created,
+	})
+	v.kinds.Store(uint32(s.Kinds))
+	return v, nil
+}
+
+func validDigest(digest string) bool {
+	const prefix = "sha256:"
+	if len(digest) != len(prefix)+64 || digest[:len(prefix)] != prefix {
+		return false
+	}
+	for _, c := range digest[len(prefix):] {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+// kindsOf reads what a guest's shardmill_kinds returned; bits of kinds that are not known are left out.
+func kindsOf(mask uint32) (Kinds, error) {
+	k := Kinds(mask) & AllKinds
+	if k == 0 {
+		return 0, &FieldError{"code", fmt.Sprintf("%#x", mask), "is what " + abi.ExportKinds + " returns: the function handles no kind of call"}
+	}
+	return k, nil
+}

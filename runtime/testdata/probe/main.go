@@ -1,0 +1,120 @@
+// Probe is a function that misbehaves on demand: the body of a direct invocation says how. A batch has its records
+// passed on to the stream named by their key, or gets an outcome.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/shardmill/shardmill/sdk"
+)
+
+var (
+	calls int
+	kept  [][]byte
+)
+
+func init() {
+	sdk.OnInvoke(invoke)
+	sdk.OnBatch(batch)
+}
+
+func main() {}
+
+func invoke(ctx context.Context, in []byte) ([]byte, error) {
+	calls++
+	verb, rest, _ := strings.Cut(string(in), " ")
+	n, _ := strconv.Atoi(rest)
+	switch verb {
+	case "echo":
+		return []byte(rest), nil
+	case "calls":
+		return strconv.AppendInt(nil, int64(calls), 10), nil
+	case "call":
+		c := sdk.FromContext(ctx)
+		return fmt.Appendf(nil, "%s %d %s", c.Function, c.Version, c.Invocation), nil
+	case "error":
+		return nil, errors.New(rest)
+	case "panic":
+		deeper(rest)
+	case "fatal":
+		go func() { panic(rest) }()
+		time.Sleep(time.Second)
+	case "exit":
+		os.Exit(n)
+	case "spin":
+		spin()
+	case "sleep":
+		time.Sleep(time.Duration(n) * time.Millisecond)
+	case "allocate":
+		for {
+			kept = append(kept, make([]byte, 1<<20))
+		}
+	case "grow":
+		kept = append(kept, make([]byte, n))
+		kept[len(kept)-1][n-1] = 1
+	case "recurse":
+		return strconv.AppendInt(nil, int64(recurse(1)), 10), nil
+	case "collect":
+		kept = nil
+		runtime.GC()
+	case "reply":
+		return make([]byte, n), nil
+	case "log":
+		for i := range n {
+			fmt.Println("line", i)
+		}
+	case "print":
+		fmt.Print(rest)
+	case "complain":
+		fmt.Fprintln(os.Stderr, rest)
+	case "emit":
+		stream, data, _ := strings.Cut(rest, " ")
+		sdk.Emit(ctx, stream, "key", []byte(data))
+	case "emit-and-fail":
+		sdk.Emit(ctx, rest, "key", []byte("x"))
+		return nil, errors.New("failed after emitting")
+	}
+	return nil, nil
+}
+
+//go:noinline
+func deeper(text string) { panic(text) }
+
+//go:noinline
+func spin() {
+	for i := 0; ; i++ {
+		calls += i
+	}
+}
+
+//go:noinline
+func recurse(n int) int {
+	var pad [1024]byte
+	pad[n%1024] = 1
+	return recurse(n+1) + int(pad[(n+1)%1024])
+}
+
+func batch(_ context.Context, b *sdk.Batch) error {
+	for i, r := range b.All() {
+		switch verb, reason, _ := strings.Cut(string(r.Data), " "); verb {
+		case "drop":
+			b.Drop(i, reason)
+		case "retry":
+			b.Retry(i, reason)
+		case "reject":
+			b.Reject(i, reason)
+		case "emit":
+			b.EmitRecord(string(r.Key), r)
+		case "fail":
+			return errors.New(reason)
+		}
+	}
+	return nil
+}
