@@ -1,0 +1,272 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"iter"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// CreateStream makes a stream; created is false when it was there with the same
+// shape. The problem is of KindConflict when it has another shape.
+func (c *Client) CreateStream(ctx context.Context, name string, config StreamConfig) (s Stream, created bool, err error) {
+	status, err := c.call(ctx, http.MethodPut, []string{"streams", name}, &config, &s)
+	return s, status == http.StatusCreated, err
+}
+
+// Streams lists all streams, without their shards.
+func (c *Client) Streams(ctx context.Context) ([]Stream, error) {
+	var list StreamList
+	_, err := c.call(ctx, http.MethodGet, []string{"streams"}, nil, &list)
+	return list.Streams, err
+}
+
+// Stream describes a stream and its shards.
+func (c *Client) Stream(ctx context.Context, name string) (s Stream, err error) {
+	_, err = c.call(ctx, http.MethodGet, []string{"streams", name}, nil, &s)
+	return s, err
+}
+
+// DeleteStream deletes a stream and its records.
+func (c *Client) DeleteStream(ctx context.Context, name string) error {
+	_, err := c.call(ctx, http.MethodDelete, []string{"streams", name}, nil, nil)
+	return err
+}
+
+// Put puts records, at most 10,000, and returns when they are on disk. Records
+// that were refused are told in the answer's results; when each was, the error is
+// a *Problem with the answer as its Put.
+func (c *Client) Put(ctx context.Context, stream string, records []PutRecord) (a PutAnswer, err error) {
+	_, err = c.call(ctx, http.MethodPost, []string{"streams", stream, "records"}, &PutRecords{Records: records}, &a)
+	return a, err
+}
+
+// PutBatch puts the records of one encoded record batch (sdk/record). With
+// results the answer has one result per record.
+func (c *Client) PutBatch(ctx context.Context, stream string, batch []byte, results bool) (a PutAnswer, err error) {
+	r := request{method: http.MethodPost, path: []string{"streams", stream, "records"}, body: bytes.NewReader(batch), kind: typeBatch}
+	if results {
+		r.query = url.Values{"results": {"true"}}
+	}
+	_, err = c.finish(ctx, r, &a)
+	return a, err
+}
+
+// LineOptions of PutLines.
+type LineOptions struct {
+	Key      string            // JSON pointer to each line's partition key; "" gives each line a random one
+	Results  bool              // answer a result per record
+	Progress func(bytes int64) // called with the bytes sent so far, from one goroutine; may be nil
+}
+
+// PutLines puts NDJSON, one record a line, while it is read from body, however
+// long it is. A put that ends early is a *Problem whose Put says what was put and
+// from which line on to send again.
+func (c *Client) PutLines(ctx context.Context, stream string, body io.Reader, o LineOptions) (a PutAnswer, err error) {
+	query := url.Values{}
+	if o.Key != "" {
+		query.Set("key", o.Key)
+	}
+	if o.Results {
+		query.Set("results", "true")
+	}
+	if o.Progress != nil {
+		body = &progressReader{r: body, tell: o.Progress}
+	}
+	_, err = c.finish(ctx, request{
+		method: http.MethodPost, path: []string{"streams", stream, "records"}, query: query,
+		body: wideReader{body}, kind: typeLines, large: true,
+	}, &a)
+	return a, err
+}
+
+// progressReader tells how far a body has been read.
+type progressReader struct {
+	r    io.Reader
+	sent int64
+	tell func(int64)
+}
+
+func (p *progressReader) Read(b []byte) (int, error) {
+	n, err := p.r.Read(b)
+	p.sent += int64(n)
+	p.tell(p.sent)
+	return n, err
+}
+
+// wideReader sends a body in chunks of 256 KiB where net/http would take 32.
+type wideReader struct{ io.Reader }
+
+// WriteTo copies the body with a large buffer.
+func (w wideReader) WriteTo(to io.Writer) (int64, error) {
+	return io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{w.Reader}, make([]byte, lineBuffer))
+}
+
+// ReadOptions of Records.
+type ReadOptions struct {
+	Shard  string // "" is all shards
+	From   string // "oldest", "newest", a sequence number or an RFC 3339 time; "" is oldest
+	Limit  int    // the most records; 0 is without limit
+	Follow bool   // go on with records as they arrive, until ctx ends
+}
+
+// Records yields the records of a stream as they arrive. An element with an
+// error and a Shard is about that shard alone, the others go on; one without is
+// the last.
+func (c *Client) Records(ctx context.Context, stream string, o ReadOptions) iter.Seq2[Record, error] {
+	query := url.Values{}
+	if o.Shard != "" {
+		query.Set("shard", o.Shard)
+	}
+	if o.From != "" {
+		query.Set("from", o.From)
+	}
+	if o.Limit != 0 {
+		query.Set("limit", strconv.Itoa(o.Limit))
+	}
+	if o.Follow {
+		query.Set("follow", "true")
+	}
+	all := lines[Record](c, ctx, request{method: http.MethodGet, path: []string{"streams", stream, "records"}, query: query})
+	return func(yield func(Record, error) bool) {
+		for r, err := range all {
+			if r.Problem != nil {
+				err = r.Problem
+			}
+			if !yield(r, err) {
+				return
+			}
+		}
+	}
+}
+
+// Damage lists a stream's damaged records.
+func (c *Client) Damage(ctx context.Context, stream string) ([]Damage, error) {
+	var list DamageList
+	_, err := c.call(ctx, http.MethodGet, []string{"streams", stream, "damage"}, nil, &list)
+	return list.Damage, err
+}
+
+// AcceptDamage gives a shard's damaged records up and says which they were.
+func (c *Client) AcceptDamage(ctx context.Context, stream, shard string) ([]Damage, error) {
+	var lost LostRecords
+	_, err := c.call(ctx, http.MethodPost, []string{"streams", stream, "damage", "accept"}, &AcceptDamage{Shard: shard}, &lost)
+	return lost.Lost, err
+}
+
+// Deploy deploys a module as a function's next version; created is false when
+// its newest version is the same already.
+func (c *Client) Deploy(ctx context.Context, name string, module io.Reader, config FunctionConfig) (f Function, created bool, err error) {
+	query := url.Values{"wait": {"true"}, "emit": config.Emit}
+	if config.Timeout != 0 {
+		query.Set("timeout", config.Timeout.String())
+	}
+	if config.Memory != 0 {
+		query.Set("memory", strconv.FormatInt(int64(config.Memory), 10))
+	}
+	if config.Concurrency != 0 {
+		query.Set("concurrency", strconv.Itoa(config.Concurrency))
+	}
+	status, err := c.finish(ctx, request{
+		method: http.MethodPut, path: []string{"functions", name}, query: query, body: module, kind: typeModule, large: true,
+	}, &f)
+	return f, status == http.StatusCreated, err
+}
+
+// Functions lists all functions, without their older versions.
+func (c *Client) Functions(ctx context.Context) ([]Function, error) {
+	var list FunctionList
+	_, err := c.call(ctx, http.MethodGet, []string{"functions"}, nil, &list)
+	return list.Functions, err
+}
+
+// Function describes a function and its versions.
+func (c *Client) Function(ctx context.Context, name string) (f Function, err error) {
+	_, err = c.call(ctx, http.MethodGet, []string{"functions", name}, nil, &f)
+	return f, err
+}
+
+// DeleteFunction deletes a function and its versions.
+func (c *Client) DeleteFunction(ctx context.Context, name string) error {
+	_, err := c.call(ctx, http.MethodDelete, []string{"functions", name}, nil, nil)
+	return err
+}
+
+// Invocation is what a direct invocation returned.
+type Invocation struct {
+	ID          string // its log lines carry it
+	Version     int    // that ran
+	ContentType string // of Body
+	Body        []byte
+}
+
+// Invoke calls a function with a body. A failure of the function itself is a
+// *Problem of KindFunctionFailed with Function set. version 0 is the newest.
+func (c *Client) Invoke(ctx context.Context, name string, version int, body []byte) (i Invocation, err error) {
+	r := request{method: http.MethodPost, path: []string{"functions", name, "invoke"}, body: bytes.NewReader(body), kind: typeBytes}
+	if version != 0 {
+		r.query = url.Values{"version": {strconv.Itoa(version)}}
+	}
+	resp, err := c.do(ctx, r)
+	if err != nil {
+		return i, err
+	}
+	defer resp.Body.Close()
+	if i.Body, err = io.ReadAll(resp.Body); err != nil {
+		return i, fmt.Errorf("answer: %w", err)
+	}
+	i.ID = resp.Header.Get(headerInvocation)
+	i.Version, _ = strconv.Atoi(resp.Header.Get(headerVersion))
+	i.ContentType, _, _ = mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	return i, nil
+}
+
+// LogOptions of Logs.
+type LogOptions struct {
+	From   time.Time // leaves out older lines; the zero time is all that is kept
+	Follow bool      // go on with lines as they are written, until ctx ends
+}
+
+// Logs yields what a function logged. An error is the last element.
+func (c *Client) Logs(ctx context.Context, name string, o LogOptions) iter.Seq2[LogLine, error] {
+	query := url.Values{}
+	if !o.From.IsZero() {
+		query.Set("from", o.From.Format(time.RFC3339Nano))
+	}
+	if o.Follow {
+		query.Set("follow", "true")
+	}
+	return lines[LogLine](c, ctx, request{method: http.MethodGet, path: []string{"functions", name, "logs"}, query: query})
+}
+
+// PutMapping makes or changes an event source mapping; created is true when it
+// is new.
+func (c *Client) PutMapping(ctx context.Context, name string, config MappingConfig) (m Mapping, created bool, err error) {
+	status, err := c.call(ctx, http.MethodPut, []string{"mappings", name}, &config, &m)
+	return m, status == http.StatusCreated, err
+}
+
+// Mappings lists all event source mappings, without their shards.
+func (c *Client) Mappings(ctx context.Context) ([]Mapping, error) {
+	var list MappingList
+	_, err := c.call(ctx, http.MethodGet, []string{"mappings"}, nil, &list)
+	return list.Mappings, err
+}
+
+// Mapping describes an event source mapping and how far it is.
+func (c *Client) Mapping(ctx context.Context, name string) (m Mapping, err error) {
+	_, err = c.call(ctx, http.MethodGet, []string{"mappings", name}, nil, &m)
+	return m, err
+}
+
+// DeleteMapping deletes an event source mapping and its checkpoints.
+func (c *Client) DeleteMapping(ctx context.Context, name string) error {
+	_, err := c.call(ctx, http.MethodDelete, []string{"mappings", name}, nil, nil)
+	return err
+}

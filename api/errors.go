@@ -1,0 +1,106 @@
+package api
+
+import (
+	"context"
+	"errors"
+
+	"github.com/shardmill/shardmill/runtime"
+	"github.com/shardmill/shardmill/shards"
+	"github.com/shardmill/shardmill/triggers"
+)
+
+// sentinels is the one table from the engines' errors to kinds of problem, and
+// so to statuses. The first row that matches counts. advice says what to do.
+var sentinels = []struct {
+	err    error
+	kind   Kind
+	advice string
+}{
+	{shards.ErrNotFound, KindStreamNotFound, "GET /v1/streams lists the streams there are; PUT /v1/streams/{name} makes one."},
+	{shards.ErrNoShard, KindShardNotFound, "GET /v1/streams/{name} lists the stream's shards."},
+	{shards.ErrExists, KindConflict, "Ask for the shape it has, or delete it first."},
+	{shards.ErrRevision, KindConflict, "Read it again and decide anew."},
+	{shards.ErrDamaged, KindDamaged, "GET /v1/streams/{name}/damage names what is damaged; POST …/damage/accept gives it up."},
+	{shards.ErrNoSpace, KindNoSpace, "Make space on the host's disk, or shorten a retention; then send it again."},
+	{shards.ErrReadOnly, KindNoSpace, "The host's disk takes no writes: mend that; then send it again."},
+	{shards.ErrDisk, KindNoSpace, "The host's disk fails at writing: see its log; nothing acknowledged is lost."},
+	{shards.ErrUnavailable, KindInternal, "The stream could not be opened: see the host's log."},
+	{shards.ErrClosed, KindStopping, "Try again when the host is back."},
+	{runtime.ErrNotFound, KindFunctionNotFound, "GET /v1/functions lists the functions there are; PUT /v1/functions/{name} deploys one."},
+	{runtime.ErrThrottled, KindThrottled, "Try again in a moment, or raise its concurrency."},
+	{runtime.ErrUnsupported, KindCannotServe, "Deploy a module that handles this kind of call."},
+	{runtime.ErrUnavailable, KindInternal, "Deploy the function's code again, and see the host's log."},
+	{runtime.ErrClosed, KindStopping, "Try again when the host is back."},
+	{triggers.ErrNotFound, KindMappingNotFound, "GET /v1/mappings lists the mappings there are; PUT /v1/mappings/{name} makes one."},
+	{triggers.ErrConflict, KindConflict, "Delete the mapping first, or leave that setting as it is."},
+	{triggers.ErrClosed, KindStopping, "Try again when the host is back."},
+	{context.Canceled, KindStopping, "The request was given up."},
+	{context.DeadlineExceeded, KindStopping, "The request took too long and was given up."},
+}
+
+// problemOf is the problem that an error is answered with. Errors that nothing
+// is known about are the host's failure: their text goes to the log, not to the
+// client.
+func problemOf(err error) *Problem {
+	var known *Problem
+	if errors.As(err, &known) {
+		return known
+	}
+	if p := refusal(err); p != nil {
+		return p
+	}
+	var failed *runtime.FunctionError
+	if errors.As(err, &failed) {
+		p := problem(KindFunctionFailed, "%v. Its log lines of invocation %s may say more.", failed, failed.Invocation)
+		p.Function = &FunctionFailure{
+			Name: failed.Function, Version: failed.Version, Kind: string(failed.Kind), Message: failed.Message,
+			Stack: failed.Stack, ExitCode: failed.ExitCode, Invocation: failed.Invocation,
+		}
+		return p
+	}
+	for _, row := range sentinels {
+		if !errors.Is(err, row.err) {
+			continue
+		}
+		p := problem(row.kind, "%v. %s", err, row.advice)
+		var damage *shards.DamageError
+		if errors.As(err, &damage) {
+			wire := damageOf(*damage)
+			p.Damage = &wire
+		}
+		return p
+	}
+	return problem(KindInternal, "The host failed at this; its log says why. It may be tried again.")
+}
+
+// refusal is the problem of a value that an engine refused, nil for other errors.
+func refusal(err error) *Problem {
+	var stream *shards.FieldError
+	var function *runtime.FieldError
+	var mapping *triggers.FieldError
+	var p *Problem
+	switch {
+	case errors.As(err, &stream):
+		p = problem(KindInvalidField, "%v.", stream)
+		p.Field, p.Value, p.Limit = stream.Field, cut(stream.Value), stream.Limit
+	case errors.As(err, &function):
+		kind := KindInvalidField
+		if function.Field == "code" {
+			kind = KindInvalidModule
+		}
+		p = problem(kind, "%v.", function)
+		p.Field, p.Value, p.Limit = function.Field, cut(function.Value), function.Limit
+	case errors.As(err, &mapping):
+		p = problem(KindInvalidField, "%v.", mapping)
+		p.Field, p.Value, p.Limit = mapping.Field, cut(mapping.Value), mapping.Limit
+	}
+	return p
+}
+
+// damageOf is damage as it goes over the wire.
+func damageOf(d shards.DamageError) Damage {
+	return Damage{
+		Stream: d.Stream, Shard: shards.ShardID(d.Shard).String(), First: Sequence(d.First), Last: Sequence(d.Last),
+		File: d.File, Offset: d.Offset, Reason: d.Reason,
+	}
+}

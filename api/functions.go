@@ -1,0 +1,298 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"mime/multipart"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/shardmill/shardmill/runtime"
+)
+
+// Headers of an invocation's answer.
+const (
+	headerInvocation = "Shardmill-Invocation-Id"
+	headerVersion    = "Shardmill-Function-Version"
+)
+
+// maxConfigPart bounds the config part of a form, in bytes.
+const maxConfigPart = 64 << 10
+
+// FunctionLogs gives what functions wrote. The sequence ends when all that is
+// kept has been given; with follow it waits for more until ctx ends. Its error is
+// runtime.ErrNotFound.
+type FunctionLogs interface {
+	Logs(ctx context.Context, name string, from time.Time, follow bool) (iter.Seq[runtime.LogLine], error)
+}
+
+// deployQuery is the query of a deploy. The settings are for application/wasm;
+// a form has them in its config part.
+type deployQuery struct {
+	FunctionConfig
+	Wait bool `query:"wait" doc:"Answer when the function can serve. It is compiled before the answer in any case."`
+}
+
+// deployForm is a deploy as multipart/form-data.
+type deployForm struct {
+	Config FunctionConfig `json:"config,omitzero" doc:"The settings, as application/json."`
+	Wasm   []byte         `json:"wasm" format:"binary" encoding:"" doc:"The module, as application/wasm."`
+}
+
+// listFunctions is GET /v1/functions.
+func (c *call) listFunctions(*none) (*FunctionList, error) {
+	list := &FunctionList{Functions: []Function{}}
+	for _, f := range c.functions.List() {
+		out := functionOf(&f)
+		out.Versions = nil
+		list.Functions = append(list.Functions, out)
+	}
+	return list, nil
+}
+
+// putFunction is PUT /v1/functions/{name}.
+func (c *call) putFunction(q *deployQuery) error {
+	if err := c.needMediaType(typeModule, typeForm); err != nil {
+		return err
+	}
+	config, module := q.FunctionConfig, []byte(nil)
+	var err error
+	if c.mediaType() == typeForm {
+		config, module, err = c.readForm(&q.FunctionConfig)
+	} else {
+		module, err = c.readBody(c.limits.Module)
+	}
+	if err != nil {
+		return err
+	}
+	name := c.name()
+	before := 0
+	if f, err := c.functions.Get(name); err == nil {
+		before = f.Version
+	}
+	f, err := c.functions.Deploy(c.context(), name, module, runtime.Config{
+		Timeout: time.Duration(config.Timeout), MemoryBytes: int64(config.Memory),
+		Concurrency: config.Concurrency, Emit: config.Emit,
+	})
+	if err != nil {
+		return err
+	}
+	return writeDefined(c.w, functionOf(&f), f.Version != before)
+}
+
+// readForm reads a deploy's form: a wasm part, and a config part that may be
+// left out.
+func (c *call) readForm(query *FunctionConfig) (config FunctionConfig, module []byte, err error) {
+	if given(query) {
+		return config, nil, invalidField("config", "in the query", "given in the config part, where the body is "+typeForm)
+	}
+	limit := c.limits.Module + maxConfigPart + 4<<10 // parts' headers
+	if c.r.ContentLength > limit {
+		return config, nil, tooLarge("wasm", c.limits.Module)
+	}
+	c.r.Body = io.NopCloser(&guardedBody{
+		r: http.MaxBytesReader(c.w, c.r.Body, limit), control: http.NewResponseController(c.w), idle: c.limits.BodyIdle,
+	})
+	form, err := c.r.MultipartReader()
+	if err != nil {
+		return config, nil, malformedForm(err)
+	}
+	for {
+		part, err := form.NextPart()
+		switch {
+		case err == io.EOF && module == nil:
+			return config, nil, invalidField("wasm", "absent", "a part of the form with the module")
+		case err == io.EOF:
+			return config, module, nil
+		case err != nil:
+			return config, nil, malformedForm(err)
+		}
+		switch part.FormName() {
+		case "config":
+			err = readConfigPart(part, &config)
+		case "wasm":
+			module, err = readPart(part, c.limits.Module)
+		default:
+			p := problem(KindUnknownField, "The part %s is unknown here; a form has the parts config and wasm.", quote(part.FormName()))
+			p.Field = cut(part.FormName())
+			err = p
+		}
+		if err != nil {
+			return config, nil, err
+		}
+	}
+}
+
+// given tells whether a query holds settings.
+func given(c *FunctionConfig) bool {
+	return c.Timeout != 0 || c.Memory != 0 || c.Concurrency != 0 || len(c.Emit) > 0
+}
+
+func malformedForm(err error) error {
+	var known *Problem
+	if errors.As(err, &known) {
+		return known
+	}
+	p := problem(KindMalformedForm, "The form cannot be read (%v); send the parts config and wasm as %s.", err, typeForm)
+	p.Field = "body"
+	return p
+}
+
+func readConfigPart(part *multipart.Part, config *FunctionConfig) error {
+	b, err := readPart(part, maxConfigPart)
+	if err != nil {
+		return err
+	}
+	return decodeJSON(b, config)
+}
+
+// readPart reads one part of a form of at most limit bytes.
+func readPart(part *multipart.Part, limit int64) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(part, limit+1))
+	switch {
+	case err != nil:
+		return nil, malformedForm(err)
+	case int64(len(b)) > limit:
+		return nil, tooLarge(part.FormName(), limit)
+	}
+	return b, nil
+}
+
+// getFunction is GET /v1/functions/{name}.
+func (c *call) getFunction(*none) (*Function, error) {
+	f, err := c.functions.Get(c.name())
+	if err != nil {
+		return nil, err
+	}
+	out := functionOf(&f)
+	return &out, nil
+}
+
+// deleteFunction is DELETE /v1/functions/{name}.
+func (c *call) deleteFunction() error { return c.functions.Delete(c.context(), c.name()) }
+
+// invokeQuery is the query of a direct invocation.
+type invokeQuery struct {
+	Version int `query:"version" minimum:"0" doc:"The version to call; 0 or left out is the newest, $LATEST."`
+}
+
+// invokeFunction is POST /v1/functions/{name}/invoke. The body is handed over
+// as it is, of whatever media type.
+func (c *call) invokeFunction(q *invokeQuery) error {
+	if q.Version < 0 {
+		return invalidField("version", strconv.Itoa(q.Version), "0 or more")
+	}
+	body, err := c.readBody(c.limits.Invoke)
+	if err != nil {
+		return err
+	}
+	id := ulid.Make().String()
+	header := c.w.Header()
+	header.Set(headerInvocation, id)
+	var reply runtime.Reply
+	err = c.functions.Invoke(c.context(), runtime.Call{
+		Function: c.name(), Version: q.Version, Kind: runtime.KindInvoke, Body: body, ID: id,
+	}, &reply)
+	var failed *runtime.FunctionError
+	if errors.As(err, &failed) {
+		header.Set(headerVersion, strconv.Itoa(failed.Version))
+	}
+	if err != nil {
+		return err
+	}
+	header.Set(headerVersion, strconv.Itoa(reply.Version))
+	header.Set("Content-Type", bodyType(reply.Body))
+	_, err = c.w.Write(reply.Body)
+	return err
+}
+
+// bodyType is the media type of what a function returned: JSON where it is
+// that, else bytes.
+func bodyType(body []byte) string {
+	if validJSON(body) {
+		return typeJSON
+	}
+	return typeBytes
+}
+
+// logQuery is the query of a read of logs.
+type logQuery struct {
+	From   time.Time `query:"from" doc:"Leave out lines written before this time, in RFC 3339 form."`
+	Follow bool      `query:"follow" doc:"Go on with lines as they are written, until the client ends it."`
+}
+
+// readLogs is GET /v1/functions/{name}/logs.
+func (c *call) readLogs(q *logQuery) error {
+	f, err := c.newFeed()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := c.untilStop(c.context())
+	lines, err := c.functions.Logs(ctx, c.name(), q.From, q.Follow)
+	if err != nil {
+		cancel()
+		return err
+	}
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer cancel()
+	values := make(chan runtime.LogLine)
+	group.Go(func() {
+		defer close(values)
+		for line := range lines {
+			select {
+			case values <- line:
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return pump(ctx, f, values, func(line runtime.LogLine) (bool, error) {
+		return false, f.value("", &LogLine{
+			Time: line.Time.UTC(), Function: line.Function, Version: line.Version,
+			Invocation: line.Invocation, Level: line.Level, Message: line.Message,
+		})
+	})
+}
+
+// kindNames are the kinds of call as they are named on the wire.
+var kindNames = []struct {
+	kind runtime.Kind
+	name string
+}{
+	{runtime.KindBatch, "batch"},
+	{runtime.KindWindowClose, "windowClose"},
+	{runtime.KindTransform, "transform"},
+	{runtime.KindInvoke, "invoke"},
+}
+
+// functionOf is a function as it goes over the wire.
+func functionOf(f *runtime.Function) Function {
+	out := Function{
+		Name: f.Name, Version: f.Version, State: string(f.State), Reason: f.Problem, Digest: f.Digest,
+		Size: Size(f.Size), Created: f.Created, Config: configOf(&f.Config),
+	}
+	for _, row := range kindNames {
+		if f.Kinds.Has(row.kind) {
+			out.Handles = append(out.Handles, row.name)
+		}
+	}
+	for _, v := range f.Versions {
+		out.Versions = append(out.Versions, FunctionVersion{
+			Version: v.Version, State: string(v.State), Digest: v.Digest, Size: Size(v.Size), Created: v.Created, Config: configOf(&v.Config),
+		})
+	}
+	return out
+}
+
+func configOf(c *runtime.Config) FunctionConfig {
+	return FunctionConfig{
+		Timeout: Duration(c.Timeout), Memory: Size(c.MemoryBytes), Concurrency: c.Concurrency, Emit: c.Emit,
+	}
+}

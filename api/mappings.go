@@ -1,0 +1,87 @@
+package api
+
+import (
+	"time"
+
+	"github.com/shardmill/shardmill/triggers"
+)
+
+// listMappings is GET /v1/mappings.
+func (c *call) listMappings(*none) (*MappingList, error) {
+	list := &MappingList{Mappings: []Mapping{}}
+	for _, s := range c.mappings.List() {
+		m := mappingOf(&s)
+		m.Shards = nil
+		list.Mappings = append(list.Mappings, m)
+	}
+	return list, nil
+}
+
+// putMapping is PUT /v1/mappings/{name}.
+func (c *call) putMapping(in *MappingConfig) (*Mapping, bool, error) {
+	s, created, err := c.mappings.Put(c.context(), triggers.Mapping{
+		Name: c.name(), Stream: in.Stream, Function: in.Function,
+		BatchSize: in.BatchSize, BatchWindow: time.Duration(in.BatchWindow),
+		StartingPosition: triggers.Position(in.StartingPosition), StartingTime: in.StartingTime,
+		MaxAttempts: in.MaxAttempts, MaxRecordAge: time.Duration(in.MaxRecordAge),
+	})
+	if err != nil {
+		return nil, false, err
+	}
+	m := mappingOf(&s)
+	return &m, created, nil
+}
+
+// getMapping is GET /v1/mappings/{name}.
+func (c *call) getMapping(*none) (*Mapping, error) {
+	s, err := c.mappings.Get(c.name())
+	if err != nil {
+		return nil, err
+	}
+	m := mappingOf(&s)
+	return &m, nil
+}
+
+// deleteMapping is DELETE /v1/mappings/{name}.
+func (c *call) deleteMapping() error { return c.mappings.Delete(c.context(), c.name()) }
+
+// mappingOf is a mapping as it goes over the wire.
+func mappingOf(s *triggers.Status) Mapping {
+	m := Mapping{
+		Name: s.Name, ID: s.ID, Created: s.Created, Modified: s.Modified,
+		MappingConfig: MappingConfig{
+			Stream: s.Stream, Function: s.Function,
+			BatchSize: s.BatchSize, BatchWindow: Duration(s.BatchWindow),
+			StartingPosition: string(s.StartingPosition), StartingTime: s.StartingTime,
+			MaxAttempts: s.MaxAttempts, MaxRecordAge: Duration(s.MaxRecordAge),
+		},
+		State: string(s.State), Reason: s.Reason, LastResult: string(s.LastResult()), Counts: countsOf(s.Counts()),
+	}
+	for i := range s.Shards {
+		m.Shards = append(m.Shards, mappingShardOf(&s.Shards[i]))
+	}
+	return m
+}
+
+func mappingShardOf(s *triggers.ShardStatus) MappingShard {
+	out := MappingShard{
+		Shard: s.Shard.String(), State: string(s.State), Checkpoint: Sequence(s.Checkpoint),
+		IteratorAge: Duration(s.IteratorAge.Round(time.Millisecond)), Attempt: s.Attempt,
+		LastResult: string(s.LastResult), LastError: s.LastError, LastTime: s.LastTime, Counts: countsOf(s.Counts),
+	}
+	if g := s.LastGivenUp; g != nil {
+		out.LastGivenUp = &GivenUp{
+			First: Sequence(g.First), Last: Sequence(g.Last), Records: g.Records, Attempts: g.Attempts,
+			Reason: string(g.Reason), Error: g.Error, Time: g.Time,
+		}
+	}
+	return out
+}
+
+func countsOf(c triggers.Counts) MappingCounts {
+	return MappingCounts{
+		Invocations: c.Invocations(), OK: c.OK, Partial: c.Partial, Failed: c.Failed, Throttled: c.Throttled, Refused: c.Refused,
+		Delivered: c.Delivered, Settled: c.Settled, Dropped: c.Dropped, Rejected: c.Rejected,
+		GivenUp: c.GivenUp, Skipped: c.Skipped, Retries: c.Retries,
+	}
+}

@@ -1,0 +1,393 @@
+package api
+
+import (
+	"container/heap"
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/shardmill/shardmill/sdk/record"
+	"github.com/shardmill/shardmill/shards"
+)
+
+// readQuery is the query of a read of records.
+type readQuery struct {
+	Shard  string `query:"shard" example:"shardId-000000000003" doc:"The shard to read; left out, all shards."`
+	From   string `query:"from" default:"oldest" doc:"Where to begin: oldest, newest, a sequence number (with shard), or a time in RFC 3339 form."`
+	Limit  int    `query:"limit" minimum:"0" doc:"The most records to answer; 0 or left out is without limit."`
+	Follow bool   `query:"follow" doc:"Go on with records as they arrive, until the client ends it."`
+}
+
+// shardRead is one shard being read.
+type shardRead struct {
+	id     shards.ShardID
+	name   string
+	reader *shards.Reader
+	end    uint64 // the sequence number that a read without follow stops before
+	run    record.Run
+	head   record.Record // the first of run, where run is not empty
+}
+
+// readRecords is GET /v1/streams/{name}/records.
+func (c *call) readRecords(q *readQuery) error {
+	if q.Limit < 0 {
+		return invalidField("limit", strconv.Itoa(q.Limit), "0 or more records")
+	}
+	f, err := c.newFeed()
+	if err != nil {
+		return err
+	}
+	st, err := c.streams.Stream(c.name())
+	if err != nil {
+		return err
+	}
+	d, err := c.streams.Describe(c.context(), c.name())
+	if err != nil {
+		return err
+	}
+	reads, err := c.openReads(st, &d, q)
+	if err != nil {
+		return err
+	}
+	r := &recordFeed{feed: f, left: q.Limit, limited: q.Limit > 0, alone: q.Shard != ""}
+	if q.Follow {
+		return r.follow(c, st, reads)
+	}
+	return r.merge(reads)
+}
+
+// openReads opens a reader for each shard that is asked for.
+func (c *call) openReads(st *shards.Stream, d *shards.Description, q *readQuery) ([]*shardRead, error) {
+	chosen := d.Shards
+	if q.Shard != "" {
+		id, err := shards.ParseShardID(q.Shard)
+		if err != nil {
+			return nil, err
+		}
+		chosen = nil
+		for _, s := range d.Shards {
+			if s.ID == id {
+				chosen = []shards.ShardDescription{s}
+			}
+		}
+		if chosen == nil {
+			return nil, unknownShard(d.Name, q.Shard)
+		}
+	}
+	start, err := c.startOf(q, len(chosen) == 1)
+	if err != nil {
+		return nil, err
+	}
+	reads := make([]*shardRead, len(chosen))
+	for i, s := range chosen {
+		reader, err := st.Reader(s.ID, start)
+		if err != nil {
+			return nil, renameField(err, "from")
+		}
+		reads[i] = &shardRead{id: s.ID, name: s.ID.String(), reader: reader, end: s.Next}
+	}
+	return reads, nil
+}
+
+func unknownShard(stream, shard string) *Problem {
+	p := problem(KindShardNotFound, "Stream %s has no shard %s; GET /v1/streams/%s lists its shards.", stream, quote(shard), stream)
+	p.Field, p.Value, p.Limit = "shard", cut(shard), "a shard of the stream"
+	return p
+}
+
+// renameField gives an engine's refusal of a value the name that the value has
+// on the wire.
+func renameField(err error, field string) error {
+	if p := refusal(err); p != nil {
+		p.Field = field
+		return p
+	}
+	return err
+}
+
+// startOf reads the from parameter. A browser that connects again says with
+// Last-Event-ID which record it had last.
+func (c *call) startOf(q *readQuery, oneShard bool) (shards.Start, error) {
+	if last := c.r.Header.Get("Last-Event-ID"); last != "" && oneShard {
+		_, number, _ := strings.Cut(last, ":")
+		if sequence, err := strconv.ParseUint(number, 10, 64); err == nil {
+			return shards.Start{Kind: shards.AfterSequence, Sequence: sequence}, nil
+		}
+	}
+	return parseStart(q.From, oneShard)
+}
+
+// parseStart reads where to begin. A sequence number has a meaning in one shard only.
+func parseStart(from string, oneShard bool) (shards.Start, error) {
+	switch from {
+	case "", "oldest":
+		return shards.Start{Kind: shards.Oldest}, nil
+	case "newest":
+		return shards.Start{Kind: shards.Newest}, nil
+	}
+	if sequence, err := strconv.ParseUint(from, 10, 64); err == nil && from[0] != '+' {
+		if !oneShard {
+			return shards.Start{}, invalidField("from", from, "oldest, newest or a time where no shard is named; a sequence number belongs to one shard")
+		}
+		return shards.Start{Kind: shards.AtSequence, Sequence: sequence}, nil
+	}
+	at, err := time.Parse(time.RFC3339Nano, from)
+	if err != nil {
+		return shards.Start{}, invalidField("from", from, "oldest, newest, a sequence number, or a time such as 2026-11-21T03:45:00Z (with + escaped as %2B)")
+	}
+	return shards.Start{Kind: shards.AtTime, Time: at}, nil
+}
+
+// recordFeed writes records until its limit.
+type recordFeed struct {
+	feed    *feed
+	left    int
+	limited bool
+	alone   bool // one shard was named: its failure can be the whole answer's
+}
+
+// write adds one record and tells whether the limit is reached.
+func (r *recordFeed) write(shard string, rec *record.Record) (full bool, err error) {
+	if err := r.feed.record(shard, rec); err != nil {
+		return true, err
+	}
+	if r.limited {
+		r.left--
+	}
+	return r.limited && r.left == 0, nil
+}
+
+// fail tells that a shard cannot be read on: as the answer's status where that
+// can still be said and the shard is all there is, else as a line.
+func (r *recordFeed) fail(shard string, err error) error {
+	if r.alone && !r.feed.begun && len(r.feed.buf) == 0 {
+		return err
+	}
+	return r.feed.value("problem", &Record{Shard: shard, Problem: problemOf(err)})
+}
+
+// ended is a context that has ended: with it a reader gives what is stored and
+// does not wait for more.
+var ended = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+// merge answers what was stored when the read began, the shards merged by
+// arrival. Memory is one run of records per shard.
+func (r *recordFeed) merge(reads []*shardRead) error {
+	var queue readQueue
+	for _, s := range reads {
+		switch ok, err := s.next(); {
+		case err != nil:
+			if err := r.fail(s.name, err); err != nil {
+				return err
+			}
+		case ok:
+			queue = append(queue, s)
+		}
+	}
+	heap.Init(&queue)
+	for len(queue) > 0 {
+		s := queue[0]
+		if full, err := r.write(s.name, &s.head); full || err != nil {
+			return errors.Join(err, r.feed.write())
+		}
+		switch ok, err := s.next(); {
+		case err != nil:
+			heap.Pop(&queue)
+			if err := r.fail(s.name, err); err != nil {
+				return err
+			}
+		case ok:
+			heap.Fix(&queue, 0)
+		default:
+			heap.Pop(&queue)
+		}
+	}
+	return r.feed.write()
+}
+
+// next moves to the shard's next record before end and tells whether there is one.
+func (s *shardRead) next() (bool, error) {
+	if s.run.Len() > 0 {
+		_, s.run = s.run.Split(1)
+	}
+	if s.run.Len() == 0 {
+		if s.reader.Position() >= s.end {
+			return false, nil
+		}
+		run, err := s.reader.Next(ended)
+		if errors.Is(err, context.Canceled) || errors.Is(err, shards.ErrShardEnd) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		s.run = run
+	}
+	s.head = s.run.First()
+	return s.head.Sequence < s.end, nil
+}
+
+// readQueue is a heap of shards by the arrival of their next record.
+type readQueue []*shardRead
+
+func (q readQueue) Len() int           { return len(q) }
+func (q readQueue) Less(i, j int) bool { return q[i].head.Arrival < q[j].head.Arrival }
+func (q readQueue) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
+func (q *readQueue) Push(x any)        { *q = append(*q, x.(*shardRead)) }
+func (q *readQueue) Pop() any {
+	last := len(*q) - 1
+	x := (*q)[last]
+	*q = (*q)[:last]
+	return x
+}
+
+// part is what a shard's goroutine hands to the one that writes.
+type part struct {
+	shard string
+	run   record.Run
+	err   error
+}
+
+// follow answers records as they arrive, until the client goes, the host stops
+// or the limit is reached. Each shard has a goroutine that waits for its
+// records; follow waits for them all.
+func (r *recordFeed) follow(c *call, st *shards.Stream, reads []*shardRead) error {
+	ctx, cancel := c.untilStop(c.context())
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer cancel()
+	r.alone = false
+	parts := make(chan part)
+	w := &follower{ctx: ctx, st: st, parts: parts, group: &group, started: map[shards.ShardID]bool{}, children: !oneOf(c.r)}
+	for _, s := range reads {
+		w.start(s)
+	}
+	return pump(ctx, r.feed, parts, func(p part) (full bool, err error) {
+		if p.err != nil {
+			return false, r.fail(p.shard, p.err)
+		}
+		for rec := range p.run.All() {
+			if full, err = r.write(p.shard, &rec); full || err != nil {
+				break
+			}
+		}
+		return full, err
+	})
+}
+
+// oneOf tells whether the request names a shard.
+func oneOf(r *http.Request) bool { return r.URL.Query().Get("shard") != "" }
+
+// follower starts the goroutines of a follow, and those of the children of
+// shards that end.
+type follower struct {
+	ctx      context.Context
+	st       *shards.Stream
+	parts    chan<- part
+	group    *sync.WaitGroup
+	children bool
+
+	mu      sync.Mutex
+	started map[shards.ShardID]bool
+}
+
+// start follows a shard unless it is followed already.
+func (w *follower) start(s *shardRead) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.started[s.id] {
+		return
+	}
+	w.started[s.id] = true
+	w.group.Go(func() { w.run(s) })
+}
+
+// run hands on a shard's records until it fails or ends.
+func (w *follower) run(s *shardRead) {
+	for {
+		run, err := s.reader.Next(w.ctx)
+		if w.ctx.Err() != nil {
+			return
+		}
+		var end *shards.ShardEndError
+		if errors.As(err, &end) {
+			w.descend(end.Children)
+			return
+		}
+		select {
+		case w.parts <- part{s.name, run, err}:
+		case <-w.ctx.Done():
+			return
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// descend goes on with a closed shard's children.
+func (w *follower) descend(children []shards.ShardID) {
+	if !w.children {
+		return
+	}
+	for _, id := range children {
+		reader, err := w.st.Reader(id, shards.Start{Kind: shards.Oldest})
+		if err != nil {
+			select {
+			case w.parts <- part{shard: id.String(), err: err}:
+			case <-w.ctx.Done():
+			}
+			continue
+		}
+		w.start(&shardRead{id: id, name: id.String(), reader: reader})
+	}
+}
+
+// pump writes what comes from a channel, and sends it on whenever the channel
+// has nothing more at hand. It ends when write says that it is enough, when the
+// channel is closed, or when ctx ends, which is no error: a follow has no other
+// end.
+func pump[T any](ctx context.Context, f *feed, values <-chan T, write func(T) (full bool, err error)) error {
+	alive := time.NewTicker(keepAlive)
+	defer alive.Stop()
+	if err := f.flush(); err != nil {
+		return err
+	}
+	for {
+		var v T
+		var open bool
+		select {
+		case v, open = <-values:
+		default:
+			if len(f.buf) > 0 {
+				if err := f.flush(); err != nil {
+					return err
+				}
+			}
+			select {
+			case v, open = <-values:
+			case <-alive.C:
+				if err := f.alive(); err != nil {
+					return err
+				}
+				continue
+			case <-ctx.Done():
+				return f.flush()
+			}
+		}
+		if !open {
+			return f.flush()
+		}
+		if full, err := write(v); full || err != nil {
+			return errors.Join(err, f.flush())
+		}
+	}
+}

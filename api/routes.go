@@ -1,0 +1,255 @@
+package api
+
+import (
+	"net/http"
+	"reflect"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Media types of the surface.
+const (
+	typeJSON    = "application/json"
+	typeLines   = "application/x-ndjson"
+	typeBatch   = "application/vnd.shardmill.records"
+	typeEvents  = "text/event-stream"
+	typeModule  = "application/wasm"
+	typeForm    = "multipart/form-data"
+	typeBytes   = "application/octet-stream"
+	typeProblem = "application/problem+json"
+)
+
+// route is one row of the table of routes.
+type route struct {
+	method     string
+	path       string
+	permission string // what the caller must be allowed to do; "" needs nothing
+	action     action
+	id         string // the operation's name in the OpenAPI document
+	summary    string // one sentence
+}
+
+// action is what a route does, with the types that its handler reads and
+// answers: the OpenAPI document is made of them.
+type action struct {
+	serve func(*call) error
+	query reflect.Type
+	in    []content
+	out   []answer
+}
+
+// content is one form that a body may have. Its type is nil for bytes.
+type content struct {
+	mediaType string
+	of        reflect.Type
+}
+
+// answer is one way a route answers when all is well.
+type answer struct {
+	status int
+	forms  []content
+}
+
+// none is the query of a route without parameters.
+type none struct{}
+
+// routes is the table of the surface.
+func routes() []route {
+	return []route{
+		{"GET", "/v1/streams", "streams:read", read((*call).listStreams), "listStreams", "Lists all streams."},
+		{"PUT", "/v1/streams/{name}", "streams:write", define((*call).putStream), "putStream", "Creates a stream; the same again changes nothing."},
+		{"GET", "/v1/streams/{name}", "streams:read", read((*call).getStream), "getStream", "Describes a stream and its shards."},
+		{"DELETE", "/v1/streams/{name}", "streams:write", remove((*call).deleteStream), "deleteStream", "Deletes a stream and its records."},
+		{"POST", "/v1/streams/{name}/records", "records:write", putForms((*call).putRecords), "putRecords", "Puts records; the answer means that they are on disk."},
+		{"GET", "/v1/streams/{name}/records", "records:read", follow[Record]((*call).readRecords), "readRecords", "Reads records, and goes on reading with follow=true."},
+		{"GET", "/v1/streams/{name}/damage", "streams:read", read((*call).listDamage), "listDamage", "Lists records that were stored and are damaged."},
+		{"POST", "/v1/streams/{name}/damage/accept", "streams:repair", change((*call).acceptDamage), "acceptDamage", "Gives up a shard's damaged records, so that it can be read on behind them."},
+
+		{"GET", "/v1/functions", "functions:read", read((*call).listFunctions), "listFunctions", "Lists all functions."},
+		{"PUT", "/v1/functions/{name}", "functions:write", deployForms((*call).putFunction), "putFunction", "Deploys a function as its next version; the same again changes nothing."},
+		{"GET", "/v1/functions/{name}", "functions:read", read((*call).getFunction), "getFunction", "Describes a function and its versions."},
+		{"DELETE", "/v1/functions/{name}", "functions:write", remove((*call).deleteFunction), "deleteFunction", "Deletes a function and its versions."},
+		{"POST", "/v1/functions/{name}/invoke", "functions:invoke", exchange((*call).invokeFunction), "invokeFunction", "Calls a function with the body and answers what it returns."},
+		{"GET", "/v1/functions/{name}/logs", "functions:read", follow[LogLine]((*call).readLogs), "readLogs", "Reads what a function logged, and goes on reading with follow=true."},
+
+		{"GET", "/v1/mappings", "mappings:read", read((*call).listMappings), "listMappings", "Lists all event source mappings."},
+		{"PUT", "/v1/mappings/{name}", "mappings:write", define((*call).putMapping), "putMapping", "Makes or changes an event source mapping; the same again changes nothing."},
+		{"GET", "/v1/mappings/{name}", "mappings:read", read((*call).getMapping), "getMapping", "Describes an event source mapping and how far it is."},
+		{"DELETE", "/v1/mappings/{name}", "mappings:write", remove((*call).deleteMapping), "deleteMapping", "Deletes an event source mapping and its checkpoints."},
+
+		{"GET", "/v1/version", "", read((*call).getVersion), "getVersion", "Names the host's version."},
+		{"GET", "/v1/openapi.json", "", document(), "getOpenAPI", "Is this document."},
+	}
+}
+
+// read is a route without body that answers one JSON value.
+func read[Q, Out any](f func(*call, *Q) (Out, error)) action {
+	return action{
+		query: reflect.TypeFor[Q](),
+		out:   []answer{{200, []content{{typeJSON, reflect.TypeFor[Out]()}}}},
+		serve: func(c *call) error {
+			q, err := queryOf[Q](c)
+			if err != nil {
+				return err
+			}
+			out, err := f(c, q)
+			if err != nil {
+				return err
+			}
+			return writeJSON(c.w, http.StatusOK, out)
+		},
+	}
+}
+
+// define is a route that makes a thing of a JSON body: 201 when it is new, 200
+// when it was there.
+func define[In, Out any](f func(*call, *In) (out Out, created bool, err error)) action {
+	forms := []content{{typeJSON, reflect.TypeFor[Out]()}}
+	return action{
+		query: reflect.TypeFor[none](),
+		in:    []content{{typeJSON, reflect.TypeFor[In]()}},
+		out:   []answer{{200, forms}, {201, forms}},
+		serve: func(c *call) error {
+			in, err := bodyOf[In](c)
+			if err != nil {
+				return err
+			}
+			out, created, err := f(c, in)
+			if err != nil {
+				return err
+			}
+			return writeDefined(c.w, out, created)
+		},
+	}
+}
+
+// change is a route that does something with a JSON body and answers one.
+func change[In, Out any](f func(*call, *In) (Out, error)) action {
+	return action{
+		query: reflect.TypeFor[none](),
+		in:    []content{{typeJSON, reflect.TypeFor[In]()}},
+		out:   []answer{{200, []content{{typeJSON, reflect.TypeFor[Out]()}}}},
+		serve: func(c *call) error {
+			in, err := bodyOf[In](c)
+			if err != nil {
+				return err
+			}
+			out, err := f(c, in)
+			if err != nil {
+				return err
+			}
+			return writeJSON(c.w, http.StatusOK, out)
+		},
+	}
+}
+
+// remove is a route that deletes and answers nothing.
+func remove(f func(*call) error) action {
+	return action{
+		query: reflect.TypeFor[none](),
+		out:   []answer{{status: 204}},
+		serve: func(c *call) error {
+			if _, err := queryOf[none](c); err != nil {
+				return err
+			}
+			if err := f(c); err != nil {
+				return err
+			}
+			c.w.WriteHeader(http.StatusNoContent)
+			return nil
+		},
+	}
+}
+
+// withQuery is a route that handles its bodies itself.
+func withQuery[Q any](f func(*call, *Q) error, in []content, out ...answer) action {
+	return action{
+		query: reflect.TypeFor[Q](), in: in, out: out,
+		serve: func(c *call) error {
+			q, err := queryOf[Q](c)
+			if err != nil {
+				return err
+			}
+			return f(c, q)
+		},
+	}
+}
+
+// putForms is a put of records in its three forms.
+func putForms[Q any](f func(*call, *Q) error) action {
+	return withQuery(f,
+		[]content{{typeJSON, reflect.TypeFor[PutRecords]()}, {typeLines, nil}, {typeBatch, nil}},
+		answer{200, []content{{typeJSON, reflect.TypeFor[PutAnswer]()}}})
+}
+
+// deployForms is an upload of a module in its two forms.
+func deployForms[Q any](f func(*call, *Q) error) action {
+	forms := []content{{typeJSON, reflect.TypeFor[Function]()}}
+	return withQuery(f,
+		[]content{{typeModule, nil}, {typeForm, reflect.TypeFor[deployForm]()}},
+		answer{200, forms}, answer{201, forms})
+}
+
+// exchange is a route with bytes in and bytes out.
+func exchange[Q any](f func(*call, *Q) error) action {
+	bytes := []content{{typeBytes, nil}}
+	return withQuery(f, bytes, answer{200, bytes})
+}
+
+// follow is a route that streams values of a type, as NDJSON or as server-sent events.
+func follow[T, Q any](f func(*call, *Q) error) action {
+	t := reflect.TypeFor[T]()
+	return withQuery(f, nil, answer{200, []content{{typeLines, t}, {typeEvents, t}}})
+}
+
+// document is the route of the OpenAPI document.
+func document() action {
+	return withQuery(func(c *call, _ *none) error {
+		c.w.Header().Set("Content-Type", typeJSON)
+		_, err := c.w.Write(c.Handler.document)
+		return err
+	}, nil, answer{200, []content{{typeJSON, reflect.TypeFor[anyJSON]()}}})
+}
+
+// lenient writes U+FFFD where text of a guest or of a request is not UTF-8.
+var lenient = jsontext.AllowInvalidUTF8(true)
+
+// queryOf decodes the request's query.
+func queryOf[Q any](c *call) (*Q, error) {
+	q := new(Q)
+	return q, decodeQuery(c.r.URL.RawQuery, q)
+}
+
+// bodyOf decodes the request's JSON body; an empty one is an empty object.
+func bodyOf[In any](c *call) (*In, error) {
+	in := new(In)
+	if _, err := queryOf[none](c); err != nil {
+		return nil, err
+	}
+	if c.r.ContentLength == 0 {
+		return in, nil
+	}
+	return in, c.readJSON(in, c.limits.Document)
+}
+
+// writeDefined answers 201 for what is new and 200 for what was there.
+func writeDefined(w http.ResponseWriter, out any, created bool) error {
+	status := http.StatusOK
+	if created {
+		status = http.StatusCreated
+	}
+	return writeJSON(w, status, out)
+}
+
+// writeJSON answers with one JSON value.
+func writeJSON(w http.ResponseWriter, status int, v any) error {
+	b, err := json.Marshal(v, lenient)
+	if err != nil {
+		return wrapf(err, "write the answer")
+	}
+	w.Header().Set("Content-Type", typeJSON)
+	w.WriteHeader(status)
+	_, err = w.Write(append(b, '\n'))
+	return err
+}

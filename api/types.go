@@ -1,0 +1,280 @@
+package api
+
+import (
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// StreamConfig is what a stream is created with: the body of PUT
+// /v1/streams/{name}. A field that is left out takes its default.
+type StreamConfig struct {
+	Shards    int      `json:"shards,omitzero" minimum:"1" maximum:"1000" default:"1" doc:"How many shards the stream has."`
+	Retention Duration `json:"retention,omitzero" default:"24h" doc:"How long records are kept: 1h to 365d."`
+	MaxRecord Size     `json:"maxRecordBytes,omitzero" doc:"The largest data of one record in bytes: 1KiB to 10MiB, 1MiB when left out."`
+}
+
+// Stream describes a stream.
+type Stream struct {
+	Name       string    `json:"name" doc:"The stream's name."`
+	ID         string    `json:"id" doc:"Tells a stream from an earlier one of the same name."`
+	Status     string    `json:"status" doc:"active, or failed when it could not be opened."`
+	Reason     string    `json:"reason,omitempty" doc:"Why it could not be opened."`
+	Created    time.Time `json:"created" doc:"When it was created."`
+	Retention  Duration  `json:"retention" doc:"How long records are kept."`
+	MaxRecord  Size      `json:"maxRecordBytes" doc:"The largest data of one record, in bytes."`
+	ShardCount int       `json:"shardCount" doc:"How many shards take records."`
+	Shards     []Shard   `json:"shards,omitempty" doc:"The shards; left out in a list of streams."`
+}
+
+// Shard describes one shard of a stream.
+type Shard struct {
+	ID          string    `json:"id" example:"shardId-000000000003" doc:"The shard's name."`
+	StartHash   string    `json:"startHash" doc:"The first hash key it takes, a decimal number below 2^128."`
+	EndHash     string    `json:"endHash" doc:"The last hash key it takes."`
+	Parents     []string  `json:"parents,omitempty" doc:"The shards it was made from."`
+	Closed      bool      `json:"closed,omitzero" doc:"It takes no more records."`
+	Oldest      Sequence  `json:"oldest" doc:"The oldest record that is kept; equal to next when there is none."`
+	Next        Sequence  `json:"next" doc:"The sequence number the next record will have at least."`
+	LastArrival time.Time `json:"lastArrival,omitzero" doc:"When the newest record arrived."`
+}
+
+// StreamList is the answer of GET /v1/streams.
+type StreamList struct {
+	Streams []Stream `json:"streams" doc:"All streams, sorted by name, without their shards."`
+}
+
+// PutRecords is the application/json body of a put.
+type PutRecords struct {
+	Records []PutRecord `json:"records" minItems:"1" maxItems:"10000" doc:"The records, in order."`
+}
+
+// PutRecord is one record of a put. Exactly one of Data, Text and JSON is set.
+type PutRecord struct {
+	PartitionKey    string         `json:"partitionKey" minLength:"1" maxLength:"256" doc:"Chooses the shard: 1 to 256 characters."`
+	Data            []byte         `json:"data,omitzero" doc:"The record's bytes in base64."`
+	Text            *string        `json:"text,omitzero" doc:"The record's bytes as text, in place of data."`
+	JSON            jsontext.Value `json:"json,omitzero" doc:"Any JSON value, in place of data; it is stored as it is written in the body."`
+	ExplicitHashKey string         `json:"explicitHashKey,omitempty" pattern:"^[0-9]{1,39}$" doc:"Chooses the shard in place of the partition key: a decimal number below 2^128."`
+}
+
+// PutAnswer says what happened to the records of a put.
+type PutAnswer struct {
+	Put    int64 `json:"put" doc:"How many records are on disk."`
+	Failed int64 `json:"failed" doc:"How many records were refused; they are not stored."`
+	// Results has one entry per record, in order: always for application/json,
+	// when asked for with results=true else.
+	Results []PutResult `json:"results,omitempty" doc:"One entry per record in order: always for application/json, else with results=true."`
+	// ResultsCut tells that results ends after its first 100,000 entries.
+	ResultsCut bool `json:"resultsCut,omitzero" doc:"results holds the first 100,000 records only."`
+	// Failures names the first 100 refused lines or records where there are no results.
+	Failures []PutFailure `json:"failures,omitempty" doc:"The first 100 refused lines, or records of a raw batch."`
+	// UndecidedFrom is present when a put ended early: all lines before it are
+	// decided, it and those after it may be stored or not and have to be sent again.
+	UndecidedFrom int64 `json:"undecidedFrom,omitzero" doc:"Present when the put ended early: every line before this one is stored or refused; send the lines from here on again."`
+}
+
+// PutResult is what happened to one record: shard and sequence number, or the
+// code and sentence of an error.
+type PutResult struct {
+	Shard    string   `json:"shard,omitempty" doc:"The shard that has the record."`
+	Sequence Sequence `json:"sequenceNumber,omitzero" doc:"The record's sequence number in that shard."`
+	Error    Kind     `json:"error,omitempty" doc:"Why the record was refused: a kind of problem."`
+	Message  string   `json:"message,omitempty" doc:"What is wrong with the record."`
+}
+
+// PutFailure is one refused line or record.
+type PutFailure struct {
+	Line    int64  `json:"line" doc:"The line, or the record of a raw batch, counted from 1."`
+	Error   Kind   `json:"error" doc:"Why it was refused: a kind of problem."`
+	Message string `json:"message" doc:"What is wrong with it."`
+}
+
+// Record is one record as it is read: a line of GET
+// /v1/streams/{name}/records. Exactly one of JSON, Text and Data holds its
+// bytes; Bytes gives them in any case. A line with Problem is about a shard that
+// cannot be read on; the other shards go on.
+type Record struct {
+	Shard        string         `json:"shard" doc:"The shard that has the record."`
+	Sequence     Sequence       `json:"sequenceNumber,omitzero" doc:"The record's sequence number in that shard."`
+	PartitionKey string         `json:"partitionKey,omitzero" doc:"The record's partition key."`
+	Arrival      time.Time      `json:"arrival,omitzero" doc:"When the host took it."`
+	JSON         jsontext.Value `json:"json,omitzero" doc:"The bytes, where they are JSON; line breaks between tokens are given as spaces."`
+	Text         *string        `json:"text,omitzero" doc:"The bytes, where they are UTF-8 but not JSON."`
+	Data         []byte         `json:"data,omitzero" doc:"The bytes in base64, where they are neither."`
+	Problem      *Problem       `json:"problem,omitempty" doc:"Why this shard cannot be read on."`
+}
+
+// Bytes are the record's bytes.
+func (r *Record) Bytes() []byte {
+	switch {
+	case r.JSON != nil:
+		return r.JSON
+	case r.Text != nil:
+		return []byte(*r.Text)
+	}
+	return r.Data
+}
+
+// Damage names damaged records: they were stored, and cannot be read.
+type Damage struct {
+	Stream string   `json:"stream" doc:"The stream."`
+	Shard  string   `json:"shard" doc:"The shard."`
+	First  Sequence `json:"first" doc:"The first sequence number that may be lost."`
+	Last   Sequence `json:"last" doc:"The last sequence number that may be lost."`
+	File   string   `json:"file,omitempty" doc:"The file the damage is in."`
+	Offset int64    `json:"offset" doc:"Where in the file it begins."`
+	Reason string   `json:"reason" doc:"What was found."`
+}
+
+// DamageList is the answer of GET /v1/streams/{name}/damage.
+type DamageList struct {
+	Damage []Damage `json:"damage" doc:"All damage that is known and not accepted."`
+}
+
+// AcceptDamage is the body of POST /v1/streams/{name}/damage/accept.
+type AcceptDamage struct {
+	Shard string `json:"shard" example:"shardId-000000000003" doc:"The shard whose damage is given up, so that it can be read on behind it."`
+}
+
+// LostRecords is the answer of POST /v1/streams/{name}/damage/accept.
+type LostRecords struct {
+	Lost []Damage `json:"lost" doc:"What has been given up."`
+}
+
+// FunctionConfig is what a function is deployed with. A field that is left out
+// takes its default.
+type FunctionConfig struct {
+	Timeout     Duration `json:"timeout,omitzero" query:"timeout" default:"3s" doc:"How long one call may take: 1ms to 15m."`
+	Memory      Size     `json:"memory,omitzero" query:"memory" doc:"How much memory an instance may have: 1MiB to 4096MiB, 128MiB when left out."`
+	Concurrency int      `json:"concurrency,omitzero" query:"concurrency" minimum:"0" doc:"How many instances may run at once; 0 leaves it to the host."`
+	Emit        []string `json:"emit,omitempty" query:"emit" doc:"A stream the function may emit records to; repeatable."`
+}
+
+// Function describes a function and its current version.
+type Function struct {
+	Name     string            `json:"name" doc:"The function's name."`
+	Version  int               `json:"version" doc:"The current version, $LATEST."`
+	State    string            `json:"state" doc:"active when it can serve, pending while it is loaded, failed when it cannot be."`
+	Reason   string            `json:"reason,omitempty" doc:"Why it cannot be loaded."`
+	Digest   string            `json:"digest" doc:"sha256:… of the module."`
+	Size     Size              `json:"size" doc:"The module's size in bytes."`
+	Created  time.Time         `json:"created" doc:"When the version was deployed."`
+	Handles  []string          `json:"handles,omitempty" doc:"The kinds of call the module handles; left out when it does not say."`
+	Config   FunctionConfig    `json:"config" doc:"The version's settings."`
+	Versions []FunctionVersion `json:"versions,omitempty" doc:"All versions, the oldest first; left out in a list of functions."`
+}
+
+// FunctionVersion is one immutable version of a function.
+type FunctionVersion struct {
+	Version int            `json:"version" doc:"Its number."`
+	State   string         `json:"state" doc:"active, pending or failed."`
+	Digest  string         `json:"digest" doc:"sha256:… of the module."`
+	Size    Size           `json:"size" doc:"The module's size in bytes."`
+	Created time.Time      `json:"created" doc:"When it was deployed."`
+	Config  FunctionConfig `json:"config" doc:"Its settings."`
+}
+
+// FunctionList is the answer of GET /v1/functions.
+type FunctionList struct {
+	Functions []Function `json:"functions" doc:"All functions, sorted by name, without their older versions."`
+}
+
+// LogLine is one line a function wrote, or the host about it.
+type LogLine struct {
+	Time       time.Time `json:"time" doc:"When it was written."`
+	Function   string    `json:"function" doc:"The function."`
+	Version    int       `json:"version" doc:"The version that ran."`
+	Invocation string    `json:"invocation" doc:"The invocation's id."`
+	Level      string    `json:"level" doc:"info for stdout, error for stderr and for failures."`
+	Message    string    `json:"message" doc:"The line."`
+}
+
+// MappingConfig is what an event source mapping is made with: the body of PUT
+// /v1/mappings/{name}.
+type MappingConfig struct {
+	Stream           string    `json:"stream" doc:"The stream to read."`
+	Function         string    `json:"function" doc:"The function to call."`
+	BatchSize        int       `json:"batchSize,omitzero" minimum:"1" maximum:"10000" default:"100" doc:"The most records of one call."`
+	BatchWindow      Duration  `json:"batchWindow,omitzero" doc:"How long to wait for a batch to fill: 0s to 5m."`
+	StartingPosition string    `json:"startingPosition,omitempty" enum:"oldest,newest,timestamp" default:"oldest" doc:"Where a shard without checkpoint is begun."`
+	StartingTime     time.Time `json:"startingTime,omitzero" doc:"With startingPosition timestamp: the arrival time to begin at."`
+	MaxAttempts      int       `json:"maxAttempts,omitzero" minimum:"0" maximum:"10000" doc:"How often a batch is tried; 0 is without limit."`
+	MaxRecordAge     Duration  `json:"maxRecordAge,omitzero" doc:"The age at which a record that is not settled is given up: 60s to 7d; 0s is without limit."`
+}
+
+// Mapping is an event source mapping and how it does.
+type Mapping struct {
+	Name     string    `json:"name" doc:"The mapping's name."`
+	ID       string    `json:"id" doc:"Tells a mapping from an earlier one of the same name."`
+	Created  time.Time `json:"created" doc:"When it was made."`
+	Modified time.Time `json:"modified" doc:"When its settings were last changed."`
+	MappingConfig
+	State      string         `json:"state" doc:"enabled, blocked (its function is missing), failed (its stream is gone), deleting or stopped."`
+	Reason     string         `json:"reason,omitempty" doc:"Why the state is not enabled."`
+	LastResult string         `json:"lastResult,omitempty" doc:"How the last call went: ok, partial, failed, throttled or refused."`
+	Counts     MappingCounts  `json:"counts" doc:"Totals of all shards since the host started."`
+	Shards     []MappingShard `json:"shards,omitempty" doc:"How far each shard is; left out in a list of mappings."`
+}
+
+// MappingCounts are totals since the host started.
+type MappingCounts struct {
+	Invocations uint64 `json:"invocations" doc:"Calls of the function, of every result."`
+	OK          uint64 `json:"ok" doc:"Calls that settled all their records."`
+	Partial     uint64 `json:"partial" doc:"Calls that asked for records again."`
+	Failed      uint64 `json:"failed" doc:"Calls in which the function failed."`
+	Throttled   uint64 `json:"throttled" doc:"Calls that found no free instance."`
+	Refused     uint64 `json:"refused" doc:"Calls that the host could not make, or whose outputs it could not put."`
+	Delivered   uint64 `json:"delivered" doc:"Records handed to the function; each delivery counts."`
+	Settled     uint64 `json:"settled" doc:"Records that the function settled."`
+	Dropped     uint64 `json:"dropped" doc:"Of these, as dropped."`
+	Rejected    uint64 `json:"rejected" doc:"Of these, as rejected."`
+	GivenUp     uint64 `json:"givenUp" doc:"Records given up: attempts exhausted, or too old."`
+	Skipped     uint64 `json:"skipped" doc:"Records that had expired or been lost before they could be delivered."`
+	Retries     uint64 `json:"retries" doc:"Deliveries beyond a batch's first."`
+}
+
+// MappingShard is how far a mapping is in one shard.
+type MappingShard struct {
+	Shard       string        `json:"shard" doc:"The shard."`
+	State       string        `json:"state" doc:"running, retrying, blocked, damaged, stopped or ended."`
+	Checkpoint  Sequence      `json:"checkpoint,omitzero" doc:"The last sequence number that is settled; left out when none is."`
+	IteratorAge Duration      `json:"iteratorAge" doc:"The age of the oldest record that is not settled; 0s when there is none."`
+	Attempt     int           `json:"attempt,omitzero" doc:"Which delivery of the batch in hand this is."`
+	LastResult  string        `json:"lastResult,omitempty" doc:"How the last call went: ok, partial, failed, throttled or refused."`
+	LastError   string        `json:"lastError,omitempty" doc:"Why the shard is not running, or what the last failed call said."`
+	LastTime    time.Time     `json:"lastTime,omitzero" doc:"When the last call ended."`
+	LastGivenUp *GivenUp      `json:"lastGivenUp,omitempty" doc:"The last records that were given up."`
+	Counts      MappingCounts `json:"counts" doc:"Totals since the host started."`
+}
+
+// GivenUp tells of records that a mapping gave up.
+type GivenUp struct {
+	First    Sequence  `json:"first" doc:"The first of them."`
+	Last     Sequence  `json:"last" doc:"The last of them."`
+	Records  int       `json:"records" doc:"How many they are."`
+	Attempts int       `json:"attempts" doc:"How often they were delivered."`
+	Reason   string    `json:"reason" doc:"Why they were given up."`
+	Error    string    `json:"error,omitempty" doc:"What the last delivery said."`
+	Time     time.Time `json:"time" doc:"When."`
+}
+
+// MappingList is the answer of GET /v1/mappings.
+type MappingList struct {
+	Mappings []Mapping `json:"mappings" doc:"All mappings, sorted by name, without their shards."`
+}
+
+// Version is the answer of GET /v1/version.
+type Version struct {
+	Version string `json:"version" doc:"The host's version."`
+	Go      string `json:"go" doc:"The Go release it was built with."`
+	OS      string `json:"os" doc:"The operating system it runs on."`
+	Arch    string `json:"arch" doc:"The processor it runs on."`
+}
+
+// anyJSON stands for jsontext.Value in the OpenAPI document: any value.
+type anyJSON struct{}
+
+// Schema is the empty schema.
+func (anyJSON) Schema(huma.Registry) *huma.Schema { return &huma.Schema{} }
