@@ -9,7 +9,7 @@ import (
 
 // held is what JetStream gave back when the catalog was opened.
 type held struct {
-	absent  bool     // the stream was not there and was made
+	absent  bool     // the stream was not known and was made
 	faults  []string // what JetStream could not read, in its words
 	last    uint64   // the stream's last sequence number
 	live    map[id]change
@@ -42,6 +42,9 @@ func reconcile(s saved, h held, acceptDamage bool) plan {
 		return reconcileDamaged(s, h, acceptDamage)
 	}
 	lost := contradictions(s, h)
+	if h.absent && s.last > 0 {
+		lost = append(lost, fmt.Sprintf("stream %s is not known", streamName))
+	}
 	behind := h.last > s.last
 	if s.state == saveTail && len(lost) > 0 && !behind {
 		return bothDamaged(s, h, lost, acceptDamage)
@@ -54,11 +57,6 @@ func reconcile(s saved, h held, acceptDamage bool) plan {
 			Kind:   AlarmJetStreamRestored,
 			Detail: fmt.Sprintf("JetStream stream %s has lost acknowledged definitions; restored from %s", streamName, snapshotName),
 			Lost:   lost,
-		})
-	} else if h.absent && s.last > 0 {
-		p.alarms = append(p.alarms, Alarm{
-			Kind:   AlarmJetStreamRestored,
-			Detail: fmt.Sprintf("JetStream had lost the description of stream %s; its messages are all there", streamName),
 		})
 	}
 	if s.state == saveTail && !behind {
@@ -80,6 +78,7 @@ func reconcileAbsent(h held, acceptDamage bool) plan {
 	}
 	p := plan{live: h.live, rewrite: true}
 	if h.last > 0 {
+		p.restore, p.next = h.absent, h.last+restoreGap
 		p.alarms = []Alarm{{
 			Kind:   AlarmSnapshotDamaged,
 			Detail: fmt.Sprintf("%s is missing; made anew from JetStream, whose own losses can no longer be found", snapshotName),
@@ -95,7 +94,7 @@ func reconcileDamaged(s saved, h held, acceptDamage bool) plan {
 	if lost := contradictions(s, h); len(lost) > 0 {
 		return bothDamaged(s, h, lost, acceptDamage)
 	}
-	return plan{live: h.live, rewrite: true, aside: true, alarms: []Alarm{{
+	return plan{live: h.live, restore: h.absent, next: max(s.last, h.last) + restoreGap, rewrite: true, aside: true, alarms: []Alarm{{
 		Kind:   AlarmSnapshotDamaged,
 		Detail: fmt.Sprintf("%s: %s; made anew from JetStream, which agrees with what can be read of it", snapshotName, s.reason),
 	}}}
