@@ -302,7 +302,7 @@ func (j *Journal) table() []control {
 	body := make([]byte, 0, len(j.shards)*shardStateSize)
 	var controls []control
 	for _, s := range j.shards {
-		body = appendShardState(body, s.id, s.next)
+		body = appendShardState(body, s)
 		for _, l := range s.lost {
 			if l.last >= s.oldest() {
 				controls = append(controls, l.control(s.id))

@@ -86,6 +86,7 @@ type Shard struct {
 type shardState struct {
 	id    uint32
 	next  uint64  // the sequence number that the next record gets
+	floor uint64  // where the shard should begin, when the oldest segment is damaged; else 0
 	spans []*span // oldest segment first
 	lost  []loss  // accepted damage
 	wake  chan struct{}
@@ -94,6 +95,9 @@ type shardState struct {
 
 // oldest is the first sequence number that can still be read; next for an empty shard.
 func (s *shardState) oldest() uint64 {
+	if s.floor > 0 {
+		return s.floor
+	}
 	if len(s.spans) > 0 {
 		return s.spans[0].first
 	}
@@ -174,7 +178,11 @@ func (j *Journal) open(ctx context.Context) error {
 	if err := j.acked.open(); err != nil {
 		return err
 	}
-	return j.addShards(ctx, j.opt.Shards)
+	if err := j.addShards(ctx, j.opt.Shards); err != nil {
+		return err
+	}
+	j.blind = false
+	return nil
 }
 
 // addShards opens the shards that are not known yet: durably in the table of a first segment, or in a group of their own.
@@ -190,30 +198,34 @@ func (j *Journal) addShards(ctx context.Context, shards []Shard) error {
 	}
 	return j.submit(ctx, &request{control: func(*groupPlan) ([]control, error) {
 		body := make([]byte, 0, len(missing)*shardStateSize)
-		for _, s := range missing {
-			body = appendShardState(body, s.ID, j.firstSequence(s))
+		states := make([]*shardState, len(missing))
+		for i, s := range missing {
+			states[i] = j.newShard(s)
+			body = appendShardState(body, states[i])
 		}
 		return []control{{kind: kindShards, body: body, apply: func() {
-			for _, s := range missing {
-				j.shards[s.ID] = &shardState{id: s.ID, next: j.firstSequence(s)}
+			for _, s := range states {
+				j.shards[s.id] = s
 			}
 		}}}, nil
 	}})
 }
 
-// firstSequence is where a shard begins that the journal does not know. When the journal may have forgotten it through
-// damage, it begins so far on that no number which it may have given is given again.
-func (j *Journal) firstSequence(s Shard) uint64 {
+// newShard is a shard that the journal does not know. When the journal may have forgotten it through damage, it goes on so
+// far on that no number which it may have given is given again.
+func (j *Journal) newShard(s Shard) *shardState {
+	first := record.MakeSequence(s.Epoch, 1)
 	if j.blind {
-		return record.MakeSequence(s.Epoch, 1<<40)
+		return &shardState{id: s.ID, next: record.MakeSequence(s.Epoch, 1<<40), floor: first}
 	}
-	return record.MakeSequence(s.Epoch, 1)
+	return &shardState{id: s.ID, next: first}
 }
 
-func appendShardState(b []byte, id uint32, next uint64) []byte {
-	b = le.AppendUint32(b, id)
+func appendShardState(b []byte, s *shardState) []byte {
+	b = le.AppendUint32(b, s.id)
 	b = le.AppendUint32(b, 0)
-	return le.AppendUint64(b, next)
+	b = le.AppendUint64(b, s.next)
+	return le.AppendUint64(b, s.oldest())
 }
 
 // Close waits for the put under way, marks the journal as closed in order and closes its files. Waiting readers get

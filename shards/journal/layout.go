@@ -24,7 +24,7 @@ const (
 	storedSize        = 32
 	trailerSize       = 64
 	ackedSlotSize     = 64
-	shardStateSize    = 16
+	shardStateSize    = 24
 
 	groupIsTable = 1
 )

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 
 	"github.com/shardmill/shardmill/sdk/record"
@@ -12,17 +13,19 @@ import (
 
 // recovery is the state of opening a journal.
 type recovery struct {
-	j       *Journal
-	numbers []uint64
-	acked   acked
-	scans   map[uint64]*scan // of the segments that were read whole
-	clear   bool             // an intact table has been met, so that the shards are known
-	unknown bool             // something was lost of which it is not known what it was
+	j            *Journal
+	numbers      []uint64
+	acked        acked
+	scans        map[uint64]*scan  // of the segments that were read whole
+	oldest       map[uint32]uint64 // by shard: where it began by the first word on it
+	clear        bool              // an intact table has been met, so that the shards are known
+	unknown      bool              // something was lost of which it is not known what it was
+	lostSegments uint64            // missing at the journal's end
 }
 
 // recover reads the directory: footers of sealed segments, everything of the others, and the newest table.
 func (j *Journal) recover(ctx context.Context) error {
-	r := &recovery{j: j, scans: map[uint64]*scan{}}
+	r := &recovery{j: j, scans: map[uint64]*scan{}, oldest: map[uint32]uint64{}}
 	var ackedFound, ackedDamaged bool
 	var err error
 	if r.acked, ackedFound, ackedDamaged, err = j.acked.read(); err != nil {
@@ -47,7 +50,7 @@ func (j *Journal) recover(ctx context.Context) error {
 			last.last.number = r.acked.group
 		}
 	}
-	j.blind = len(j.segments) > 0 && (!r.clear || r.unknown)
+	j.blind = (len(j.segments) > 0 || r.acked.group > 0) && (!r.clear || r.unknown)
 	return r.sealIntact()
 }
 
@@ -84,8 +87,9 @@ func (r *recovery) openSegments() error {
 	if len(j.segments) > 0 {
 		newest = j.segments[len(j.segments)-1].number
 	}
-	if r.acked.end.segment() > newest {
-		r.missing(newest+1, r.acked.end.segment())
+	if acked := r.acked.end.segment(); acked > newest {
+		r.missing(newest+1, acked)
+		r.lostSegments = acked - newest
 	}
 	return nil
 }
@@ -225,6 +229,9 @@ func (r *recovery) replay() {
 		before = s
 	}
 	for _, s := range r.j.shards {
+		// No segment holds more records than this, so that no number of a lost one is given again.
+		s.next += r.lostSegments * (math.MaxUint32 / record.RecordHeaderSize)
+		r.setFloor(s)
 		r.gaps(s)
 	}
 	r.j.forgetAccepted()
@@ -280,12 +287,7 @@ func (r *recovery) replayScan(seg *segment, sc *scan) {
 		case kindRecords:
 			r.replayRecords(seg, f)
 		case kindShards:
-			for b := f.body; len(b) >= shardStateSize; b = b[shardStateSize:] {
-				s := r.shard(le.Uint32(b), le.Uint64(b[8:]))
-				if f.table {
-					s.next = le.Uint64(b[8:])
-				}
-			}
+			r.replayShards(seg, f)
 		case kindCheckpoint:
 			j.applyCheckpoint(decodeCheckpoint(f.header.shard, f.body))
 		case kindLost:
@@ -310,6 +312,41 @@ func (r *recovery) replayScan(seg *segment, sc *scan) {
 			list := sp.live
 			sp.sealed.Store(&list)
 		}
+	}
+}
+
+func (r *recovery) replayShards(seg *segment, f found) {
+	for b := f.body; len(b) >= shardStateSize; b = b[shardStateSize:] {
+		id, next, oldest := le.Uint32(b), le.Uint64(b[8:]), le.Uint64(b[16:])
+		s := r.shard(id, next)
+		if f.table {
+			s.next = next
+		}
+		if seg == r.j.segments[0] {
+			oldest = next // what the segments before had is gone
+		}
+		if _, ok := r.oldest[id]; !ok {
+			r.oldest[id] = oldest
+		}
+	}
+}
+
+// setFloor notes where a shard should begin when the oldest segment does not say so itself, so that what it has lost is a gap
+// and is not taken for records that retention dropped.
+func (r *recovery) setFloor(s *shardState) {
+	if len(r.j.segments) == 0 {
+		return
+	}
+	sc := r.scans[r.j.segments[0].number]
+	if sc == nil || sc.table && len(sc.unknown) == 0 {
+		return
+	}
+	floor, ok := r.oldest[s.id]
+	if !ok {
+		floor = record.MakeSequence(record.Epoch(s.next), 1)
+	}
+	if floor < s.oldest() {
+		s.floor = floor
 	}
 }
 
@@ -346,10 +383,13 @@ func (r *recovery) skipAhead(seg *segment, sc *scan) {
 
 // gaps names the sequence numbers of a shard that no segment has.
 func (r *recovery) gaps(s *shardState) {
+	next := s.oldest()
 	if len(s.spans) == 0 {
+		if n := len(r.j.segments); n > 0 {
+			r.gap(s.id, next, s.next, r.j.segments[n-1])
+		}
 		return
 	}
-	next := s.spans[0].first
 	for _, sp := range s.spans {
 		for _, e := range sp.live {
 			r.gap(s.id, next, e.first, sp.seg)

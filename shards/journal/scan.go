@@ -139,8 +139,8 @@ func (s *scanner) skip(off, next int64) (end int64) {
 	end = next
 	if next < 0 {
 		end = max(s.acked, min(off+groupHeaderSize, int64(len(s.buf))))
-		if s.stop >= off { // the last group of a segment that is not the last: its length went with its header
-			end = max(end, int64(len(bytes.TrimRight(s.buf, "\x00"))+7)&^7)
+		if s.stop >= off { // up to the last group of a segment that is not the last, whose length went with its header
+			end = max(end, s.stop+groupHeaderSize, int64(len(bytes.TrimRight(s.buf, "\x00"))+7)&^7)
 		}
 	}
 	s.broken = true

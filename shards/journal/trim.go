@@ -65,6 +65,7 @@ func (j *Journal) expired(before int64) []*segment {
 		return nil
 	}
 	for _, s := range j.shards {
+		s.floor = 0
 		keep := 0
 		for keep < len(s.spans) && s.spans[keep].seg.number < j.segments[0].number {
 			keep++
