@@ -106,6 +106,7 @@ func (b *Broker) connect(ctx context.Context, log *slog.Logger) error {
 		nats.InProcessServer(b.server),
 		nats.Name("shardmill"),
 		nats.NoReconnect(),
+		nats.Timeout(readyTimeout),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			subject := ""
 			if sub != nil {

@@ -29,7 +29,8 @@ func openObjects(ctx context.Context, js jetstream.JetStream, bucket string) (ob
 	if again := js.DeleteStream(ctx, o.streamName()); again != nil {
 		return o, errors.Join(err, again)
 	}
-	return o, o.bind(ctx)
+	_, err = createAgain(ctx, func() (struct{}, error) { return struct{}{}, o.bind(ctx) })
+	return o, err
 }
 
 func (o *objects) streamName() string { return "OBJ_" + o.bucket }

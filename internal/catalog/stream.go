@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -173,7 +174,9 @@ func restore(ctx context.Context, js jetstream.JetStream, live map[id]change, ne
 	if err := js.DeleteStream(ctx, streamName); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil, nil, fmt.Errorf("delete damaged stream %s: %w", streamName, err)
 	}
-	stream, err := js.CreateStream(ctx, streamConfig(next))
+	stream, err := createAgain(ctx, func() (jetstream.Stream, error) {
+		return js.CreateStream(ctx, streamConfig(next))
+	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("make stream %s anew: %w", streamName, err)
 	}
@@ -190,6 +193,14 @@ func restore(ctx context.Context, js jetstream.JetStream, live map[id]change, ne
 		restored[c.id] = c
 	}
 	return stream, restored, nil
+}
+
+// createAgain makes a stream right after one of its name was deleted. For a moment after
+// a deletion nats-server (2.15) removes the account's folder of streams in the
+// background if it is empty, and a creation that meets that fails.
+func createAgain[T any](ctx context.Context, create func() (T, error)) (T, error) {
+	const tries, pause = 10, 20 * time.Millisecond
+	return backoff.Retry(ctx, create, backoff.WithMaxTries(tries), backoff.WithBackOff(backoff.NewConstantBackOff(pause)))
 }
 
 // purgeMarkers removes deletion markers that the snapshot no longer needs: it has been
