@@ -93,3 +93,8 @@ func (s source) Reader(shard shards.ShardID, start shards.Start) (Reader, error)
 	}
 	return r, nil
 }
+
+var (
+	_ Functions   = (*runtime.Runtime)(nil)
+	_ Definitions = (*catalog.Table)(nil)
+)

@@ -1,0 +1,36 @@
+// Echo is the function of the tests against a real host: what it does with a record is said by the record.
+package main
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/shardmill/shardmill/sdk"
+)
+
+func init() { sdk.OnBatch(echo) }
+
+func main() {}
+
+func echo(_ context.Context, b *sdk.Batch) error {
+	for i, r := range b.All() {
+		word, _, _ := strings.Cut(string(r.Data), " ")
+		switch {
+		case word == "reject":
+			b.Reject(i, "as it says")
+		case word == "later" && b.Call().Attempt == 1:
+			b.Retry(i, "not yet")
+		case word == "fail":
+			return errors.New("as it says")
+		case word == "trap":
+			panic("as it says")
+		case word == "spin":
+			for {
+			}
+		default:
+			b.Emit("out", string(r.Key), r.Data)
+		}
+	}
+	return nil
+}
