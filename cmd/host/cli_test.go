@@ -1,0 +1,217 @@
+package main
+
+import (
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// step is one command line of a script, what it must come to, and patterns its outputs must match.
+type step struct {
+	line   string // split at spaces; 'quoted' words hold spaces
+	stdin  string
+	status int
+	stdout string
+	stderr string
+}
+
+func play(t *testing.T, h *host, replace map[string]string, steps []step) {
+	t.Helper()
+	for _, s := range steps {
+		line := s.line
+		for from, to := range replace {
+			line = strings.ReplaceAll(line, from, to)
+		}
+		r := cli{stdin: s.stdin, env: endpoint(h)}.run(t.Context(), words(line)...)
+		if r.status != s.status {
+			t.Errorf("%s: status %d, want %d\nstdout: %s\nstderr: %s", line, r.status, s.status, r.stdout, r.stderr)
+			continue
+		}
+		match(t, line+": stdout", r.stdout, s.stdout)
+		match(t, line+": stderr", r.stderr, s.stderr)
+		if s.status != exitOK {
+			if first, _, _ := strings.Cut(r.stderr, "\n"); !strings.HasPrefix(first, "shardmill: ") {
+				t.Errorf("%s: said %q", line, r.stderr)
+			}
+		}
+	}
+}
+
+// match wants text to match pattern; an empty pattern wants empty text.
+func match(t *testing.T, what, text, pattern string) {
+	t.Helper()
+	if pattern == "" && text != "" || !regexp.MustCompile("(?s)"+pattern).MatchString(text) {
+		t.Errorf("%s: %q does not match %q", what, text, pattern)
+	}
+}
+
+func words(line string) []string {
+	var out []string
+	for _, m := range regexp.MustCompile(`'([^']*)'|(\S+)`).FindAllStringSubmatch(line, -1) {
+		out = append(out, m[1]+m[2])
+	}
+	return out
+}
+
+func TestStreamVerbs(t *testing.T) {
+	feed := filepath.Join(t.TempDir(), "events.ndjson")
+	writeFile(t, feed, `{"k":"a","n":1}`+"\n"+`{"n":2}`+"\n"+`{"k":"b","n":3}`+"\n")
+	play(t, testHost(t), map[string]string{"FEED": feed}, []step{
+		{line: "stream list", stdout: `^NAME +STATUS +SHARDS +RETENTION +CREATED\n$`},
+		{line: "stream list --output json"},
+		{line: "stream create flights --shards 2", stdout: `Name: +flights\n.*Retention: +24h\n.*Shards: +2\n.*shardId-000000000000  open`},
+		{line: "stream create flights --shards 2", stdout: `flights`},
+		{line: "stream create flights --shards 3", status: exitFailure, stderr: `flights.*2 shards`},
+		{line: "stream create 'odd name'", status: exitFailure, stderr: `name`},
+		{line: "stream create many --shards 1001", status: exitFailure, stderr: `shards.*1000`},
+		{line: "stream create short --retention 1m", status: exitFailure, stderr: `retention`},
+		{line: "stream create week --retention 7d --max-record 2MiB --output json", stdout: `^{"name":"week".*"retention":"168h".*"maxRecordBytes":2097152`},
+		{line: "stream create s --retention soon", status: exitUsage, stderr: `retention.*a duration`},
+		{line: "stream list", stdout: `flights +active +2 +24h.*\nweek +active +1 +168h`},
+		{line: "stream list --output json", stdout: `^{"name":"flights".*}\n{"name":"week".*}\n$`},
+		{line: "stream describe flights --output json", stdout: `^{"name":"flights",.*"shards":\[{"id":"shardId-000000000000"`},
+		{line: "stream describe none", status: exitFailure, stderr: `none`},
+
+		{line: "stream put week --partition-key DFW --data hello", stdout: `Shard: +shardId-000000000000\nSequence number: +[0-9]+\n`},
+		{line: "stream put week --partition-key DFW --data {} --output json", stdout: `^{"shard":"shardId-000000000000","sequenceNumber":"[0-9]+"}\n$`},
+		{line: "stream put none --partition-key DFW --data hello", status: exitFailure, stderr: `none`},
+		{line: "stream put week --partition-key " + strings.Repeat("x", 257) + " --data hello", status: exitFailure, stderr: `partitionKey.*256`},
+		{line: "stream put week FEED --key k", status: exitFailure, stdout: `^2 records put, 1 refused\n$`, stderr: `1 of 3 records were refused; the first is line 2`},
+		{line: "stream put week --key /k --output json", stdin: `{"k":"c"}`, stdout: `^{"put":1,"failed":0}\n$`},
+		{line: "stream put week", status: exitUsage, stderr: `--key is needed`},
+		{line: "stream put week --data x", status: exitUsage, stderr: `--partition-key`},
+		{line: "stream put week FEED --partition-key a --data x", status: exitUsage, stderr: `use either`},
+		{line: "stream put week none.ndjson --key k", status: exitFailure, stderr: `none.ndjson`},
+
+		{line: "stream tail week --from oldest --follow=false", stdout: `shardId-000000000000  [0-9]+  DFW  hello\n.*DFW  {}\n.*a  {"k":"a","n":1}\n.*c  {"k":"c"}\n$`},
+		{line: "stream tail week --from oldest --limit 1 --output json", stdout: `^{"shard":"shardId-000000000000","sequenceNumber":"[0-9]+","partitionKey":"DFW","arrival":"[^"]+","text":"hello"}\n$`},
+		{line: "stream tail week --from yesterday", status: exitFailure, stderr: `from`},
+		{line: "stream tail week --shard 7 --from oldest", status: exitFailure, stderr: `shard`},
+
+		{line: "stream damage list week", stdout: `^no damage\n$`},
+		{line: "stream damage list week --output json"},
+		{line: "stream damage accept week shardId-000000000000", stdout: `^no damage\n$`},
+		{line: "stream delete week", stdout: `stream week deleted`},
+		{line: "stream delete week", status: exitFailure, stderr: `week`},
+		{line: "stream delete flights --output json", stdout: `^{"deleted":"stream","name":"flights"}\n$`},
+	})
+}
+
+func TestFunctionAndMappingVerbs(t *testing.T) {
+	wasm := filepath.Join(t.TempDir(), "delays.wasm")
+	echo := sdkFunction(t, "echo", `package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/shardmill/shardmill/sdk"
+)
+
+func init() {
+	sdk.OnInvoke(func(_ context.Context, in []byte) ([]byte, error) {
+		if len(in) == 0 {
+			fmt.Fprintln(os.Stderr, "an empty body came")
+			return nil, errors.New("nothing to echo")
+		}
+		return append([]byte("echo "), in...), nil
+	})
+}
+
+func main() {}
+`)
+	writeFile(t, filepath.Join(echo, manifestFile), "timeout: 7s\n")
+	notWasm := filepath.Join(t.TempDir(), "x.wasm")
+	writeFile(t, notWasm, "hello")
+	files := map[string]string{"WASM": wasm, "DELAYS": delaysDir, "ECHO": echo, "FEED": flights, "NOTIT": notWasm}
+	play(t, testHost(t), files, []step{
+		{line: "function build DELAYS -o WASM", stdout: `^built .*delays.wasm \([0-9.]+ MiB\) in`},
+		{line: "function build DELAYS -o WASM --output json", stdout: `^{"file":".*delays.wasm","bytes":[0-9]+,"seconds":`},
+		{line: "function deploy delays WASM --emit delays --memory 64MiB", stdout: `Version: +1\n.*Memory: +64MiB\n.*May emit to: +delays\n`},
+		{line: "function deploy delays WASM --emit delays --memory 64MiB", stdout: `Version: +1\n`},
+		{line: "function deploy delays DELAYS", stdout: `Version: +2\n.*Memory: +128MiB\n.*May emit to: +delays\n`},
+		{line: "function deploy delays WASM --timeout 1h", status: exitFailure, stderr: `timeout`},
+		{line: "function deploy delays WASM --memory much", status: exitUsage, stderr: `memory.*a number of bytes`},
+		{line: "function deploy wrong NOTIT", status: exitFailure, stderr: `.`},
+		{line: "function deploy gone none.wasm", status: exitFailure, stderr: `none.wasm`},
+		{line: "function deploy echo ECHO --output json", stdout: `^{"name":"echo","version":1,.*"timeout":"7s"`},
+		{line: "function deploy echo ECHO --timeout 2s", stdout: `Version: +2\n.*Timeout: +2s\n`},
+		{line: "function list", stdout: `^NAME +VERSION +STATE.*\ndelays +2 +active.*\necho +2 +active`},
+		{line: "function describe delays", stdout: `VERSION +SIZE +DEPLOYED +DIGEST\n +2 .*sha256:.*\n +1 .*sha256:`},
+		{line: "function describe none", status: exitFailure, stderr: `none`},
+		{line: "function invoke echo hello", stdout: `^echo hello$`},
+		{line: "function invoke echo --file -", stdin: "from stdin", stdout: `^echo from stdin$`},
+		{line: "function invoke echo", status: exitFailure, stderr: `nothing to echo`},
+		{line: "function invoke echo x --file y", status: exitUsage, stderr: `not both`},
+		{line: "function invoke delays x", status: exitFailure, stderr: `.`},
+		{line: "function logs echo", stdout: `error  v2  \S+  an empty body came\n`},
+		{line: "function logs echo --from 1h --output json", stdout: `^{"time":"[^"]+","function":"echo","version":2,"invocation":"[^"]+","level":"error","message":"an empty body came"}\n`},
+		{line: "function logs echo --from whenever", status: exitUsage, stderr: `"whenever" is neither a time`},
+
+		{line: "stream create flights --shards 2", stdout: `flights`},
+		{line: "stream create delays", stdout: `delays`},
+		{line: "mapping create m --stream flights", status: exitUsage, stderr: `--function`},
+		{line: "mapping create m --stream flights --function none", status: exitFailure, stderr: `none`},
+		{line: "mapping create m --stream none --function delays", status: exitFailure, stderr: `none`},
+		{line: "mapping create m --stream flights --function delays --batch-size -1", status: exitFailure, stderr: `batchSize`},
+		{line: "mapping create m --stream flights --function delays --batch-size 50", stdout: `State: +enabled\n.*Batch size: +50\n.*Attempts: +without limit`},
+		{line: "mapping update m --max-attempts 3 --batch-window 1s", stdout: `Batch size: +50\nBatch window: +1s\n.*Attempts: +3`},
+		{line: "mapping update m", status: exitUsage, stderr: `at least one setting`},
+		{line: "mapping update none --batch-size 1", status: exitFailure, stderr: `none`},
+		{line: "mapping list", stdout: `^NAME +STREAM.*\nm +flights +delays +50 +enabled`},
+		{line: "stream put flights FEED --key origin", stdout: `^20,000 records put, 0 refused\n$`},
+		{line: "stream tail delays --from oldest --limit 1 --output json", stdout: `"json":{"origin":"[A-Z]+","flights":`},
+		{line: "mapping describe m", stdout: `SHARD +STATE +CHECKPOINT.*shardId-000000000000`},
+		{line: "mapping describe m --output json", stdout: `^{"name":"m",.*"stream":"flights".*"shards":\[{"shard":"shardId-000000000000"`},
+		{line: "mapping delete m", stdout: `mapping m deleted`},
+		{line: "mapping delete m", status: exitFailure, stderr: `m`},
+		{line: "function delete echo", stdout: `function echo deleted`},
+		{line: "function invoke echo hello", status: exitFailure, stderr: `echo`},
+	})
+}
+
+func TestUsage(t *testing.T) {
+	tests := []struct {
+		line   string
+		status int
+		stdout string
+		stderr string
+	}{
+		{"", exitOK, `Usage:`, ``},
+		{"--help", exitOK, `Usage:`, ``},
+		{"stream --help", exitOK, `Available Commands:.*create`, ``},
+		{"sreve", exitUsage, ``, `^shardmill: unknown command "sreve".*\nRun 'shardmill --help' for how to use it.\n$`},
+		{"stream", exitUsage, ``, `stream needs a verb: create,`},
+		{"stream make", exitUsage, ``, `stream has no verb "make"; it has create,`},
+		{"stream create", exitUsage, ``, `accepts 1 arg`},
+		{"stream create a b", exitUsage, ``, `accepts 1 arg`},
+		{"stream create a --shards many", exitUsage, ``, `--shards`},
+		{"stream list --output yaml", exitUsage, ``, `--output is "yaml"; it can be table or json`},
+		{"stream list --endpoint ftp://localhost:4780", exitUsage, ``, `--endpoint is "ftp`},
+		{"stream list --endpoint http://127.0.0.1:1", exitFailure, ``, `127.0.0.1:1.*shardmill serve`},
+		{"version", exitOK, `^shardmill \S+ \(go1`, ``},
+		{"version --output json", exitOK, `^{"version":"[^"]+".*"go":"go1`, ``},
+		{"version now", exitUsage, ``, `now`},
+		{"completion bash", exitOK, `shardmill`, ``},
+		{"completion zsh", exitOK, `shardmill`, ``},
+	}
+	for _, tt := range tests {
+		r := cli{}.run(t.Context(), words(tt.line)...)
+		if r.status != tt.status {
+			t.Errorf("%q: status %d, want %d: %s", tt.line, r.status, tt.status, r.stderr)
+		}
+		match(t, tt.line+": stdout", r.stdout, tt.stdout)
+		match(t, tt.line+": stderr", r.stderr, tt.stderr)
+	}
+}
+
+func TestKeyPointer(t *testing.T) {
+	for key, want := range map[string]string{"origin": "/origin", "/a/b": "/a/b", "a/b": "/a~1b", "~": "/~0", "": "", "/": "/"} {
+		if got := keyPointer(key); got != want {
+			t.Errorf("keyPointer(%q) = %q, want %q", key, got, want)
+		}
+	}
+}

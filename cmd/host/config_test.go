@@ -1,0 +1,116 @@
+package main
+
+import (
+	"bytes"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+func TestLoadSettings(t *testing.T) {
+	tests := []struct {
+		name string
+		args []string
+		env  map[string]string
+		yaml string
+		want string // listen, drain
+		err  string
+	}{
+		{name: "defaults", want: "default 10s"},
+		{name: "file", yaml: "listen: file\ndrain: 3s\n", want: "file 3s"},
+		{name: "environment over file", yaml: "listen: file\n", env: map[string]string{"SHARDMILL_LISTEN": "env"}, want: "env 10s"},
+		{name: "flag over both", args: []string{"--listen=flag"}, yaml: "listen: file\n",
+			env: map[string]string{"SHARDMILL_LISTEN": "env", "SHARDMILL_DRAIN": "4s"}, want: "flag 4s"},
+		{name: "a flag given its default is given", args: []string{"--listen=default"}, yaml: "listen: file\n", want: "default 10s"},
+		{name: "empty variable", env: map[string]string{"SHARDMILL_LISTEN": ""}, yaml: "listen: file\n", want: "file 10s"},
+		{name: "comments only", yaml: "# nothing\n", want: "default 10s"},
+		{name: "unknown key", yaml: "listen: a\nlisten-on: b\n", err: `unknown key "listen-on"; the keys are listen, drain`},
+		{name: "key twice", yaml: "listen: a\nlisten: b\n", err: "listen"},
+		{name: "list", yaml: "listen: [a]\n", err: "listen needs one value"},
+		{name: "no value", yaml: "listen:\n", err: "listen needs one value"},
+		{name: "not a map", yaml: "- listen\n", err: "shardmill.yaml: "},
+		{name: "bad value in file", yaml: "drain: soon\n", err: `shardmill.yaml: drain is "soon": time: invalid duration`},
+		{name: "bad value in environment", env: map[string]string{"SHARDMILL_DRAIN": "soon"}, err: `SHARDMILL_DRAIN is "soon": time: invalid duration`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			flags := pflag.NewFlagSet("serve", pflag.ContinueOnError)
+			listen := flags.String("listen", "default", "")
+			drain := flags.Duration("drain", 10*time.Second, "")
+			if err := flags.Parse(tt.args); err != nil {
+				t.Fatal(err)
+			}
+			path := ""
+			if tt.yaml != "" {
+				path = filepath.Join(t.TempDir(), "shardmill.yaml")
+				writeFile(t, path, tt.yaml)
+			}
+			lookup := func(name string) (string, bool) { v, ok := tt.env[name]; return v, ok }
+			err := loadSettings(flags, []string{"listen", "drain"}, lookup, path)
+			if tt.err != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.err) {
+					t.Fatalf("got error %v, want %q", err, tt.err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := *listen + " " + drain.String(); got != tt.want {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+		})
+	}
+	if err := loadSettings(pflag.NewFlagSet("", 0), nil, nil, filepath.Join(t.TempDir(), "none.yaml")); err == nil {
+		t.Error("a config file that does not exist was accepted")
+	}
+}
+
+func TestCheckBind(t *testing.T) {
+	tests := []struct {
+		addr     string
+		insecure bool
+		err      string
+	}{
+		{"127.0.0.1:4780", false, ""},
+		{"127.8.8.8:0", false, ""},
+		{"localhost:4780", false, ""},
+		{"[::1]:4780", false, ""},
+		{"[::ffff:127.0.0.1]:4780", false, ""},
+		{"0.0.0.0:4780", false, "add --insecure"},
+		{":4780", false, "every address"},
+		{"[::]:4780", false, "add --insecure"},
+		{"192.0.2.7:4780", false, "192.0.2.7"},
+		{"192.0.2.7:4780", true, ""},
+		{":4780", true, ""},
+		{"4780", false, "HOST:PORT"},
+		{"4780", true, "HOST:PORT"},
+	}
+	for _, tt := range tests {
+		err := checkBind(t.Context(), "listen", tt.addr, tt.insecure)
+		if tt.err == "" && err != nil || tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)) {
+			t.Errorf("%s insecure=%t: got %v, want %q", tt.addr, tt.insecure, err, tt.err)
+		}
+	}
+}
+
+func TestNewLogger(t *testing.T) {
+	var b bytes.Buffer
+	log, err := newLogger(&b, "warn", "json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log.Info("quiet")
+	log.Warn("loud")
+	if s := b.String(); strings.Contains(s, "quiet") || !strings.Contains(s, `"msg":"loud"`) {
+		t.Errorf("logged %s", s)
+	}
+	for _, bad := range [][2]string{{"verbose", "text"}, {"INFO+2", "text"}, {"info", "xml"}} {
+		if _, err := newLogger(&b, bad[0], bad[1]); err == nil {
+			t.Errorf("level %q format %q was accepted", bad[0], bad[1])
+		}
+	}
+}

@@ -1,0 +1,275 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/shardmill/shardmill/api"
+)
+
+func newFunction(a *app) *cobra.Command {
+	return group("function", "Functions: build, deploy, list, describe, invoke, logs, delete",
+		newFunctionBuild(a), newFunctionDeploy(a), newFunctionList(a), newFunctionDescribe(a),
+		newFunctionInvoke(a), newFunctionLogs(a), newFunctionDelete(a))
+}
+
+func newFunctionDeploy(a *app) *cobra.Command {
+	var config api.FunctionConfig
+	c := &cobra.Command{
+		Use:   "deploy NAME PATH",
+		Short: "Upload a function: a .wasm file, or a folder with its source, which is built first",
+		Long: "Upload a function as its new version: a .wasm file, or a folder with Go source, which is built first. The\n" +
+			"settings in the folder's " + manifestFile + " are used unless a flag gives another. The same code with the same\n" +
+			"settings makes no new version.",
+		Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, err := a.client()
+			if err != nil {
+				return err
+			}
+			wasm, own, err := loadFunction(cmd.Context(), args[1])
+			if err != nil {
+				return err
+			}
+			config.Timeout = cmp.Or(config.Timeout, own.Timeout)
+			config.Memory = cmp.Or(config.Memory, own.Memory)
+			config.Concurrency = cmp.Or(config.Concurrency, own.Concurrency)
+			if !cmd.Flags().Changed("emit") {
+				config.Emit = own.Emit
+			}
+			f, _, err := client.Deploy(cmd.Context(), args[0], bytes.NewReader(wasm), config)
+			if err != nil {
+				return err
+			}
+			return a.printFunction(f)
+		},
+	}
+	textFlag(c.Flags(), &config.Timeout, "timeout", "duration", "how long one call may take, 1ms to 15m (default 3s)")
+	textFlag(c.Flags(), &config.Memory, "memory", "size", "how much memory an instance may have, 1MiB to 4096MiB (default 128MiB)")
+	c.Flags().IntVar(&config.Concurrency, "concurrency", 0, "how many instances may run at once (default: the host's)")
+	c.Flags().StringSliceVar(&config.Emit, "emit", nil, "stream the function may emit records to; repeatable")
+	return c
+}
+
+// loadFunction reads a module from a .wasm file, or builds it from a folder; the settings are the folder's own.
+func loadFunction(ctx context.Context, path string) ([]byte, api.FunctionConfig, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, api.FunctionConfig{}, err
+	}
+	if !info.IsDir() {
+		wasm, err := os.ReadFile(path)
+		return wasm, api.FunctionConfig{}, err
+	}
+	m, err := readManifest(path)
+	if err != nil {
+		return nil, api.FunctionConfig{}, err
+	}
+	wasm, err := buildModule(ctx, path)
+	return wasm, m.config, err
+}
+
+// buildModule builds the function in a folder and returns the module.
+func buildModule(ctx context.Context, dir string) ([]byte, error) {
+	tmp, err := os.MkdirTemp("", "shardmill-build-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(tmp)
+	out := filepath.Join(tmp, "function.wasm")
+	if err := buildFunction(ctx, dir, out); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(out)
+}
+
+func newFunctionList(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "list",
+		Short: "List the functions",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			client, err := a.client()
+			if err != nil {
+				return err
+			}
+			functions, err := client.Functions(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return printItems(a, functions, []string{"NAME", "VERSION>", "STATE", "SIZE>", "DEPLOYED"}, func(f api.Function) []string {
+				return []string{f.Name, strconv.Itoa(f.Version), f.State, byteSize(int64(f.Size)), shortTime(f.Created)}
+			})
+		},
+	}
+}
+
+func newFunctionDescribe(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "describe NAME",
+		Short: "Show a function and its versions",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, err := a.client()
+			if err != nil {
+				return err
+			}
+			f, err := client.Function(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return a.printFunction(f)
+		},
+	}
+}
+
+func (a *app) printFunction(f api.Function) error {
+	err := a.printFields(f,
+		[2]string{"Name", f.Name},
+		[2]string{"Version", strconv.Itoa(f.Version)},
+		[2]string{"State", because(f.State, f.Reason)},
+		[2]string{"Handles", joinOr(f.Handles, "anything")},
+		[2]string{"Timeout", f.Config.Timeout.String()},
+		[2]string{"Memory", f.Config.Memory.String()},
+		[2]string{"Concurrency", strconv.Itoa(f.Config.Concurrency)},
+		[2]string{"May emit to", joinOr(f.Config.Emit, "nothing")},
+	)
+	if err != nil || a.output == outputJSON || len(f.Versions) == 0 {
+		return err
+	}
+	t := newTable("VERSION>", "SIZE>", "DEPLOYED", "DIGEST")
+	for _, v := range slices.Backward(f.Versions) {
+		t.add(strconv.Itoa(v.Version), byteSize(int64(v.Size)), shortTime(v.Created), v.Digest)
+	}
+	fmt.Fprintln(a.out)
+	return t.write(a.out)
+}
+
+func newFunctionInvoke(a *app) *cobra.Command {
+	var file string
+	var version int
+	c := &cobra.Command{
+		Use:   "invoke NAME [BODY]",
+		Short: "Call a function with a body and write what it answers to standard output",
+		Args:  cobra.RangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, err := a.client()
+			if err != nil {
+				return err
+			}
+			var body io.Reader = strings.NewReader("")
+			switch {
+			case file != "" && len(args) == 2:
+				return usagef("give BODY or --file, not both")
+			case file != "":
+				in, _, err := a.openInput(file)
+				if err != nil {
+					return err
+				}
+				defer in.Close()
+				body = in
+			case len(args) == 2:
+				body = strings.NewReader(args[1])
+			}
+			in, err := io.ReadAll(body)
+			if err != nil {
+				return err
+			}
+			answer, err := client.Invoke(cmd.Context(), args[0], version, in)
+			if err != nil {
+				return a.explain(err)
+			}
+			out := answer.Body
+			if _, err := a.out.Write(out); err != nil {
+				return err
+			}
+			if a.outTerminal && len(out) > 0 && out[len(out)-1] != '\n' {
+				_, err = fmt.Fprintln(a.out)
+			}
+			return err
+		},
+	}
+	c.Flags().StringVar(&file, "file", "", "read the body from a file; - is standard input")
+	c.Flags().IntVar(&version, "version", 0, "which version to call (default: the newest)")
+	return c
+}
+
+// explain writes the stack of a function's own failure to standard error; the error stays one sentence.
+func (a *app) explain(err error) error {
+	if p := (*api.Problem)(nil); errors.As(err, &p) && p.Function != nil && p.Function.Stack != "" {
+		a.say("%s", strings.TrimRight(p.Function.Stack, "\n"))
+	}
+	return err
+}
+
+func newFunctionLogs(a *app) *cobra.Command {
+	var from string
+	var follow bool
+	c := &cobra.Command{
+		Use:   "logs NAME",
+		Short: "Show what a function wrote",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, err := a.client()
+			if err != nil {
+				return err
+			}
+			var since time.Time
+			if from != "" {
+				if since, err = parseWhen(from, time.Now()); err != nil {
+					return err
+				}
+			}
+			for line, err := range client.Logs(cmd.Context(), args[0], api.LogOptions{From: since, Follow: follow}) {
+				if err == nil {
+					err = a.printLog(line)
+				}
+				if err != nil {
+					return unlessInterrupted(cmd.Context(), err)
+				}
+			}
+			return nil
+		},
+	}
+	c.Flags().StringVar(&from, "from", "", "begin at a time (2026-01-02T15:04:05Z) or so long ago (15m); default: all that is kept")
+	c.Flags().BoolVarP(&follow, "follow", "f", false, "wait for lines to come")
+	return c
+}
+
+func (a *app) printLog(l api.LogLine) error {
+	if a.output == outputJSON {
+		return a.printJSON(l)
+	}
+	_, err := fmt.Fprintf(a.out, "%s  %-5s  v%d  %s  %s\n", clock(l.Time), l.Level, l.Version, l.Invocation, printable(l.Message))
+	return err
+}
+
+func newFunctionDelete(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "delete NAME",
+		Short: "Delete a function with all its versions",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, err := a.client()
+			if err != nil {
+				return err
+			}
+			if err := client.DeleteFunction(cmd.Context(), args[0]); err != nil {
+				return err
+			}
+			return a.printDeleted("function", args[0])
+		},
+	}
+}

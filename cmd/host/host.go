@@ -1,0 +1,279 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/shardmill/shardmill/api"
+	"github.com/shardmill/shardmill/internal/broker"
+	"github.com/shardmill/shardmill/internal/catalog"
+	"github.com/shardmill/shardmill/runtime"
+	"github.com/shardmill/shardmill/shards"
+	"github.com/shardmill/shardmill/triggers"
+)
+
+const defaultDrain = 10 * time.Second
+
+// hostConfig is what a host is started with.
+type hostConfig struct {
+	dataDir     string
+	listen      string        // HOST:PORT of the API; port 0 takes a free one
+	listenElse  string        // where to listen when listen is taken; "" is nowhere
+	adminListen string        // HOST:PORT of the admin listener
+	drain       time.Duration // 0 = defaultDrain
+	retryBase   time.Duration // first and longest wait before a batch is tried again; 0 = the triggers' own
+	retryMax    time.Duration
+	logger      *slog.Logger
+
+	acceptDamage bool // open a catalog of which both copies are damaged with what is left of it
+}
+
+// host is one running host: the packages wired together, and its two listeners.
+//
+// They are started from the back (data directory, broker, catalog, shards, runtime, triggers, API) and stopped from
+// the front, so that what stops can still use all that it stands on.
+type host struct {
+	dir    *dataDir
+	config hostConfig
+	ready  atomic.Pointer[error] // why the host cannot serve; nil when it can
+	failed chan error            // a listener that has failed
+	stops  []func(ctx context.Context) error
+	wait   sync.WaitGroup
+
+	apiListener, adminListener net.Listener
+
+	catalog   *catalog.Catalog
+	streams   *shards.Store
+	functions *runtime.Runtime
+	mappings  *triggers.Triggers
+}
+
+var (
+	errStarting = errors.New("the host is starting")
+	errStopping = errors.New("the host is stopping")
+)
+
+// startHost starts a host and returns when it serves. An error leaves nothing running.
+func startHost(ctx context.Context, config hostConfig) (*host, error) {
+	if config.drain == 0 {
+		config.drain = defaultDrain
+	}
+	h := &host{config: config, failed: make(chan error, 2)}
+	h.ready.Store(&errStarting)
+	if err := h.start(ctx); err != nil {
+		return nil, errors.Join(err, h.close())
+	}
+	h.ready.Store(nil)
+	return h, nil
+}
+
+// start opens one part after the other; each leaves in h.stops how it is closed.
+func (h *host) start(ctx context.Context) error {
+	dir, err := openDataDir(h.config.dataDir)
+	if err != nil {
+		return err
+	}
+	h.dir = dir
+	h.onStop(func(context.Context) error { return dir.Close() })
+
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if err := h.listenAdmin(metrics); err != nil {
+		return err
+	}
+	// The API's port is taken before anything is opened, so that a second host fails at once; it is served last.
+	h.apiListener, err = listen("listen", h.config.listen)
+	if errors.Is(err, syscall.EADDRINUSE) && h.config.listenElse != "" {
+		h.apiListener, err = listen("listen", h.config.listenElse)
+	}
+	if err != nil {
+		return err
+	}
+	h.onStop(func(context.Context) error { return closeListener(h.apiListener) })
+	if err := h.open(ctx, metrics); err != nil {
+		return err
+	}
+	h.serveAPI(metrics)
+	return nil
+}
+
+// open opens the engines.
+func (h *host) open(ctx context.Context, metrics prometheus.Registerer) error {
+	log := h.config.logger
+	nats, err := broker.Open(ctx, broker.Options{Dir: h.dir.nats(), Logger: log.With("part", "nats")})
+	if err != nil {
+		return err
+	}
+	h.onStop(func(context.Context) error { return nats.Close() })
+
+	h.catalog, err = catalog.Open(ctx, catalog.Options{
+		JetStream: nats.JetStream(), Dir: h.dir.catalog(), Logger: log.With("part", "catalog"), Registerer: metrics,
+		AcceptDamage: h.config.acceptDamage,
+	})
+	if err != nil {
+		return err
+	}
+	h.onStop(func(context.Context) error { return h.catalog.Close() })
+
+	h.streams, err = shards.Open(ctx, shards.Options{
+		Dir: h.dir.streams(), Catalog: h.catalog, Logger: log.With("part", "shards"), Registerer: metrics,
+	})
+	if err != nil {
+		return err
+	}
+	h.onStop(func(context.Context) error { return h.streams.Close() })
+	if err := h.openRuntime(ctx, metrics); err != nil {
+		return err
+	}
+	return h.openTriggers(ctx, metrics)
+}
+
+func (h *host) openRuntime(ctx context.Context, metrics prometheus.Registerer) error {
+	definitions, err := h.catalog.Table(ctx, "functions")
+	if err != nil {
+		return err
+	}
+	code, err := h.catalog.Blobs(ctx, "code")
+	if err != nil {
+		return err
+	}
+	h.functions, err = runtime.Open(ctx, runtime.Options{
+		CacheDir: h.dir.cache(), Functions: definitions, Code: code, Emitter: emitter{h.streams},
+		Logger: h.config.logger.With("part", "runtime"), Registry: metrics,
+	})
+	if err != nil {
+		return err
+	}
+	h.onStop(h.functions.Close)
+	return nil
+}
+
+func (h *host) openTriggers(ctx context.Context, metrics prometheus.Registerer) error {
+	definitions, err := h.catalog.Table(ctx, "mappings")
+	if err != nil {
+		return err
+	}
+	h.mappings, err = triggers.Open(ctx, triggers.Options{
+		Streams: triggers.FromStore(h.streams), Functions: h.functions, Definitions: definitions,
+		DrainTimeout: h.config.drain, RetryBase: h.config.retryBase, RetryMax: h.config.retryMax,
+		Logger: h.config.logger.With("part", "triggers"), Registerer: metrics,
+	})
+	if err != nil {
+		return err
+	}
+	h.onStop(h.mappings.Close)
+	return nil
+}
+
+// emitter puts what functions emit into the host's own streams.
+type emitter struct{ streams *shards.Store }
+
+// Emit returns when the records are durable.
+func (e emitter) Emit(ctx context.Context, em runtime.Emission) error {
+	stream, err := e.streams.Stream(em.Stream)
+	if err == nil {
+		_, err = stream.PutRun(ctx, em.Records, nil)
+	}
+	if errors.Is(err, shards.ErrNotFound) {
+		return fmt.Errorf("function %s emits to stream %q, which does not exist: create it: %w", em.Function, em.Stream, err)
+	}
+	return err
+}
+
+// onStop adds to what close does; the last one added is the first to be done.
+func (h *host) onStop(f func(ctx context.Context) error) { h.stops = append(h.stops, f) }
+
+// addr is the API's address, HOST:PORT.
+func (h *host) addr() string { return h.apiListener.Addr().String() }
+
+// adminAddr is the admin listener's address.
+func (h *host) adminAddr() string { return h.adminListener.Addr().String() }
+
+// notReady says why the host cannot serve, nil when it can.
+func (h *host) notReady() error {
+	if reason := h.ready.Load(); reason != nil {
+		return *reason
+	}
+	return nil
+}
+
+// close stops the host from the front. The requests under way get the drain time to end, then the batches under way do;
+// everything is closed in any case, and nothing of the host runs when it returns.
+func (h *host) close() error {
+	h.ready.Store(&errStopping)
+	var errs []error
+	for i := len(h.stops) - 1; i >= 0; i-- {
+		ctx, cancel := context.WithTimeout(context.Background(), h.config.drain)
+		errs = append(errs, h.stops[i](ctx))
+		cancel()
+	}
+	h.stops = nil
+	h.wait.Wait()
+	return errors.Join(errs...)
+}
+
+// listenAdmin serves the admin listener from the start, so that a probe sees a host that lives and is not ready yet.
+func (h *host) listenAdmin(metrics *prometheus.Registry) error {
+	var err error
+	if h.adminListener, err = listen("admin-listen", h.config.adminListen); err != nil {
+		return err
+	}
+	handler := api.NewAdmin(api.AdminOptions{
+		Checks: []api.Check{{Name: "host", Ready: h.notReady}}, Gatherer: metrics,
+	})
+	server := api.NewAdminServer(handler, h.config.logger.With("part", "admin"))
+	h.serve(server, h.adminListener)
+	h.onStop(func(context.Context) error { return server.Close() })
+	return nil
+}
+
+func (h *host) serveAPI(metrics prometheus.Registerer) {
+	log := h.config.logger.With("part", "api")
+	handler := api.New(api.Options{
+		Streams: h.streams, Functions: h.functions, Mappings: h.mappings,
+		Logger: log, Registerer: metrics, Version: buildVersion().Version,
+	})
+	server := api.NewServer(handler, log)
+	h.serve(server, h.apiListener)
+	h.onStop(func(ctx context.Context) error {
+		if err := server.Shutdown(ctx); err != nil {
+			return errors.Join(fmt.Errorf("requests were cut off after the drain time: %w", err), server.Close())
+		}
+		return nil
+	})
+}
+
+func (h *host) serve(server *http.Server, l net.Listener) {
+	h.wait.Go(func() {
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			h.failed <- err
+		}
+	})
+}
+
+func listen(flag, addr string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("--%s: %w", flag, err)
+	}
+	return l, nil
+}
+
+// closeListener closes a listener that a server may have closed before.
+func closeListener(l net.Listener) error {
+	if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}

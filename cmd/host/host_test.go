@@ -1,0 +1,159 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/shardmill/shardmill/runtime"
+	"github.com/shardmill/shardmill/sdk/record"
+	"github.com/shardmill/shardmill/shards"
+)
+
+func TestHostListeners(t *testing.T) {
+	h := testHost(t)
+	for path, want := range map[string]string{"/livez": "", "/readyz": "", "/metrics": "go_goroutines", "/debug/pprof/": "goroutine"} {
+		r, err := http.Get("http://" + h.adminAddr() + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(r.Body)
+		r.Body.Close()
+		if r.StatusCode != http.StatusOK || !strings.Contains(string(body), want) {
+			t.Errorf("%s answers %d: %.200s", path, r.StatusCode, body)
+		}
+	}
+	http.DefaultClient.CloseIdleConnections()
+
+	// AWS clients for Node speak HTTP/2 with prior knowledge to http:// endpoints.
+	var protocols http.Protocols
+	protocols.SetUnencryptedHTTP2(true)
+	transport := &http.Transport{Protocols: &protocols}
+	defer transport.CloseIdleConnections()
+	r, err := (&http.Client{Transport: transport}).Get("http://" + h.addr() + "/v1/version")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	if r.ProtoMajor != 2 || r.StatusCode != http.StatusOK {
+		t.Errorf("%s %s", r.Proto, r.Status)
+	}
+}
+
+func TestHostIsReadyOnlyWhileItServes(t *testing.T) {
+	h := bootHost(t, hostConfig{dataDir: t.TempDir()})
+	if err := h.notReady(); err != nil {
+		t.Errorf("started: %v", err)
+	}
+	if err := h.close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.notReady(); !errors.Is(err, errStopping) {
+		t.Errorf("stopped: %v", err)
+	}
+}
+
+func TestHostThatCannotStartLeavesNothing(t *testing.T) {
+	other := testHost(t)
+	dir := t.TempDir()
+	for _, config := range []hostConfig{
+		{dataDir: dir, listen: other.addr(), adminListen: freePort},
+		{dataDir: dir, listen: freePort, adminListen: other.adminAddr()},
+	} {
+		config.logger = other.config.logger
+		if _, err := startHost(t.Context(), config); err == nil || !strings.Contains(err.Error(), "address already in use") {
+			t.Fatalf("got %v", err)
+		}
+		d, err := openDataDir(dir)
+		if err != nil {
+			t.Fatalf("the data directory is still held: %v", err)
+		}
+		d.Close()
+	}
+	h := bootHost(t, hostConfig{dataDir: dir})
+	if err := h.close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestEmitter(t *testing.T) {
+	h := testHost(t)
+	var b record.Builder
+	if err := b.Append(record.Record{Key: []byte("k"), Data: []byte("d")}); err != nil {
+		t.Fatal(err)
+	}
+	em := runtime.Emission{Function: "f", Stream: "out", Records: b.Run()}
+	err := emitter{h.streams}.Emit(t.Context(), em)
+	if !errors.Is(err, shards.ErrNotFound) || !strings.Contains(err.Error(), `function f emits to stream "out", which does not exist: create it`) {
+		t.Errorf("no stream: %v", err)
+	}
+	if _, _, err := h.streams.Create(t.Context(), shards.Config{Name: "out"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := (emitter{h.streams}).Emit(t.Context(), em); err != nil {
+		t.Fatal(err)
+	}
+	d, err := h.streams.Describe(t.Context(), "out")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := d.Shards[0]; s.Next-s.Oldest != 1 {
+		t.Errorf("the stream holds %d records", s.Next-s.Oldest)
+	}
+}
+
+// slow says when a batch has begun and takes its time over it.
+const slow = `package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/shardmill/shardmill/sdk"
+)
+
+func init() {
+	sdk.OnBatch(func(_ context.Context, b *sdk.Batch) error {
+		fmt.Println("begun")
+		for start := time.Now(); time.Since(start) < time.Second; {
+		}
+		for _, r := range b.All() {
+			b.Emit("done", "k", r.Data)
+		}
+		return nil
+	})
+}
+
+func main() {}
+`
+
+// A batch that is under way when the host stops is finished, and not delivered again by the next host.
+func TestHostDrains(t *testing.T) {
+	dir := t.TempDir()
+	h := bootHost(t, hostConfig{dataDir: dir})
+	play(t, h, map[string]string{"DIR": sdkFunction(t, "slow", slow)}, []step{
+		{line: "stream create in", stdout: "in"},
+		{line: "stream create done", stdout: "done"},
+		{line: "function deploy slow DIR --emit done --timeout 30s", stdout: "slow"},
+		{line: "mapping create m --stream in --function slow", stdout: "enabled"},
+		{line: "stream put in --partition-key k --data x", stdout: "Sequence"},
+	})
+	logs := cli{env: endpoint(h)}.start(t, "function", "logs", "slow", "--follow")
+	logs.out.await(t, "begun", logs.ended)
+	if err := h.close(); err != nil {
+		t.Fatal(err)
+	}
+	<-logs.ended // the stopping host ended it
+
+	h = bootHost(t, hostConfig{dataDir: dir})
+	play(t, h, nil, []step{
+		{line: "stream put in --partition-key k --data y", stdout: "Sequence"},
+		{line: "stream tail done --from oldest --limit 2", stdout: "  x\n.*  y\n$"},
+	})
+	if err := h.close(); err != nil {
+		t.Error(err)
+	}
+}

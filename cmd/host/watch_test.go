@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+func TestWatchSource(t *testing.T) {
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "main.go"), "package main")
+	writeFile(t, filepath.Join(dir, ".git", "index"), "")
+	ctx, cancel := context.WithCancel(t.Context())
+	ready, changed, ended := make(chan struct{}), make(chan struct{}, 16), make(chan error, 1)
+	go func() {
+		ended <- watchSource(ctx, dir, 20*time.Millisecond, func() { close(ready) }, func() { changed <- struct{}{} })
+	}()
+	<-ready
+
+	// What cannot change the function comes first: it must not have been reported by the time the real change is.
+	for _, name := range []string{"main_test.go", ".main.go.swp", "main.go~", "delays.wasm", ".git/index", "4913"} {
+		writeFile(t, filepath.Join(dir, name), "x")
+	}
+	if err := os.Chmod(filepath.Join(dir, "main.go"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, filepath.Join(dir, "main.go"), "package main // changed")
+	<-changed
+
+	// A new folder, with a file that may be there before the watch on it.
+	writeFile(t, filepath.Join(dir, "sub", "deep", "more.go"), "package sub")
+	<-changed
+	// Editors replace files by renaming.
+	writeFile(t, filepath.Join(dir, ".new"), "package main // renamed")
+	if err := os.Rename(filepath.Join(dir, ".new"), filepath.Join(dir, "main.go")); err != nil {
+		t.Fatal(err)
+	}
+	<-changed
+
+	cancel()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWatchSourceDebounces(t *testing.T) {
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	ready, changed, ended := make(chan struct{}), make(chan struct{}, 64), make(chan error, 1)
+	go func() {
+		ended <- watchSource(ctx, dir, 200*time.Millisecond, func() { close(ready) }, func() { changed <- struct{}{} })
+	}()
+	<-ready
+	for i := range 50 {
+		writeFile(t, filepath.Join(dir, "main.go"), string(rune('a'+i%26)))
+	}
+	<-changed
+	cancel()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if n := len(changed) + 1; n > 3 {
+		t.Errorf("50 writes in a row were reported %d times", n)
+	}
+}
+
+func TestWatchSourceNeedsTheFolder(t *testing.T) {
+	err := watchSource(t.Context(), filepath.Join(t.TempDir(), "none"), time.Millisecond, func() {}, func() {})
+	if err == nil {
+		t.Error("a folder that does not exist was watched")
+	}
+}
