@@ -20,7 +20,10 @@ type compileCache struct {
 	root string // "" means that nothing is kept
 }
 
-const sealName = "SEAL"
+const (
+	sealName     = "SEAL"
+	nextSealName = "SEAL.new"
+)
 
 type sealedFile struct {
 	Path string `json:"path"`
@@ -53,7 +56,7 @@ func (c compileCache) seal(digest string) error {
 	if err != nil {
 		return fmt.Errorf("seal the compiled code: %w", err)
 	}
-	next := filepath.Join(dir, sealName+".new")
+	next := filepath.Join(dir, nextSealName)
 	if err := os.WriteFile(next, files, 0o600); err != nil {
 		return fmt.Errorf("seal the compiled code: %w", err)
 	}
@@ -98,7 +101,7 @@ func (c compileCache) retain(digests map[string]bool) error {
 func listFiles(dir string) ([]byte, error) {
 	files := []sealedFile{}
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || strings.HasPrefix(d.Name(), sealName) {
+		if err != nil || d.IsDir() || d.Name() == sealName || d.Name() == nextSealName {
 			return err
 		}
 		content, err := os.ReadFile(path)

@@ -166,6 +166,7 @@ func (rt *Runtime) publish(ctx context.Context, v *version, code []byte) (*funct
 	rt.functions[f.name] = f
 	rt.mu.Unlock()
 	if old != nil {
+		old.latest().superseded.Store(true)
 		old.latest().pool.drain()
 	}
 	for _, v := range dropped {

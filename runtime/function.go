@@ -91,9 +91,10 @@ type identity struct {
 // version is one version with what is loaded of it.
 type version struct {
 	identity
-	kinds atomic.Uint32 // known after the trial of the upload, and from the definition
-	pool  pool
-	code  loader
+	kinds      atomic.Uint32 // known after the trial of the upload, and from the definition
+	superseded atomic.Bool   // it is no longer $LATEST
+	pool       pool
+	code       loader
 }
 
 func newVersion(id identity) *version {

@@ -84,7 +84,9 @@ func (rt *Runtime) run(ctx context.Context, f *function, v *version, call *Call,
 	if !reusable {
 		f.metrics.discarded.Inc()
 	}
-	v.pool.release(i, reusable)
+	// A call of $LATEST leaves nothing behind in a version that was superseded while it ran. (A swap after this
+	// question drains the pool, and the instance with it.)
+	v.pool.release(i, reusable && (call.Version != 0 || !v.superseded.Load()))
 	return err
 }
 

@@ -23,7 +23,7 @@ var guests = map[string][]byte{}
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "guests")
 	if err == nil {
-		err = buildGuests(dir)
+		err = errors.Join(buildGuests(dir), compileGuests(filepath.Join(dir, "compiled")))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -52,14 +52,32 @@ func buildGuests(dir string) error {
 	return nil
 }
 
-// cacheDir is shared by the tests that do not look at the cache, so that each guest is compiled once.
-var cacheDir = sync.OnceValue(func() string {
-	dir, err := os.MkdirTemp("", "cache")
+// compiled is a cache of the guests' compiled code. Open clears a cache of what it does not know, so each test gets a
+// copy after that.
+var compiled string
+
+func compileGuests(dir string) error {
+	compiled = dir
+	ctx := context.Background()
+	e, err := newEngine(ctx, meter{}, dir, slog.New(slog.DiscardHandler))
 	if err != nil {
-		panic(err)
+		return err
 	}
-	return dir
-})
+	for _, code := range guests {
+		info, err := inspect(code)
+		if err != nil {
+			return err
+		}
+		p, err := e.compile(ctx, code, info, digestOf(code))
+		if err != nil {
+			return err
+		}
+		if err := p.close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // stores are a catalog in memory: definitions and code that outlive a Runtime.
 type stores struct {
@@ -196,7 +214,8 @@ func open(t testing.TB, options ...func(*Options)) *world {
 func reopen(t testing.TB, s *stores, options ...func(*Options)) *world {
 	t.Helper()
 	w := &world{stores: s, emitted: &emitted{}}
-	o := Options{Functions: table{s}, Code: blobs{s}, Emitter: w.emitted, CacheDir: cacheDir()}
+	dir := t.TempDir()
+	o := Options{Functions: table{s}, Code: blobs{s}, Emitter: w.emitted, CacheDir: dir}
 	if testing.Verbose() {
 		o.Logger = slog.New(slog.NewTextHandler(testWriter{t}, nil))
 	}
@@ -206,6 +225,11 @@ func reopen(t testing.TB, s *stores, options ...func(*Options)) *world {
 	var err error
 	if w.Runtime, err = Open(t.Context(), o); err != nil {
 		t.Fatal(err)
+	}
+	if o.CacheDir == dir {
+		if err := os.CopyFS(dir, os.DirFS(compiled)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	t.Cleanup(func() {
 		if err := w.Close(context.Background()); err != nil {
