@@ -61,6 +61,9 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 	if err := os.MkdirAll(o.Dir, 0o750); err != nil {
 		return nil, fmt.Errorf("broker: open: %w", err)
 	}
+	if err := dropIndexes(o.Dir); err != nil {
+		return nil, fmt.Errorf("broker: open: %w", err)
+	}
 	srv, err := startServer(o)
 	if err != nil {
 		return nil, fmt.Errorf("broker: open %s: %w", o.Dir, err)

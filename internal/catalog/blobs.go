@@ -101,7 +101,7 @@ func (b *Blobs) open(ctx context.Context) error {
 	// be the last copy of something.
 	if len(b.catalog.Alarms()) == 0 {
 		if err := b.sweep(ctx, o); err != nil {
-			return err
+			b.catalog.log.Warn("catalog: leftover blobs could not be removed", "bucket", b.bucket, "error", err)
 		}
 	}
 	b.objects = o
@@ -140,18 +140,18 @@ func (b *Blobs) sweep(ctx context.Context, o objects) error {
 			}
 		}
 	}
-	names, err := o.names(ctx)
+	list, err := o.list(ctx)
 	if err != nil {
 		return err
 	}
-	for _, name := range names {
-		if _, err := b.index.Get(name); err != nil {
-			if err := o.remove(ctx, name); err != nil {
+	for _, info := range list {
+		if _, err := b.index.Get(info.Name); err != nil {
+			if err := o.remove(ctx, info.Name); err != nil {
 				return err
 			}
 		}
 	}
-	return nil
+	return o.sweepChunks(ctx)
 }
 
 func (b *Blobs) path(name string) string { return filepath.Join(b.dir, name) }
@@ -191,7 +191,9 @@ func (b *Blobs) put(ctx context.Context, name string, data []byte) error {
 		return err
 	}
 	defer release()
-	if _, err := b.index.Get(name); err == nil {
+	_, err = b.index.Get(name)
+	listed := err == nil
+	if listed && b.intact(ctx, name, len(data)) {
 		return nil
 	}
 	if err := checkSpace(b.catalog.dir, len(data)); err != nil {
@@ -203,9 +205,18 @@ func (b *Blobs) put(ctx context.Context, name string, data []byte) error {
 	if err := b.writeFile(name, data); err != nil {
 		return err
 	}
+	if listed {
+		return nil
+	}
 	// Listed last: a blob that is listed has both copies.
 	_, err = b.index.Create(ctx, name, strconv.AppendInt(nil, int64(len(data)), 10))
 	return err
+}
+
+// intact says whether a listed blob need not be stored again.
+func (b *Blobs) intact(ctx context.Context, name string, size int) bool {
+	_, err := b.readFile(name)
+	return err == nil && b.objects.size(ctx, name) == int64(size)
 }
 
 func (b *Blobs) writeFile(name string, data []byte) error {

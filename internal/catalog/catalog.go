@@ -123,6 +123,11 @@ func (c *Catalog) open(ctx context.Context, acceptDamage bool) error {
 	for _, e := range snap.live {
 		c.table(e.id.table).put(e)
 	}
+	if !p.restore {
+		for i, revision := range h.markers {
+			c.table(i.table).markers[i.key] = revision
+		}
+	}
 	if err := c.start(ctx, stream, snap); err != nil {
 		snap.abandon()
 		return err
@@ -139,7 +144,6 @@ func (c *Catalog) settle(ctx context.Context, save saved, h held, p plan, stream
 			return nil, nil, err
 		}
 		last = p.next - 1 + uint64(len(live))
-		h.markers = nil
 	}
 	snap := newSnapshot(c.dir, live, last)
 	if p.aside {
@@ -148,13 +152,10 @@ func (c *Catalog) settle(ctx context.Context, save saved, h held, p plan, stream
 		}
 	}
 	var err error
-	if p.rewrite || len(h.markers) > 0 {
+	if p.rewrite {
 		err = snap.rewrite()
 	} else {
 		err = snap.resume(save)
-	}
-	if err == nil {
-		err = purgeMarkers(ctx, stream, h.markers)
 	}
 	if err != nil {
 		snap.abandon()

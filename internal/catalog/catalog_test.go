@@ -261,10 +261,9 @@ func TestEverythingIsThereAfterReopening(t *testing.T) {
 	}
 }
 
-// TestMarkersArePurged checks that deleting leaves nothing behind in JetStream after
-// the next open, that revisions still grow, and that what was deleted last is not
-// taken for damage.
-func TestMarkersArePurged(t *testing.T) {
+// TestDeletedStaysDeleted reopens a catalog in which everything was deleted: nothing is
+// back, nothing is taken for damage, and revisions still grow.
+func TestDeletedStaysDeleted(t *testing.T) {
 	dir := t.TempDir()
 	h := openHouse(t, dir)
 	table := h.table(t, "t")
@@ -275,15 +274,11 @@ func TestMarkersArePurged(t *testing.T) {
 		mustDelete(t, table, fmt.Sprint(i))
 	}
 	h.close(t)
-	for round := range 3 {
+	for range 3 {
 		h = openHouse(t, dir)
 		wantNoAlarms(t, h.catalog)
-		_, held, err := load(t.Context(), h.broker.JetStream())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(held.markers) != 0 || held.last < 10 {
-			t.Errorf("round %d: %d markers, last revision %d", round, len(held.markers), held.last)
+		if got := content(h.table(t, "t")); len(got) != 0 {
+			t.Errorf("the table holds %v", got)
 		}
 		h.close(t)
 	}
@@ -291,6 +286,50 @@ func TestMarkersArePurged(t *testing.T) {
 	defer h.close(t)
 	if r := mustCreate(t, h.table(t, "t"), "0", "again"); r != 11 {
 		t.Errorf("the revision after ten changes is %d", r)
+	}
+}
+
+// TestStreamMadeAnewKeepsWorking makes the stream anew as Open does when it is crowded
+// with markers, with entries and without, and goes on after reopening.
+func TestStreamMadeAnewKeepsWorking(t *testing.T) {
+	for _, entries := range []int{0, 3} {
+		dir := t.TempDir()
+		h := openHouse(t, dir)
+		for i := range entries {
+			mustCreate(t, h.table(t, "t"), fmt.Sprint(i), "x")
+		}
+		mustCreate(t, h.table(t, "t"), "gone", "x")
+		mustDelete(t, h.table(t, "t"), "gone")
+		h.close(t)
+		b, err := broker.Open(t.Context(), broker.Options{Dir: natsDir(dir), Logger: quiet})
+		if err != nil {
+			t.Fatal(err)
+		}
+		save, err := readSaved(catalogDir(dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, live, err := restore(t.Context(), b.JetStream(), save.live, save.last+1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		snap := newSnapshot(catalogDir(dir), live, save.last+uint64(len(live)))
+		if err := snap.rewrite(); err != nil {
+			t.Fatal(err)
+		}
+		snap.abandon()
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for n := range 3 {
+			h = openHouse(t, dir)
+			wantNoAlarms(t, h.catalog)
+			mustCreate(t, h.table(t, "t"), fmt.Sprintf("new %d", n), "x")
+			if got := len(h.table(t, "t").List()); got != entries+n+1 {
+				t.Errorf("%d entries, want %d", got, entries+n+1)
+			}
+			h.close(t)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -74,7 +75,7 @@ func (o *objects) get(ctx context.Context, name string) ([]byte, error) {
 		return nil, fmt.Errorf("its description says it has %d bytes", info.Size)
 	}
 	data := make([]byte, 0, info.Size)
-	chunks := fmt.Sprintf("$O.%s.C.%s", o.bucket, info.NUID)
+	chunks := o.chunks(info)
 	for at := uint64(1); uint64(len(data)) < info.Size; {
 		m, err := o.stream.GetMsg(ctx, at, jetstream.WithGetMsgSubject(chunks))
 		if err != nil {
@@ -86,19 +87,27 @@ func (o *objects) get(ctx context.Context, name string) ([]byte, error) {
 	return data, verify(name, data)
 }
 
-func (o *objects) names(ctx context.Context) ([]string, error) {
-	list, err := o.store.List(ctx)
-	if errors.Is(err, jetstream.ErrNoObjectsFound) {
-		return nil, nil
-	}
+// list describes the objects, deleted ones included, whose markers nats-server may
+// bring back after they were purged.
+func (o *objects) list(ctx context.Context) ([]*jetstream.ObjectInfo, error) {
+	prefix := fmt.Sprintf("$O.%s.M.", o.bucket)
+	info, err := o.stream.Info(ctx, jetstream.WithSubjectFilter(prefix+"*"))
 	if err != nil {
 		return nil, err
 	}
-	names := make([]string, len(list))
-	for i, info := range list {
-		names[i] = info.Name
+	list := make([]*jetstream.ObjectInfo, 0, len(info.State.Subjects))
+	for subject := range info.State.Subjects {
+		name, err := base64.URLEncoding.DecodeString(strings.TrimPrefix(subject, prefix))
+		if err != nil {
+			return nil, fmt.Errorf("%s names no object: %w", subject, err)
+		}
+		object, err := o.store.GetInfo(ctx, string(name), jetstream.GetObjectInfoShowDeleted())
+		if err != nil {
+			return nil, fmt.Errorf("describe object %q: %w", name, err)
+		}
+		list = append(list, object)
 	}
-	return names, nil
+	return list, nil
 }
 
 // remove deletes an object and then the marker JetStream leaves of it. An object that
@@ -114,4 +123,35 @@ func (o *objects) remove(ctx context.Context, name string) error {
 	// NATS's convention (ADR-20): the name in base64 for URLs.
 	meta := fmt.Sprintf("$O.%s.M.%s", o.bucket, base64.URLEncoding.EncodeToString([]byte(name)))
 	return o.stream.Purge(ctx, jetstream.WithPurgeSubject(meta))
+}
+
+// sweepChunks removes chunks of no object: what a crash leaves of a put, and what
+// nats-server brings back of chunks it had purged.
+func (o *objects) sweepChunks(ctx context.Context) error {
+	list, err := o.list(ctx)
+	if err != nil {
+		return err
+	}
+	used := map[string]bool{}
+	for _, info := range list {
+		used[o.chunks(info)] = true
+	}
+	info, err := o.stream.Info(ctx, jetstream.WithSubjectFilter(fmt.Sprintf("$O.%s.C.*", o.bucket)))
+	if err != nil {
+		return err
+	}
+	for subject := range info.State.Subjects {
+		if used[subject] {
+			continue
+		}
+		if err := o.stream.Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// chunks is the subject of the chunks of an object.
+func (o *objects) chunks(info *jetstream.ObjectInfo) string {
+	return fmt.Sprintf("$O.%s.C.%s", o.bucket, info.NUID)
 }

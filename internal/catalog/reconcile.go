@@ -31,6 +31,12 @@ type plan struct {
 // from any given before: how many were lost is not known.
 const restoreGap = 1 << 20
 
+// markersKept is how many deletion markers JetStream may hold, unless there are as many
+// entries. They are never purged one by one: nats-server (2.15) does not make the
+// removal of its oldest messages durable, and after a crash what a purged marker had
+// deleted is back.
+const markersKept = 1000
+
 // reconcile compares the snapshot with what JetStream came back with. A snapshot that
 // is whole tells of every acknowledged change: what it says is true up to its last
 // revision, and what JetStream has beyond that was written and not yet acknowledged.
@@ -58,6 +64,10 @@ func reconcile(s saved, h held, acceptDamage bool) plan {
 			Detail: fmt.Sprintf("JetStream stream %s has lost acknowledged definitions; restored from %s", streamName, snapshotName),
 			Lost:   lost,
 		})
+	}
+	if len(h.markers) > max(markersKept, len(p.live)) && !p.restore {
+		p.restore, p.rewrite = true, true
+		p.next = h.last + 1
 	}
 	if s.state == saveTail && !behind {
 		// A write cut short by a crash is one JetStream had already taken. This is not.

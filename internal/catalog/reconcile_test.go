@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"strings"
 	"testing"
@@ -32,6 +33,10 @@ func TestReconcile(t *testing.T) {
 	a1, a2, b3 := put("a", "1", 1), put("a", "2", 2), put("b", "3", 3)
 	fault := stream(3, a2, b3)
 	fault.faults = []string{"read it: timeout"}
+	crowded := stream(markersKept+3, a2, b3)
+	for n := range markersKept + 1 {
+		crowded.markers[id{"t", fmt.Sprintf("gone %d", n)}] = uint64(n + 3)
+	}
 	unknown := stream(3, a2, b3)
 	unknown.absent = true
 	tests := []struct {
@@ -59,6 +64,7 @@ func TestReconcile(t *testing.T) {
 		{"the middle is lost and more is there", copyOf(saveWhole, 3, a2, b3), stream(5, b3, put("c", "5", 5)), map[string]string{"a": "2@2", "b": "3@3", "c": "5@5"}, "jetstream_restored", true, true, false},
 		{"JetStream cannot read", copyOf(saveWhole, 3, a2, b3), fault, map[string]string{"a": "2@2", "b": "3@3"}, "jetstream_restored", true, true, false},
 		{"JetStream does not know the stream", copyOf(saveWhole, 3, a2, b3), unknown, map[string]string{"a": "2@2", "b": "3@3"}, "jetstream_restored", true, true, false},
+		{"too many markers", copyOf(saveWhole, markersKept+3, a2, b3), crowded, map[string]string{"a": "2@2", "b": "3@3"}, "", true, true, false},
 		{"bytes behind the end", copyOf(saveTail, 3, a2, b3), stream(3, a2, b3), map[string]string{"a": "2@2", "b": "3@3"}, "snapshot_damaged", false, true, false},
 		{"snapshot gone", saved{}, stream(3, a2, b3), map[string]string{"a": "2@2", "b": "3@3"}, "snapshot_damaged", false, true, false},
 		{"snapshot damaged", copyOf(saveDamaged, 3, b3), stream(3, a2, b3), map[string]string{"a": "2@2", "b": "3@3"}, "snapshot_damaged", false, true, false},
@@ -107,7 +113,7 @@ func checkPlan(t *testing.T, p plan, s saved, h held) {
 	if p.restore && p.next <= max(s.last, h.last) {
 		t.Errorf("new revisions begin at %d; %d and %d have been given", p.next, s.last, h.last)
 	}
-	if p.restore && len(p.alarms) == 0 {
+	if p.restore && len(p.alarms) == 0 && len(h.markers) <= markersKept {
 		t.Error("JetStream is made anew without an alarm")
 	}
 	if p.aside && !p.rewrite {

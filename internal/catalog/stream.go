@@ -202,14 +202,3 @@ func createAgain[T any](ctx context.Context, create func() (T, error)) (T, error
 	const tries, pause = 10, 20 * time.Millisecond
 	return backoff.Retry(ctx, create, backoff.WithMaxTries(tries), backoff.WithBackOff(backoff.NewConstantBackOff(pause)))
 }
-
-// purgeMarkers removes deletion markers that the snapshot no longer needs: it has been
-// made durable without the entries, which says as much.
-func purgeMarkers(ctx context.Context, stream jetstream.Stream, markers map[id]uint64) error {
-	for i := range markers {
-		if err := stream.Purge(ctx, jetstream.WithPurgeSubject(subject(i))); err != nil {
-			return fmt.Errorf("purge the deletion marker of %s: %w", i, err)
-		}
-	}
-	return nil
-}
