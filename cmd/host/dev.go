@@ -92,8 +92,12 @@ func (c *devConfig) check() error {
 		return usagef("--key goes with --feed")
 	case c.once && c.feed == "":
 		return usagef("--once needs --feed: without it there is nothing to wait for")
+	case c.feed == "" || c.feed == "-":
+		return nil
 	}
-	return nil
+	// Better now than after a build and the start of a host.
+	_, err = os.Stat(c.feed)
+	return err
 }
 
 // manifest is the folder's, with what the command line says instead.
@@ -233,11 +237,13 @@ func (s *session) prepare(ctx context.Context, wasm []byte) error {
 	if err := s.createOutputs(ctx, s.manifest); err != nil {
 		return err
 	}
+	start := time.Now()
 	f, _, err := s.client.Deploy(ctx, s.config.name, bytes.NewReader(wasm), s.manifest.config)
 	if err != nil {
 		return err
 	}
 	s.version = f.Version
+	s.say("version %d is ready after %s", f.Version, shortDuration(time.Since(start)))
 	_, _, err = s.client.PutMapping(ctx, s.mapping(), api.MappingConfig{
 		Stream: s.config.stream, Function: s.config.name, BatchSize: s.config.batchSize,
 	})

@@ -60,7 +60,7 @@ func (s *session) feed(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p, err := s.awaitProcessed(ctx)
+	p, err := s.awaitProcessed(ctx, answer.Put)
 	if err != nil {
 		return err
 	}
@@ -119,9 +119,11 @@ func (s *session) progressOf(ctx context.Context) (position, error) {
 	return p, nil
 }
 
-// awaitProcessed waits until everything put before has been processed. It tells of the function's failures, and with
+// awaitProcessed waits until the records put before, total of them, have been processed. It tells of the function's failures, and with
 // --once gives up when a batch keeps failing; else the function can be mended meanwhile.
-func (s *session) awaitProcessed(ctx context.Context) (position, error) {
+func (s *session) awaitProcessed(ctx context.Context, total int64) (position, error) {
+	bar := s.newCountProgress("process "+s.config.stream, total)
+	defer bar.done()
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for {
@@ -133,6 +135,7 @@ func (s *session) awaitProcessed(ctx context.Context) (position, error) {
 			return p, fmt.Errorf("given up after %d attempts at the same records: %s", p.attempt-1, p.failure)
 		}
 		s.tell(p)
+		bar.set(min(int64(p.counts.Settled), total))
 		select {
 		case <-ctx.Done():
 			return p, ctx.Err()

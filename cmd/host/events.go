@@ -20,7 +20,7 @@ func (a *app) putEvents(ctx context.Context, c *api.Client, stream, file, key st
 		return api.PutAnswer{}, err
 	}
 	defer in.Close()
-	bar := a.newProgress("put "+stream, size)
+	bar := a.newByteProgress("put "+stream, size)
 	defer bar.done()
 	events, err := gunzip(bar.reader(in))
 	if err != nil {

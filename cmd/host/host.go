@@ -150,7 +150,7 @@ func (h *host) openRuntime(ctx context.Context, metrics prometheus.Registerer) e
 	}
 	h.functions, err = runtime.Open(ctx, runtime.Options{
 		CacheDir: h.dir.cache(), Functions: definitions, Code: code, Emitter: emitter{h.streams},
-		Logger: h.config.logger.With("part", "runtime"), Registry: metrics,
+		Logger: h.config.logger.With("part", "runtime"), Registerer: metrics,
 	})
 	if err != nil {
 		return err

@@ -16,8 +16,10 @@ import (
 	"os/signal"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
+	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
@@ -125,7 +127,8 @@ type app struct {
 	output   string
 	// started is set once flags and arguments have been accepted: errors before that are usage errors.
 	started bool
-	clients []*api.Client // to close when the command has ended
+	clients []*api.Client                           // to close when the command has ended
+	bar     atomic.Pointer[progressbar.ProgressBar] // the one that is shown
 }
 
 func newRoot(a *app) *cobra.Command {
@@ -156,7 +159,7 @@ func newRoot(a *app) *cobra.Command {
 	flags.StringVar(&a.output, "output", outputTable, "how results are written: table or json (one object a line)")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{outputTable, outputJSON}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(
-		newServe(a), newDev(a), newStream(a), newFunction(a), newMapping(a), newVersion(a),
+		newServe(a), newDev(a), newStream(a), newFunction(a), newMapping(a), newBench(a), newVersion(a),
 	)
 	return root
 }

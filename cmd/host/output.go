@@ -107,8 +107,13 @@ func (a *app) printFields(v any, fields ...[2]string) error {
 	return nil
 }
 
-// say writes one line for a person to standard error.
-func (a *app) say(format string, args ...any) { fmt.Fprintf(a.err, format+"\n", args...) }
+// say writes one line for a person to standard error. A progress bar gives way to it and comes back with its next move.
+func (a *app) say(format string, args ...any) {
+	if bar := a.bar.Load(); bar != nil {
+		_ = bar.Clear()
+	}
+	fmt.Fprintf(a.err, format+"\n", args...)
+}
 
 // thousands writes n with separators: 20,000.
 func thousands(n int64) string {

@@ -70,7 +70,7 @@ func TestProgressOnlyOnTerminals(t *testing.T) {
 	for _, terminal := range []bool{false, true} {
 		var b bytes.Buffer
 		a := &app{console: console{err: &b, errTerminal: terminal}}
-		p := a.newProgress("feed", 4)
+		p := a.newByteProgress("feed", 4)
 		var read bytes.Buffer
 		if _, err := read.ReadFrom(p.reader(bytes.NewReader([]byte("data")))); err != nil {
 			t.Fatal(err)

@@ -9,24 +9,43 @@ import (
 
 // progress shows how far a long piece of work has come, on standard error and only to a terminal. Its zero bar
 // shows nothing.
-type progress struct{ bar *progressbar.ProgressBar }
+type progress struct {
+	bar *progressbar.ProgressBar
+	app *app
+}
 
-// newProgress starts a bar of total bytes; total -1 means that the end is not known.
-func (a *app) newProgress(label string, total int64) *progress {
+// newByteProgress starts a bar of total bytes; total -1 means that the end is not known.
+func (a *app) newByteProgress(label string, total int64) *progress {
+	return a.newProgress(label, total, progressbar.OptionShowBytes(true), progressbar.OptionUseIECUnits(true))
+}
+
+// newCountProgress starts a bar of total records.
+func (a *app) newCountProgress(label string, total int64) *progress {
+	return a.newProgress(label, total, progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("records"))
+}
+
+func (a *app) newProgress(label string, total int64, unit ...progressbar.Option) *progress {
 	if !a.errTerminal {
 		return &progress{}
 	}
-	return &progress{bar: progressbar.NewOptions64(total,
+	bar := progressbar.NewOptions64(total, append(unit,
 		progressbar.OptionSetWriter(a.err),
 		progressbar.OptionSetDescription(label),
-		progressbar.OptionShowBytes(true),
-		progressbar.OptionUseIECUnits(true),
 		progressbar.OptionSetWidth(30),
 		progressbar.OptionThrottle(65*time.Millisecond),
 		progressbar.OptionSetRenderBlankState(true),
 		progressbar.OptionSetPredictTime(true),
 		progressbar.OptionClearOnFinish(),
-	)}
+	)...)
+	a.bar.Store(bar)
+	return &progress{bar, a}
+}
+
+// set says how far the work has come.
+func (p *progress) set(n int64) {
+	if p.bar != nil {
+		_ = p.bar.Set64(n)
+	}
 }
 
 // reader counts what is read through it.
@@ -41,5 +60,6 @@ func (p *progress) reader(r io.Reader) io.Reader {
 func (p *progress) done() {
 	if p.bar != nil {
 		_ = p.bar.Finish()
+		p.app.bar.Store(nil)
 	}
 }

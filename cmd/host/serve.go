@@ -61,6 +61,10 @@ func newServe(a *app) *cobra.Command {
 func serve(ctx context.Context, config hostConfig) error {
 	start := time.Now()
 	h, err := startHost(ctx, config)
+	if err != nil && ctx.Err() != nil {
+		config.logger.Info("stopped before the host was ready")
+		return nil
+	}
 	if err != nil {
 		return err
 	}
