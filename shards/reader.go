@@ -148,12 +148,17 @@ func (r *Reader) TryNext() (run record.Run, ok bool, err error) {
 	}
 }
 
-// arrive looks where the reader stands before it reads on: at the tip, at the end of a closed shard.
+// arrive looks where the reader stands before it reads on: in dropped segments, at the tip, at the end of a
+// closed shard.
 func (r *Reader) arrive() error {
 	if err := r.st.usable(); err != nil {
 		return r.st.fail("read", err)
 	}
-	if _, next := r.st.log.Bounds(r.shard); r.position.Load() < next {
+	oldest, next := r.st.log.Bounds(r.shard)
+	if r.position.Load() < oldest {
+		r.trim(oldest)
+	}
+	if r.position.Load() < next {
 		return nil
 	}
 	s := &r.st.def.Shards[r.slot]
@@ -269,8 +274,9 @@ func (r *Reader) Trimmed() uint64 { return r.trimmed.Load() }
 // that they are lost.
 func (r *Reader) Skipped() uint64 { return r.skipped.Load() }
 
-// Behind is the age of the next unread record: 0 when there is none. It looks that record up in the log, once
-// for each position it is asked at. Where the record is damaged, it is the most that its age can be.
+// Behind is the age of the next unread record that is within the retention: 0 when there is none. It looks that
+// record up in the log, once for each position it is asked at. Where the record is damaged, it is the most
+// that its age can be.
 func (r *Reader) Behind() time.Duration {
 	position := r.position.Load()
 	if r.st.usable() != nil {
@@ -279,7 +285,14 @@ func (r *Reader) Behind() time.Duration {
 	if _, next := r.st.log.Bounds(r.shard); position >= next {
 		return 0
 	}
-	arrival := max(r.arrivalOf(position), r.st.cutoff())
+	arrival, cutoff := r.arrivalOf(position), r.st.cutoff()
+	if arrival < cutoff {
+		oldest, next := r.st.trimPoint(r.shard)
+		if oldest == next {
+			return 0
+		}
+		arrival = max(r.arrivalOf(max(position, oldest)), cutoff)
+	}
 	return max(time.Since(time.UnixMicro(arrival)), 0)
 }
 

@@ -29,6 +29,7 @@ type rig struct {
 	table   *memTable
 	disk    *memDisk
 	logged  *bytes.Buffer
+	logs    openLog // nil: disk.open
 }
 
 func newRig(t testing.TB) *rig {
@@ -46,7 +47,11 @@ func newRig(t testing.TB) *rig {
 
 func (r *rig) open(t testing.TB) {
 	t.Helper()
-	s, err := openStore(context.Background(), r.options, r.table, r.disk.open, false)
+	logs := r.logs
+	if logs == nil {
+		logs = r.disk.open
+	}
+	s, err := openStore(context.Background(), r.options, r.table, logs, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,60 @@
+// Package shards is the log: streams of shards of records, kept durably, with named checkpoints of those who
+// read them.
+//
+// # Types
+//
+// A [Store] is all streams of a host; it creates, deletes, lists and describes them. A [Stream] is a handle
+// on one: it puts records, keeps checkpoints and lists damage. A [Reader] reads one shard. [Hash] is a hash
+// key and [ShardID] the number of a shard. [Log] is what a stream is kept in: package journal is the embedded
+// one, and the conformance suite in this package's tests says what another has to do.
+//
+// # Shards and hash keys
+//
+// The hash key of a record is the MD5 of its partition key's UTF-8 bytes, read as a big-endian number of 128
+// bits, or the explicit hash key that it carries. The open shards of a stream divide the 2^128 hash keys
+// between them. A stream of n shards is created with these ranges, as Kinesis creates them:
+//
+//	shard i of n:  floor(2^128/n)·i  to  floor(2^128/n)·(i+1) - 1, the last one to 2^128 - 1
+//
+// # Guarantees
+//
+//   - A put that has returned without an error is on disk, each record in the shard of its hash key, in the
+//     order of the put within each shard. What is read is what was put, byte for byte.
+//   - The sequence numbers of a shard grow by one. A child shard's are greater than its parents'.
+//   - A reader returns every record of its shard once and in order. It passes over records only when they have
+//     passed the retention before it came to them (Trimmed counts them) or an operator has accepted that they
+//     are damaged (Skipped counts them); damage that is not accepted stops it with an error that names it.
+//   - A record that is older than the stream's retention is not served. Its bytes go when the last record of its
+//     segment has passed the retention too.
+//   - A checkpoint is saved by compare-and-set: of two owners that both believe a shard is theirs, one gets
+//     ErrRevision and knows that it must stop.
+//   - Create and Delete are durable when they return. A crash in the middle of one leaves a whole stream or none: what
+//     is missing is made, and what is left over is removed, at the next Open.
+//
+// # Definitions
+//
+// The catalog's table "streams" holds one definition per stream under the stream's name, in JSON:
+//
+//	format           1; one from a newer format is not served
+//	name             again, so that a misplaced definition is found
+//	id               a ULID, the name of the stream's folder; never used again
+//	state            creating until the folder is complete, then active
+//	created          RFC 3339
+//	retentionMillis  milliseconds
+//	maxRecordBytes   bytes of data
+//	shards           id, epoch, startHash and endHash (decimal), parents, state (open or closed), created, closed
+//
+// A creation writes the definition, then makes the folder, then marks the definition active. A deletion deletes the
+// definition, then the folder.
+//
+// # Cost
+//
+// A put allocates nothing per record. A shard that nobody uses has no goroutine and no file of its own. The store has two
+// goroutines for all its streams: the trimmer, which drops expired segments, and the scrubber, which reads everything
+// once a day.
+//
+// # Non-goals
+//
+// A stream does not know who reads it: it has no consumers, pushes nothing and delivers nothing. It does not limit
+// the rate of puts. It replicates nothing.
+package shards
