@@ -82,7 +82,13 @@ type Reply struct {
 	parsed abi.Reply
 }
 
+// maxKeptReply is how large a buffer a Reply keeps for the next call.
+const maxKeptReply = 8 << 20
+
 func (r *Reply) reset() {
+	if cap(r.raw) > maxKeptReply {
+		r.raw = nil
+	}
 	*r = Reply{Outcomes: r.Outcomes[:0], Body: nil, State: nil, raw: r.raw[:0]}
 }
 

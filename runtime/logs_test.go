@@ -54,7 +54,7 @@ func TestLogs(t *testing.T) {
 
 func TestLogsAreBounded(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
-	w := open(t, func(o *Options) { o.LogBytes = 50_000; o.Registry = registry })
+	w := open(t, func(o *Options) { o.LogBytes = 50_000; o.Registerer = registry })
 	w.deploy(t, "probe", guests["probe"], Config{})
 	w.mustAsk(t, "probe", "log 1500")
 	lines := w.lines(t, "probe")
@@ -220,7 +220,7 @@ func counter(t testing.TB, g prometheus.Gatherer, name string) (sum float64) {
 
 func TestMetrics(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
-	w := open(t, func(o *Options) { o.Registry = registry })
+	w := open(t, func(o *Options) { o.Registerer = registry })
 	w.deploy(t, "probe", guests["probe"], Config{Emit: []string{"s"}})
 	w.mustAsk(t, "probe", "emit s x")
 	_, err := w.ask(t.Context(), "probe", "exit 1")

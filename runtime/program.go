@@ -10,7 +10,6 @@ import (
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
-	"github.com/tetratelabs/wazero/experimental"
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 )
 
@@ -19,12 +18,12 @@ type engine struct {
 	meter  meter
 	cache  compileCache
 	logger *slog.Logger
-	turn   chan struct{}     // one compilation at a time; each uses all processors
+	turn   chan struct{}     // held while compiling, so that uploads leave a processor to calls
 	host   map[string]string // what modules may import: "module.name" → signature
 }
 
 func newEngine(ctx context.Context, m meter, cacheDir string, logger *slog.Logger) (*engine, error) {
-	e := &engine{meter: m, cache: compileCache{cacheDir}, logger: logger, turn: make(chan struct{}, 1)}
+	e := &engine{meter: m, cache: compileCache{cacheDir}, logger: logger, turn: make(chan struct{}, max(1, goruntime.GOMAXPROCS(0)-1))}
 	r := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter())
 	module, err := wasiModule(r).Compile(ctx)
 	if err != nil {
@@ -138,20 +137,24 @@ func (e *engine) compileCached(ctx context.Context, code []byte, digest string) 
 	return p, nil
 }
 
-// open compiles. The program owns the cache from here on.
-func (e *engine) open(ctx context.Context, code []byte, cache wazero.CompilationCache) (*program, error) {
+// open compiles. The program owns the cache from here on. It compiles in its own goroutine and not in several of the
+// engine's, which would be a little faster: a module that makes the compiler panic would then end the host.
+func (e *engine) open(ctx context.Context, code []byte, cache wazero.CompilationCache) (made *program, err error) {
 	config := e.meter.configure(wazero.NewRuntimeConfigCompiler()).
 		WithCompilationCache(cache).WithDebugInfoEnabled(false)
 	p := &program{meter: e.meter, runtime: wazero.NewRuntimeWithConfig(ctx, config), cache: cache}
-	if _, err := wasiModule(p.runtime).Instantiate(ctx); err != nil {
-		return nil, errors.Join(err, p.close())
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("the compiler failed: %v", r)
+		}
+		if err != nil {
+			made, err = nil, errors.Join(err, p.close())
+		}
+	}()
+	if _, err = wasiModule(p.runtime).Instantiate(ctx); err == nil {
+		p.module, err = p.runtime.CompileModule(ctx, code)
 	}
-	var err error
-	p.module, err = p.runtime.CompileModule(experimental.WithCompilationWorkers(ctx, goruntime.GOMAXPROCS(0)), code)
-	if err != nil {
-		return nil, errors.Join(err, p.close())
-	}
-	return p, nil
+	return p, err
 }
 
 func (p *program) close() error {

@@ -29,9 +29,9 @@ type Options struct {
 	Emitter Emitter
 	// CacheDir is where compiled code is kept between starts; it is made when it is not there. "" keeps none. What is
 	// in it can be removed at any time, and must not be written by others.
-	CacheDir string
-	Logger   *slog.Logger          // nil discards
-	Registry prometheus.Registerer // nil registers nothing
+	CacheDir   string
+	Logger     *slog.Logger          // nil discards
+	Registerer prometheus.Registerer // nil registers nothing
 
 	MaxCodeBytes int           // the largest module taken; 0 means 64 MiB
 	KeepVersions int           // how many versions of a function are kept, the newest; 0 means 10
@@ -116,11 +116,11 @@ func (rt *Runtime) background(ctx context.Context) {
 }
 
 func (rt *Runtime) register() error {
-	if rt.options.Registry == nil {
+	if rt.options.Registerer == nil {
 		return nil
 	}
 	for _, c := range append(rt.metrics.collectors(), rt.gauges) {
-		if err := rt.options.Registry.Register(c); err != nil {
+		if err := rt.options.Registerer.Register(c); err != nil {
 			return err
 		}
 	}
@@ -128,11 +128,11 @@ func (rt *Runtime) register() error {
 }
 
 func (rt *Runtime) unregister() {
-	if rt.options.Registry == nil {
+	if rt.options.Registerer == nil {
 		return
 	}
 	for _, c := range append(rt.metrics.collectors(), rt.gauges) {
-		rt.options.Registry.Unregister(c)
+		rt.options.Registerer.Unregister(c)
 	}
 }
 
