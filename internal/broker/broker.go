@@ -90,6 +90,7 @@ func startServer(o Options) (*server.Server, error) {
 		JetStreamMaxStore:      maxStore,
 		MaxPayload:             maxPayload,
 		DisableJetStreamBanner: true,
+		MaxClosedClients:       16, // the server keeps what it knew of closed clients; ours is one
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrStart, err)

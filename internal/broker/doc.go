@@ -8,7 +8,10 @@
 // # Guarantees
 //
 //   - A message JetStream has acknowledged has been fsynced (SyncAlways).
-//   - [Open] returns only when JetStream answers.
+//   - [Open] returns only when JetStream answers. Every message on disk has then been
+//     read and its checksum verified: JetStream's indexes are not used, because one
+//     flipped bit in a message beside a good index makes nats-server (2.15.2) allocate
+//     memory without end.
 //   - [Broker.Close] returns only when the server's goroutines have ended and its
 //     files are closed.
 //   - What the server logs goes to the given [log/slog.Logger]: its notices as debug,
@@ -25,6 +28,8 @@
 // The broker does not lock its directory: two brokers on one directory destroy each
 // other's files, and the host's lock on the data directory prevents that. It does not
 // find damage in JetStream's files: nats-server itself does not find all of it, which
-// is why package catalog keeps a snapshot beside it. Clustering and the doors for NATS
+// is why package catalog keeps a snapshot beside it. Nor does it work around a write
+// that failed: JetStream (2.15.2) refuses all later writes to that stream until the
+// broker is opened again. Clustering and the doors for NATS
 // and MQTT clients are not opened here.
 package broker

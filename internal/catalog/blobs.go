@@ -92,66 +92,19 @@ func (b *Blobs) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, e := range b.index.List() {
-		if err := b.compare(ctx, o, e); err != nil {
-			return err
-		}
+	b.objects = o
+	if err := b.heal(ctx, false); err != nil {
+		b.objects = objects{}
+		return err
 	}
 	// Leftovers are what a crash left of a Put or a Delete; after damage they may
 	// be the last copy of something.
 	if len(b.catalog.Alarms()) == 0 {
-		if err := b.sweep(ctx, o); err != nil {
+		if err := b.sweep(ctx); err != nil {
 			b.catalog.log.Warn("catalog: leftover blobs could not be removed", "bucket", b.bucket, "error", err)
 		}
 	}
-	b.objects = o
 	return nil
-}
-
-// compare looks for both copies of a listed blob, without reading them, and repairs.
-func (b *Blobs) compare(ctx context.Context, o objects, e Entry) error {
-	size, err := strconv.ParseInt(string(e.Value), 10, 64)
-	if err != nil {
-		return fmt.Errorf("blob %s: its size in the index is %q", e.Key, e.Value)
-	}
-	info, statErr := os.Stat(b.path(e.Key))
-	file := statErr == nil && info.Size() == size
-	object := o.size(ctx, e.Key) == size
-	if file && object {
-		return ctx.Err()
-	}
-	_, err = b.repair(ctx, o, e.Key)
-	if errors.Is(err, ErrDamaged) {
-		return nil // the alarm has been raised; the others can still be served
-	}
-	return err
-}
-
-// sweep removes what is stored and not listed.
-func (b *Blobs) sweep(ctx context.Context, o objects) error {
-	files, err := os.ReadDir(b.dir)
-	if err != nil {
-		return err
-	}
-	for _, f := range files {
-		if _, err := b.index.Get(f.Name()); err != nil {
-			if err := os.Remove(filepath.Join(b.dir, f.Name())); err != nil {
-				return err
-			}
-		}
-	}
-	list, err := o.list(ctx)
-	if err != nil {
-		return err
-	}
-	for _, info := range list {
-		if _, err := b.index.Get(info.Name); err != nil {
-			if err := o.remove(ctx, info.Name); err != nil {
-				return err
-			}
-		}
-	}
-	return o.sweepChunks(ctx)
 }
 
 func (b *Blobs) path(name string) string { return filepath.Join(b.dir, name) }
@@ -216,7 +169,7 @@ func (b *Blobs) put(ctx context.Context, name string, data []byte) error {
 // intact says whether a listed blob need not be stored again.
 func (b *Blobs) intact(ctx context.Context, name string, size int) bool {
 	_, err := b.readFile(name)
-	return err == nil && b.objects.size(ctx, name) == int64(size)
+	return err == nil && b.objects.check(ctx, name, int64(size), false) == nil
 }
 
 func (b *Blobs) writeFile(name string, data []byte) error {
@@ -241,28 +194,11 @@ func (b *Blobs) Get(ctx context.Context, digest string) ([]byte, error) {
 	if data, err := b.readFile(name); err == nil {
 		return data, nil
 	}
-	data, err := b.repairInTurn(ctx, name)
+	data, err := b.getObject(ctx, name)
 	if err != nil {
 		return nil, b.wrap("get", digest, err)
 	}
 	return data, nil
-}
-
-func (b *Blobs) repairInTurn(ctx context.Context, name string) ([]byte, error) {
-	end, err := b.catalog.begin()
-	if err != nil {
-		return nil, err
-	}
-	defer end()
-	release, err := b.take(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	if _, err := b.index.Get(name); err != nil {
-		return nil, ErrNotFound // deleted while the turn was waited for
-	}
-	return b.repair(ctx, b.objects, name)
 }
 
 func parseDigest(digest string) (string, error) {
@@ -286,50 +222,6 @@ func (b *Blobs) readFile(name string) ([]byte, error) {
 func verify(name string, data []byte) error {
 	if got := nameOf(data); got != name {
 		return fmt.Errorf("its SHA-256 is %s", got)
-	}
-	return nil
-}
-
-// repair reads both copies, makes the bad one anew from the good one, and returns the
-// content.
-func (b *Blobs) repair(ctx context.Context, o objects, name string) ([]byte, error) {
-	fromFile, fileErr := b.readFile(name)
-	fromObject, objectErr := o.get(ctx, name)
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	var err error
-	switch {
-	case fileErr == nil && objectErr == nil:
-		return fromFile, nil
-	case fileErr == nil:
-		b.alarm(AlarmBlobRestored, name, "JetStream's copy", objectErr)
-		err = o.put(ctx, name, fromFile)
-		return fromFile, err
-	case objectErr == nil:
-		b.alarm(AlarmBlobRestored, name, "the file", fileErr)
-		return fromObject, b.writeFile(name, fromObject)
-	}
-	err = errors.Join(fileErr, objectErr)
-	b.alarm(AlarmBlobLost, name, "both copies", err)
-	return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
-}
-
-func (b *Blobs) alarm(kind AlarmKind, name, what string, err error) {
-	b.catalog.bell.ring(Alarm{
-		Kind:   kind,
-		Detail: fmt.Sprintf("blob %s%s of bucket %s: %s: %v", digestPrefix, name, b.bucket, what, err),
-	})
-}
-
-// Scrub reads both copies of every blob and repairs; it returns the first error other
-// than damage, which is told by alarms.
-func (b *Blobs) Scrub(ctx context.Context) error {
-	for _, e := range b.index.List() {
-		_, err := b.repairInTurn(ctx, e.Key)
-		if err != nil && !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrNotFound) {
-			return b.wrap("scrub", digestPrefix+e.Key, err)
-		}
 	}
 	return nil
 }
@@ -358,15 +250,16 @@ func (b *Blobs) delete(ctx context.Context, name string) error {
 		return err
 	}
 	defer release()
-	// First no longer listed: what a crash leaves is swept at the next open.
+	// First no longer listed: what is left then is swept at the next open.
 	if err := b.index.Delete(ctx, name, 0); err != nil {
 		return err
 	}
-	if err := b.objects.remove(ctx, name); err != nil {
-		return err
+	err = b.objects.remove(ctx, name)
+	if gone := os.Remove(b.path(name)); !errors.Is(gone, fs.ErrNotExist) {
+		err = errors.Join(err, gone)
 	}
-	if err := os.Remove(b.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	if err != nil {
+		b.catalog.log.Warn("catalog: a deleted blob was not removed", "bucket", b.bucket, "blob", digestPrefix+name, "error", err)
 	}
 	return nil
 }

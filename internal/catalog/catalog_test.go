@@ -387,10 +387,11 @@ func TestLimits(t *testing.T) {
 
 func TestSameTableForAName(t *testing.T) {
 	h := newHouse(t)
-	if h.table(t, "a") != h.table(t, "a") || h.table(t, "a") == h.table(t, "b") {
+	a, again, b := h.table(t, "a"), h.table(t, "a"), h.table(t, "b")
+	if a != again || a == b {
 		t.Error("tables and names do not go together")
 	}
-	if h.table(t, "a").Name() != "a" {
+	if a.Name() != "a" {
 		t.Error("a table does not know its name")
 	}
 }

@@ -27,11 +27,16 @@ func openObjects(ctx context.Context, js jetstream.JetStream, bucket string) (ob
 	if err == nil || ctx.Err() != nil {
 		return o, err
 	}
-	if again := js.DeleteStream(ctx, o.streamName()); again != nil {
-		return o, errors.Join(err, again)
+	return o, o.reset(ctx)
+}
+
+// reset removes the object store, whatever is in it, and makes an empty one.
+func (o *objects) reset(ctx context.Context) error {
+	if err := o.js.DeleteStream(ctx, o.streamName()); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return err
 	}
-	_, err = createAgain(ctx, func() (struct{}, error) { return struct{}{}, o.bind(ctx) })
-	return o, err
+	_, err := createAgain(ctx, func() (struct{}, error) { return struct{}{}, o.bind(ctx) })
+	return err
 }
 
 func (o *objects) streamName() string { return "OBJ_" + o.bucket }
@@ -50,13 +55,17 @@ func (o *objects) bind(ctx context.Context) error {
 	return err
 }
 
-// size is the size JetStream says the object has, -1 when it has none.
-func (o *objects) size(ctx context.Context, name string) int64 {
-	info, err := o.store.GetInfo(ctx, name)
-	if err != nil {
-		return -1
+// check looks at an object; unless deep, only at its description.
+func (o *objects) check(ctx context.Context, name string, size int64, deep bool) error {
+	if deep {
+		_, err := o.get(ctx, name)
+		return err
 	}
-	return int64(info.Size)
+	info, err := o.store.GetInfo(ctx, name)
+	if err == nil && int64(info.Size) != size {
+		err = fmt.Errorf("it has %d bytes, not %d", info.Size, size)
+	}
+	return err
 }
 
 func (o *objects) put(ctx context.Context, name string, data []byte) error {
