@@ -27,9 +27,9 @@
 //
 // The broker does not lock its directory: two brokers on one directory destroy each
 // other's files, and the host's lock on the data directory prevents that. It does not
-// find damage in JetStream's files: nats-server itself does not find all of it, which
+// find all damage in JetStream's files: nats-server itself does not, which
 // is why package catalog keeps a snapshot beside it. Nor does it work around a write
 // that failed: JetStream (2.15.2) refuses all later writes to that stream until the
-// broker is opened again. Clustering and the doors for NATS
-// and MQTT clients are not opened here.
+// broker is opened again. Clustering and the doors for NATS and MQTT clients are not
+// opened here.
 package broker
