@@ -11,7 +11,7 @@ import (
 // /v1/streams/{name}. A field that is left out takes its default.
 type StreamConfig struct {
 	Shards    int      `json:"shards,omitzero" minimum:"1" maximum:"1000" default:"1" doc:"How many shards the stream has."`
-	Retention Duration `json:"retention,omitzero" default:"24h" doc:"How long records are kept: 1h to 365d."`
+	Retention Duration `json:"retention,omitzero" doc:"How long records are kept: 1h to 365d; 24h when left out."`
 	MaxRecord Size     `json:"maxRecordBytes,omitzero" doc:"The largest data of one record in bytes: 1KiB to 10MiB, 1MiB when left out."`
 }
 
@@ -146,7 +146,7 @@ type LostRecords struct {
 // FunctionConfig is what a function is deployed with. A field that is left out
 // takes its default.
 type FunctionConfig struct {
-	Timeout     Duration `json:"timeout,omitzero" query:"timeout" default:"3s" doc:"How long one call may take: 1ms to 15m."`
+	Timeout     Duration `json:"timeout,omitzero" query:"timeout" doc:"How long one call may take: 1ms to 15m; 3s when left out."`
 	Memory      Size     `json:"memory,omitzero" query:"memory" doc:"How much memory an instance may have: 1MiB to 4096MiB, 128MiB when left out."`
 	Concurrency int      `json:"concurrency,omitzero" query:"concurrency" minimum:"0" doc:"How many instances may run at once; 0 leaves it to the host."`
 	Emit        []string `json:"emit,omitempty" query:"emit" doc:"A stream the function may emit records to; repeatable."`
