@@ -36,11 +36,16 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("shards: open: %w", err)
 	}
+	return openStore(ctx, o, table, journalOpener(o), mayHaveForgotten(o.Catalog.Alarms()))
+}
+
+// journalOpener opens journals that share one cache and one set of metrics.
+func journalOpener(o Options) openLog {
 	cache := journal.NewCache(cmp.Or(o.CacheBytes, defaultCacheBytes))
-	journalMetrics := journal.NewMetrics(o.Registerer)
-	openJournal := func(ctx context.Context, dir string, d *definition) (Log, error) {
+	metrics := journal.NewMetrics(o.Registerer)
+	return func(ctx context.Context, dir string, d *definition) (Log, error) {
 		j, err := journal.Open(ctx, journal.Options{
-			Dir: dir, Name: d.Name, Shards: d.journalShards(), Cache: cache, Logger: o.Logger, Metric: journalMetrics,
+			Dir: dir, Name: d.Name, Shards: d.journalShards(), Cache: cache, Logger: o.Logger, Metric: metrics,
 			Sizes: journal.SegmentSizing{Segment: o.SegmentBytes},
 		})
 		if err != nil {
@@ -48,7 +53,6 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		}
 		return embedded{j}, nil
 	}
-	return openStore(ctx, o, table, openJournal, mayHaveForgotten(o.Catalog.Alarms()))
 }
 
 // mayHaveForgotten says whether alarms of a catalog leave it possible that a definition is lost.
