@@ -1,0 +1,80 @@
+package arch
+
+// row is what one package, or each folder matched by a pattern, may import.
+type row struct {
+	path  string // below the module's root; a last element * stands for any one folder
+	level int
+	// below are packages of ours on lower levels; beside those on the same level, which
+	// are exceptions and never mutual.
+	below, beside []string
+	everything    bool     // may import all of ours below it
+	standardOnly  bool     // no library: guests compile it
+	never         []string // imports forbidden by prefix, with what is below them
+}
+
+// owner says who alone may import a library, given by prefix.
+type owner struct {
+	library  string
+	packages []string
+}
+
+// The engines do not speak HTTP: they do not know who calls them.
+var noHTTP = []string{"net/http"}
+
+const (
+	topLevel    = 5
+	engineLevel = 2
+)
+
+// table is the table of DESIGN.md §1.
+var table = []row{
+	{path: "cmd/host", level: topLevel, everything: true},
+
+	{path: "api", level: 4, below: apiMay},
+	{path: "api/aws", level: 4, below: apiMay},
+	{path: "api/console", level: 4, below: []string{"api/auth"}},
+
+	{path: "api/auth", level: 3, below: []string{"internal/catalog"}},
+	{
+		path: "triggers", level: 3,
+		below: []string{"shards", "runtime", "sdk", "sdk/abi", "sdk/record", "internal/catalog"},
+		never: noHTTP,
+	},
+	{
+		path: "delivery", level: 3,
+		below: []string{"shards", "runtime", "sdk", "sdk/abi", "sdk/record", "internal/catalog"},
+	},
+
+	{
+		path: "shards", level: engineLevel,
+		below: []string{"shards/journal", "internal/catalog", "sdk/record"},
+		never: noHTTP,
+	},
+	{
+		path: "runtime", level: engineLevel,
+		below: []string{"internal/catalog", "sdk", "sdk/abi", "sdk/record"},
+		never: noHTTP,
+	},
+	{path: "functions/examples/*", level: engineLevel, below: []string{"sdk"}, standardOnly: true},
+
+	{path: "shards/journal", level: 1, beside: []string{"sdk/record"}, never: noHTTP},
+	{path: "internal/catalog", level: 1, never: noHTTP},
+	{path: "internal/broker", level: 1, never: noHTTP},
+	{path: "internal/arch", level: 1},
+	{path: "sdk", level: 1, beside: []string{"sdk/abi", "sdk/record"}, standardOnly: true},
+	{path: "sdk/sdktest", level: 1, beside: []string{"sdk", "sdk/abi", "sdk/record"}, standardOnly: true},
+	{path: "sdk/abi", level: 1, beside: []string{"sdk/record"}, standardOnly: true},
+	{path: "sdk/record", level: 1, standardOnly: true},
+}
+
+var apiMay = []string{"api/auth", "triggers", "delivery", "shards", "runtime", "sdk", "sdk/record", "internal/catalog"}
+
+// owners are the libraries that only some may link.
+var owners = []owner{
+	{"github.com/tetratelabs/wazero", []string{"runtime"}},
+	{"github.com/nats-io/nats-server", []string{"internal/broker"}},
+	{"github.com/nats-io", []string{"internal/broker", "internal/catalog", "cmd/host"}},
+	{"github.com/go-chi", []string{"api", "api/aws", "api/console", "cmd/host"}},
+	{"github.com/danielgtaylor/huma", []string{"api", "api/aws"}},
+	{"github.com/spf13", []string{"cmd/host"}},
+}
