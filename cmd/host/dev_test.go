@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -63,9 +64,13 @@ func airports(t *testing.T) (map[string]airport, int64) {
 func TestDevOnce(t *testing.T) {
 	want, n := airports(t)
 	data := t.TempDir()
+	// The usual port is taken, by us or by a host that runs on this machine: dev takes a free one.
+	if l, err := net.Listen("tcp", defaultListen); err == nil {
+		defer l.Close()
+	}
 	dev := func(more ...string) result {
 		return cli{}.run(t.Context(), append([]string{
-			"dev", delaysDir, "--stream", "flights", "--feed", flights, "--once", "--listen", freePort, "--data-dir", data,
+			"dev", delaysDir, "--stream", "flights", "--feed", flights, "--once", "--data-dir", data,
 		}, more...)...)
 	}
 

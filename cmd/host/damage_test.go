@@ -1,0 +1,62 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// Damage on disk is found and named; the verbs show it, and move past it when they are told to.
+func TestDamageVerbs(t *testing.T) {
+	dir := t.TempDir()
+	h := bootHost(t, hostConfig{dataDir: dir})
+	play(t, h, nil, []step{
+		{line: "stream create s", stdout: "s"},
+		{line: "stream put s --partition-key k --data before", stdout: "Sequence"},
+		{line: "stream put s --partition-key k --data needle", stdout: "Sequence"},
+		{line: "stream put s --partition-key k --data after", stdout: "Sequence"},
+	})
+	if err := h.close(); err != nil {
+		t.Fatal(err)
+	}
+	flip(t, filepath.Join(dir, "streams"), "needle")
+
+	h = bootHost(t, hostConfig{dataDir: dir})
+	play(t, h, nil, []step{
+		{line: "stream tail s --from oldest --follow=false", status: exitFailure, stdout: `k  before\n$`, stderr: `shardId-000000000000.*damaged`},
+		{line: "stream damage list s", stdout: `^SHARD +FIRST +LAST +FILE +OFFSET +REASON\nshardId-000000000000 +17592186044418 +17592186044418 .*\n$`},
+		{line: "stream damage list s --output json", stdout: `^{"stream":"s","shard":"shardId-000000000000","first":"17592186044418","last":"17592186044418","file":"[^"]+","offset":[0-9]+,"reason":"[^"]+"}\n$`},
+		{line: "stream put s --partition-key k --data more", stdout: "Sequence number: +17592186044420\n"},
+		{line: "stream damage accept s shardId-000000000007", status: exitFailure, stderr: `shard`},
+		{line: "stream damage accept s shardId-000000000000", stdout: `17592186044418 +17592186044418`},
+		{line: "stream damage list s", stdout: `^no damage\n$`},
+		{line: "stream tail s --from oldest --follow=false", stdout: `k  before\n.*k  after\n.*k  more\n$`},
+	})
+	if err := h.close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// flip changes one bit of the first place below root where a file holds text.
+func flip(t *testing.T, root, text string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(root, "*", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			continue // a folder
+		}
+		if at := bytes.Index(b, []byte(text)); at >= 0 {
+			b[at] ^= 1
+			if err := os.WriteFile(name, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return
+		}
+	}
+	t.Fatalf("no file below %s holds %q", root, text)
+}
