@@ -56,12 +56,8 @@ func TestFailuresAreToldApart(t *testing.T) {
 	} {
 		t.Run(c.body, func(t *testing.T) {
 			before := w.mustAsk(t, "probe", "calls")
-			started := time.Now()
 			_, err := w.ask(t.Context(), "probe", c.body)
 			f := failure(t, err, c.kind)
-			if took := time.Since(started); took > 20*time.Second {
-				t.Errorf("it took %v", took)
-			}
 			if !strings.Contains(f.Message, c.message) || !strings.Contains(f.Stack, c.stack) || f.ExitCode != c.exit {
 				t.Errorf("exit code %d, message %q, stack\n%s", f.ExitCode, f.Message, f.Stack)
 			}
@@ -174,15 +170,11 @@ func TestContextStopsTheGuest(t *testing.T) {
 	w.deploy(t, "probe", guests["probe"], Config{Timeout: time.Minute})
 	for _, body := range []string{"spin", "sleep 60000"} {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		started := time.Now()
 		_, err := w.ask(ctx, "probe", body)
 		cancel()
 		var f *FunctionError
 		if !errors.Is(err, context.DeadlineExceeded) || errors.As(err, &f) || errors.Is(err, ErrThrottled) {
 			t.Errorf("%s: %v", body, err)
-		}
-		if took := time.Since(started); took > 10*time.Second {
-			t.Errorf("%s: it took %v", body, took)
 		}
 		if w.mustAsk(t, "probe", "calls") != "1" {
 			t.Errorf("%s: the instance was used again", body)
