@@ -59,7 +59,7 @@ func TestBlobs(t *testing.T) {
 	if h.blobs(t, "code") != b {
 		t.Error("two Blobs for one name")
 	}
-	contents := [][]byte{{}, []byte("x"), sample(1000), sample(300_000)}
+	contents := [][]byte{{}, []byte("x"), sample(1000), sample(3*chunkBytes + 7)}
 	var digests []string
 	for _, data := range contents {
 		digest := mustPut(t, b, data)
@@ -130,7 +130,7 @@ func TestDeletedBlobsLeaveNothing(t *testing.T) {
 	h := newHouse(t)
 	b := h.blobs(t, "code")
 	for i := range 3 {
-		if err := b.Delete(t.Context(), mustPut(t, b, sample(200_000+i))); err != nil {
+		if err := b.Delete(t.Context(), mustPut(t, b, sample(chunkBytes+i))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -364,6 +364,27 @@ func TestBlobTurnIsGivenUpWithTheContext(t *testing.T) {
 		t.Errorf("the error is %v", err)
 	}
 	<-b.turn
+}
+
+// TestObjectsAreNATSObjects reads an object with the object store's own reader.
+func TestObjectsAreNATSObjects(t *testing.T) {
+	h := newHouse(t)
+	b := h.blobs(t, "code")
+	for _, n := range []int{0, 1, chunkBytes, 2*chunkBytes + 1} {
+		data := sample(n)
+		mustPut(t, b, data)
+		if err := b.objects.put(t.Context(), nameOf(data), data); err != nil { // over itself
+			t.Fatal(err)
+		}
+		got, err := b.objects.store.GetBytes(t.Context(), nameOf(data))
+		if err != nil || !bytes.Equal(got, data) {
+			t.Errorf("%d bytes: %d bytes, %v", n, len(got), err)
+		}
+	}
+	info, err := b.objects.stream.Info(t.Context())
+	if want := uint64(4 + 0 + 1 + 1 + 3); err != nil || info.State.Msgs != want {
+		t.Errorf("JetStream holds %d messages, want %d, %v", info.State.Msgs, want, err)
+	}
 }
 
 // TestForeignBucket takes a bucket's name for a stream that is no object store.

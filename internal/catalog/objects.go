@@ -1,15 +1,22 @@
 package catalog
 
 import (
-	"bytes"
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
+
+// chunkBytes is the size of an object's messages. Each costs a sync.
+const chunkBytes = 512 << 10
 
 // objects is JetStream's half of a bucket.
 type objects struct {
@@ -68,9 +75,44 @@ func (o *objects) check(ctx context.Context, name string, size int64, deep bool)
 	return err
 }
 
+// put stores an object, over any of its name, as NATS's ADR-20 lays objects down: chunks,
+// then the description, which replaces the one before. The object store's own Put leaves
+// a goroutine behind when the connection is closed soon after (nats.go 1.55).
 func (o *objects) put(ctx context.Context, name string, data []byte) error {
-	_, err := o.store.Put(ctx, jetstream.ObjectMeta{Name: name}, bytes.NewReader(data))
-	return err
+	old, err := o.store.GetInfo(ctx, name)
+	if err != nil && !errors.Is(err, jetstream.ErrObjectNotFound) {
+		return err
+	}
+	sum := sha256.New()
+	sum.Write(data)
+	info := &jetstream.ObjectInfo{
+		ObjectMeta: jetstream.ObjectMeta{Name: name, Opts: &jetstream.ObjectMetaOptions{ChunkSize: chunkBytes}},
+		Bucket:     o.bucket, NUID: rand.Text(), Size: uint64(len(data)),
+		Digest: jetstream.GetObjectDigestValue(sum),
+	}
+	for chunk := range slices.Chunk(data, chunkBytes) {
+		if _, err := o.js.Publish(ctx, o.chunks(info), chunk); err != nil {
+			return err
+		}
+		info.Chunks++
+	}
+	m := nats.NewMsg(o.description(name))
+	m.Header.Set(jetstream.MsgRollup, jetstream.MsgRollupSubject)
+	if m.Data, err = json.Marshal(info); err != nil {
+		return err
+	}
+	if _, err := o.js.PublishMsg(ctx, m); err != nil {
+		return err
+	}
+	if old == nil {
+		return nil
+	}
+	return o.stream.Purge(ctx, jetstream.WithPurgeSubject(o.chunks(old)))
+}
+
+// description is the subject of an object's description: its name in base64.
+func (o *objects) description(name string) string {
+	return fmt.Sprintf("$O.%s.M.%s", o.bucket, base64.URLEncoding.EncodeToString([]byte(name)))
 }
 
 // get reads an object message by message: the object store's own reader waits for ever
@@ -129,9 +171,7 @@ func (o *objects) remove(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	// NATS's convention (ADR-20): the name in base64 for URLs.
-	meta := fmt.Sprintf("$O.%s.M.%s", o.bucket, base64.URLEncoding.EncodeToString([]byte(name)))
-	return o.stream.Purge(ctx, jetstream.WithPurgeSubject(meta))
+	return o.stream.Purge(ctx, jetstream.WithPurgeSubject(o.description(name)))
 }
 
 // sweepChunks removes chunks of no object: what a crash leaves of a put, and what
