@@ -66,11 +66,17 @@ func BenchmarkPutAlone(b *testing.B) {
 // BenchmarkPut100 is puts of 100 records of 1 KiB, on disk, by 8 putters.
 func BenchmarkPut100(b *testing.B) {
 	records, run := testRecords(100, 1024)
-	results := make([]Result, 0, 100)
-	for name, put := range map[string]func(*Stream) error{
-		"Put":    func(st *Stream) error { _, err := st.Put(context.Background(), records, results[:0:0]); return err },
-		"PutRun": func(st *Stream) error { _, err := st.PutRun(context.Background(), run, nil); return err },
-	} {
+	puts := map[string]func(*Stream, []Result) error{
+		"Put": func(st *Stream, results []Result) error {
+			_, err := st.Put(context.Background(), records, results)
+			return err
+		},
+		"PutRun": func(st *Stream, _ []Result) error {
+			_, err := st.PutRun(context.Background(), run, nil)
+			return err
+		},
+	}
+	for name, put := range puts {
 		for _, shards := range []int{1, 4} {
 			b.Run(fmt.Sprintf("%s/shards=%d", name, shards), func(b *testing.B) {
 				st := journalRig(b).create(b, Config{Name: "s", Shards: shards})
@@ -79,8 +85,9 @@ func BenchmarkPut100(b *testing.B) {
 				b.ReportAllocs()
 				b.ResetTimer()
 				b.RunParallel(func(pb *testing.PB) {
+					results := make([]Result, 0, 100)
 					for pb.Next() {
-						if err := put(st); err != nil {
+						if err := put(st, results); err != nil {
 							b.Error(err)
 							return
 						}
@@ -95,19 +102,21 @@ func BenchmarkPut100(b *testing.B) {
 // BenchmarkRoute is a put without a log: checks, hashing, encoding and sorting by shard.
 func BenchmarkRoute(b *testing.B) {
 	for _, shards := range []int{1, 4, 1000} {
-		b.Run(fmt.Sprintf("shards=%d", shards), func(b *testing.B) {
-			st := blackHoleStream(shards)
-			records, _ := testRecords(100, 1024)
-			results := make([]Result, 0, 100)
-			b.SetBytes(100 * 1024)
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := st.Put(context.Background(), records, results); err != nil {
-					b.Fatal(err)
+		for _, n := range []int{1, 100} {
+			b.Run(fmt.Sprintf("shards=%d/records=%d", shards, n), func(b *testing.B) {
+				st := blackHoleStream(shards)
+				records, _ := testRecords(n, 1024)
+				results := make([]Result, 0, n)
+				b.SetBytes(int64(n) * 1024)
+				b.ReportAllocs()
+				for b.Loop() {
+					if _, err := st.Put(context.Background(), records, results); err != nil {
+						b.Fatal(err)
+					}
 				}
-			}
-			b.ReportMetric(100*float64(b.N)/b.Elapsed().Seconds(), "records/s")
-		})
+				b.ReportMetric(float64(n*b.N)/b.Elapsed().Seconds(), "records/s")
+			})
+		}
 	}
 }
 
