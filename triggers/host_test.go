@@ -60,7 +60,7 @@ func (h *host) start() {
 	h.check(err)
 	code, err := h.catalog.Blobs(ctx, "code")
 	h.check(err)
-	h.runtime, err = runtime.Open(ctx, runtime.Options{Functions: functions, Code: code, Emitter: h, CacheDir: filepath.Join(h.dir, "cache")})
+	h.runtime, err = runtime.Open(ctx, runtime.Options{Functions: functions, Code: code, Emitter: h, CacheDir: cacheDir()})
 	h.check(err)
 	o := h.options
 	o.Streams, o.Functions = FromStore(h.store), h.runtime
@@ -173,6 +173,15 @@ func (h *host) emitted() map[string]int {
 	}
 	return counts
 }
+
+// cacheDir keeps the function's compiled code, so that it is compiled once for all tests.
+var cacheDir = sync.OnceValue(func() string {
+	dir, err := os.MkdirTemp("", "cache")
+	if err != nil {
+		panic(err)
+	}
+	return dir
+})
 
 var buildEcho = sync.OnceValues(func() ([]byte, error) {
 	dir, err := os.MkdirTemp("", "echo")

@@ -13,35 +13,7 @@ import (
 	"github.com/shardmill/shardmill/runtime"
 )
 
-func TestMetrics(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, 2)
-		b.close()
-		reg := prometheus.NewPedanticRegistry()
-		o := b.options()
-		o.Registerer = reg
-		var err error
-		if b.Triggers, err = Open(t.Context(), o); err != nil {
-			t.Fatal(err)
-		}
-		b.functions.handle = func(ctx context.Context, c runtime.Call, reply *runtime.Reply) error {
-			switch {
-			case c.Source.Shard == 1:
-				return failure("poison")
-			case len(b.functions.calls) == 1:
-				return runtime.ErrThrottled
-			}
-			return outcomes(runtime.ResultDropped, "", 0)(ctx, c, reply)
-		}
-		b.stream.put(0, "0", "1")
-		b.put(func(m *Mapping) { m.MaxAttempts = 2 })
-		time.Sleep(10 * time.Second)
-		b.stream.put(1, "poison", "poison")
-		time.Sleep(10 * time.Second)
-		b.functions.setHandle(func(context.Context, runtime.Call, *runtime.Reply) error { return failure("poison") })
-		b.stream.put(1, "poison")
-		time.Sleep(100 * time.Millisecond)
-		want := `
+const wantMetrics = `
 # HELP shardmill_mapping_batch_records Records per invocation.
 # TYPE shardmill_mapping_batch_records histogram
 shardmill_mapping_batch_records_bucket{mapping="m",le="1"} 1
@@ -93,7 +65,36 @@ shardmill_mapping_shards{mapping="m",state="retrying"} 1
 shardmill_mapping_shards{mapping="m",state="running"} 1
 shardmill_mapping_shards{mapping="m",state="stopped"} 0
 `
-		if err := testutil.GatherAndCompare(reg, strings.NewReader(want)); err != nil {
+
+func TestMetrics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 2)
+		b.close()
+		reg := prometheus.NewPedanticRegistry()
+		o := b.options()
+		o.Registerer = reg
+		var err error
+		if b.Triggers, err = Open(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+		b.functions.handle = func(ctx context.Context, c runtime.Call, reply *runtime.Reply) error {
+			switch {
+			case c.Source.Shard == 1:
+				return failure("poison")
+			case len(b.functions.calls) == 1:
+				return runtime.ErrThrottled
+			}
+			return outcomes(runtime.ResultDropped, "", 0)(ctx, c, reply)
+		}
+		b.stream.put(0, "0", "1")
+		b.put(func(m *Mapping) { m.MaxAttempts = 2 })
+		time.Sleep(10 * time.Second)
+		b.stream.put(1, "poison", "poison")
+		time.Sleep(10 * time.Second)
+		b.functions.setHandle(func(context.Context, runtime.Call, *runtime.Reply) error { return failure("poison") })
+		b.stream.put(1, "poison")
+		time.Sleep(100 * time.Millisecond)
+		if err := testutil.GatherAndCompare(reg, strings.NewReader(wantMetrics)); err != nil {
 			t.Error(err)
 		}
 		if err := b.Delete(t.Context(), "m"); err != nil {

@@ -259,8 +259,11 @@ func (p *poller) resume(read context.Context, err error) bool {
 	}
 	var damage *shards.DamageError
 	switch {
-	case errors.Is(err, errStopped), errors.Is(err, errCutOff), errors.Is(err, shards.ErrClosed):
+	case errors.Is(err, errStopped), errors.Is(err, errCutOff):
 		p.progress.ended(ShardStopped, nil)
+		return false
+	case errors.Is(err, shards.ErrClosed):
+		p.progress.ended(ShardStopped, err)
 		return false
 	case errors.Is(err, shards.ErrShardEnd):
 		p.progress.ended(ShardEnded, nil)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -460,11 +461,12 @@ func TestAnotherOwnerStopsThePoller(t *testing.T) {
 func TestUnreadableShardIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 1)
-		broken := true
+		var broken atomic.Bool
+		broken.Store(true)
 		r := &runner{log: slog.New(slog.DiscardHandler), retry: b.retry}
 		r.settings.Store(&settings{})
 		r.source = sourceFunc{b.stream, func() error {
-			if broken {
+			if broken.Load() {
 				return errors.New("input/output error")
 			}
 			return nil
@@ -477,7 +479,7 @@ func TestUnreadableShardIsTriedAgain(t *testing.T) {
 		if s := p.report(time.Now()); s.State != ShardBlocked || s.LastError != "input/output error" {
 			t.Errorf("status %+v", s)
 		}
-		broken = false
+		broken.Store(false)
 		time.Sleep(6 * time.Second)
 		cancel(errStopped)
 		<-done

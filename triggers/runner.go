@@ -37,20 +37,25 @@ type runner struct {
 	cutOff      context.CancelFunc
 	wg          sync.WaitGroup
 
-	mu       sync.Mutex
-	def      definition
+	mu     sync.Mutex
+	def    stored
+	state  State // Enabled, or why no poller runs
+	reason string
+}
+
+// stored is a definition and the revision that the catalog knows it by.
+type stored struct {
+	definition
 	revision uint64
-	state    State // Enabled, or why no poller runs
-	reason   string
 }
 
 // set makes a definition the one in force. The pollers take it up with their next batch or attempt.
-func (r *runner) set(def definition, revision uint64) {
+func (r *runner) set(def stored) {
 	s := &settings{Mapping: def.mapping(r.name), policy: r.retry}
 	s.policy.MaxAttempts = def.MaxAttempts
 	r.settings.Store(s)
 	r.mu.Lock()
-	r.def, r.revision = def, revision
+	r.def = def
 	r.mu.Unlock()
 }
 

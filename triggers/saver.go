@@ -83,7 +83,9 @@ func (s *saver) run(ctx context.Context) {
 		s.err = err
 		s.changed.Broadcast()
 	}
-	s.running = false
+	if s.running = false; s.err == nil {
+		s.ahead = 0
+	}
 	s.changed.Broadcast()
 	s.mu.Unlock()
 }

@@ -100,7 +100,7 @@ func TestLogIsClosedUnderThePoller(t *testing.T) {
 		b.stream.put(0, "0")
 		b.put(nil)
 		synctest.Wait()
-		if s := b.shard(0); s.State != ShardStopped {
+		if s := b.shard(0); s.State != ShardStopped || s.LastError != shards.ErrClosed.Error() {
 			t.Errorf("status %+v", s)
 		}
 	})

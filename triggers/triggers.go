@@ -69,7 +69,7 @@ func Open(ctx context.Context, opts Options) (*Triggers, error) {
 		r := t.newRunner(entry.Key)
 		t.runners[entry.Key] = r
 		def, err := parseDefinition(entry.Value)
-		r.set(def, entry.Revision)
+		r.set(stored{def, entry.Revision})
 		if err != nil {
 			r.fail(err)
 			continue
@@ -192,7 +192,7 @@ func (t *Triggers) create(ctx context.Context, m Mapping, source Source, now tim
 		return nil, errors.Join(err, source.DeleteCheckpoints(context.WithoutCancel(ctx), def.consumer()))
 	}
 	r := t.newRunner(m.Name)
-	r.set(def, revision)
+	r.set(stored{def, revision})
 	r.start(t.opts.Streams)
 	t.mu.Lock()
 	t.runners[m.Name] = r
@@ -202,21 +202,21 @@ func (t *Triggers) create(ctx context.Context, m Mapping, source Source, now tim
 
 func (t *Triggers) change(ctx context.Context, r *runner, m Mapping, now time.Time) error {
 	r.mu.Lock()
-	def, revision := r.def, r.revision
+	def := r.def
 	r.mu.Unlock()
 	if def.mapping(m.Name) == m {
 		return nil
 	}
 	def.define(m)
 	def.Modified = now.UTC()
-	value, err := json.Marshal(def)
+	value, err := json.Marshal(def.definition)
 	if err != nil {
 		return err
 	}
-	if revision, err = t.opts.Definitions.Update(ctx, m.Name, value, revision); err != nil {
+	if def.revision, err = t.opts.Definitions.Update(ctx, m.Name, value, def.revision); err != nil {
 		return err
 	}
-	r.set(def, revision)
+	r.set(def)
 	return nil
 }
 
@@ -244,10 +244,10 @@ func (t *Triggers) delete(ctx context.Context, name string) error {
 		r.log.Warn("deleting a mapping: an invocation did not end in the drain time and was cut off")
 	}
 	// The definition goes first: checkpoints without one are never looked at again.
-	err := t.opts.Definitions.Delete(ctx, name, r.revision)
+	err := t.opts.Definitions.Delete(ctx, name, r.def.revision)
 	if err != nil && !errors.Is(err, catalog.ErrNotFound) {
 		again := t.newRunner(name)
-		again.set(r.def, r.revision)
+		again.set(r.def)
 		again.start(t.opts.Streams)
 		t.mu.Lock()
 		t.runners[name] = again

@@ -1,0 +1,152 @@
+package triggers
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/shardmill/shardmill/runtime"
+	"github.com/shardmill/shardmill/sdk/record"
+)
+
+// probe tells when a function has run.
+type probe struct {
+	Functions
+	ran chan time.Time
+}
+
+func (p *probe) Invoke(ctx context.Context, call runtime.Call, reply *runtime.Reply) error {
+	err := p.Functions.Invoke(ctx, call, reply)
+	p.ran <- time.Now()
+	return err
+}
+
+// BenchmarkPutToRun is the time from the beginning of a durable put to the end of the function's run, on an
+// idle host: the real log on disk, the real runtime, a standard-Go guest.
+func BenchmarkPutToRun(b *testing.B) {
+	h := newHost(b, Options{})
+	in := h.create("in", 4)
+	h.create("out", 1)
+	h.deploy("echo")
+	p := &probe{Functions: h.runtime, ran: make(chan time.Time, 1)}
+	h.check(h.Close(context.Background()))
+	o := Options{Streams: FromStore(h.store), Functions: p}
+	var err error
+	o.Definitions, err = h.catalog.Table(b.Context(), "mappings")
+	h.check(err)
+	h.Triggers, err = Open(b.Context(), o)
+	h.check(err)
+	_, _, err = h.Put(b.Context(), Mapping{Name: "m", Stream: "in", Function: "echo"})
+	h.check(err)
+	var took []time.Duration
+	for b.Loop() {
+		begin := time.Now()
+		h.put(in, 0, "reject")
+		took = append(took, (<-p.ran).Sub(begin))
+		b.StopTimer()
+		h.wait("m", h.atTip) // idle: the checkpoint before has been saved
+		b.StartTimer()
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
+}
+
+// BenchmarkRecords is the rate of one mapping on one shard, records of 1 KiB that are there already, with
+// durable checkpoints and a function that does nothing: the cost of the trigger itself and the log under it.
+func BenchmarkRecords(b *testing.B) {
+	for _, batchSize := range []int{1, 100, 500, 10_000} {
+		b.Run(fmt.Sprintf("batch=%d", batchSize), func(b *testing.B) {
+			h := newHost(b, Options{})
+			in := h.create("in", 1)
+			data := make([]record.Record, 500)
+			for i := range data {
+				data[i] = record.Record{Key: []byte("key"), Data: make([]byte, 1024)}
+			}
+			n := min(max(batchSize*1000, 10_000), 200_000)
+			for i := 0; i < n; i += len(data) {
+				_, err := in.Put(b.Context(), data, nil)
+				h.check(err)
+			}
+			h.check(h.Close(context.Background()))
+			o := Options{Streams: FromStore(h.store), Functions: &fakeIdle{done: make(chan struct{}), left: n}}
+			var err error
+			o.Definitions, err = h.catalog.Table(b.Context(), "mappings")
+			h.check(err)
+			h.Triggers, err = Open(b.Context(), o)
+			h.check(err)
+			b.ReportAllocs()
+			total := 0
+			for b.Loop() {
+				idle := &fakeIdle{done: make(chan struct{}), left: n}
+				h.Triggers.opts.Functions = idle
+				name := fmt.Sprint("m", total)
+				_, _, err := h.Put(b.Context(), Mapping{Name: name, Stream: "in", Function: "f", BatchSize: batchSize})
+				h.check(err)
+				<-idle.done
+				total += n
+				b.StopTimer()
+				h.check(h.Delete(b.Context(), name))
+				b.StartTimer()
+			}
+			b.ReportMetric(float64(total)/b.Elapsed().Seconds(), "records/s")
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(total), "ns/record")
+		})
+	}
+}
+
+// fakeIdle is a function that does nothing, and closes done when it has had all records.
+type fakeIdle struct {
+	left int
+	done chan struct{}
+}
+
+func (f *fakeIdle) Get(name string) (runtime.Function, error) {
+	fn := runtime.Function{Name: name}
+	fn.Kinds = runtime.AllKinds
+	return fn, nil
+}
+
+func (f *fakeIdle) Invoke(_ context.Context, c runtime.Call, reply *runtime.Reply) error {
+	reply.Outcomes = reply.Outcomes[:0]
+	for _, run := range c.Records {
+		f.left -= run.Len()
+	}
+	if f.left == 0 {
+		close(f.done)
+	}
+	return nil
+}
+
+// BenchmarkIdle is the processor time that 1,000 streams of one shard with a mapping each take while nothing
+// happens, in percent of one core.
+func BenchmarkIdle(b *testing.B) {
+	h := newHost(b, Options{})
+	h.create("out", 1)
+	h.deploy("echo")
+	for i := range 1000 {
+		name := fmt.Sprint("in", i)
+		h.create(name, 1)
+		_, _, err := h.Put(b.Context(), Mapping{Name: name, Stream: name, Function: "echo"})
+		h.check(err)
+	}
+	var cpu, wall time.Duration
+	for b.Loop() {
+		begin, used := time.Now(), processorTime(b)
+		timer := time.NewTimer(2 * time.Second)
+		<-timer.C
+		cpu, wall = cpu+processorTime(b)-used, wall+time.Since(begin)
+	}
+	b.ReportMetric(100*cpu.Seconds()/wall.Seconds(), "%cpu")
+}
+
+func processorTime(tb testing.TB) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		tb.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
