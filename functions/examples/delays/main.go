@@ -4,16 +4,20 @@ package main
 
 import (
 	"context"
-	"strconv"
+	"encoding/json"
 
 	"github.com/shardmill/shardmill/sdk"
 )
 
-// total is what one batch says about one airport.
+type flight struct {
+	Origin string `json:"origin"`
+	Delay  int    `json:"delay"` // minutes; less than 0 when it left early
+}
+
 type total struct {
-	origin  string
-	flights int
-	minutes int // less than 0 when more was early than late
+	Origin       string `json:"origin"`
+	Flights      int    `json:"flights"`
+	DelayMinutes int    `json:"delayMinutes"`
 }
 
 func init() { sdk.OnBatch(delays) }
@@ -24,36 +28,26 @@ func delays(_ context.Context, b *sdk.Batch) error {
 	var totals []total        // in the order in which the airports appear
 	index := map[string]int{} // of an airport in totals
 	for i, r := range b.All() {
-		origin, isText := text(member(r.Data, "origin"))
-		minutes, err := strconv.Atoi(string(member(r.Data, "delay")))
-		if !isText || err != nil {
-			b.Reject(i, "not a flight: it needs an origin and a delay")
+		var f flight
+		if err := json.Unmarshal(r.Data, &f); err != nil || f.Origin == "" {
+			b.Reject(i, "not a flight")
 			continue
 		}
-		at, seen := index[string(origin)]
+		at, seen := index[f.Origin]
 		if !seen {
 			at = len(totals)
-			totals = append(totals, total{origin: string(origin)})
-			index[totals[at].origin] = at
+			index[f.Origin] = at
+			totals = append(totals, total{Origin: f.Origin})
 		}
-		totals[at].flights++
-		totals[at].minutes += minutes
+		totals[at].Flights++
+		totals[at].DelayMinutes += f.Delay
 	}
-	var data []byte
 	for _, t := range totals {
-		data = t.appendJSON(data[:0])
-		b.Emit("delays", t.origin, data)
+		data, err := json.Marshal(t)
+		if err != nil {
+			return err
+		}
+		b.Emit("delays", t.Origin, data)
 	}
 	return nil
-}
-
-// appendJSON appends t in the form {"origin":"DFW","flights":12,"delayMinutes":345}.
-func (t total) appendJSON(b []byte) []byte {
-	b = append(b, `{"origin":"`...)
-	b = append(b, t.origin...) // text takes no characters that would need escaping
-	b = append(b, `","flights":`...)
-	b = strconv.AppendInt(b, int64(t.flights), 10)
-	b = append(b, `,"delayMinutes":`...)
-	b = strconv.AppendInt(b, int64(t.minutes), 10)
-	return append(b, '}')
 }

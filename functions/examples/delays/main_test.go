@@ -45,17 +45,10 @@ func TestDelaysOfRealFlights(t *testing.T) {
 	}
 }
 
-// sum is what the file, or the stream delays, says about one airport in all.
-type sum struct {
-	Origin       string
-	Flights      int
-	DelayMinutes int
-}
-
 // However the flights are cut into batches, the sums of what is emitted are those of the file.
 func TestTotalsDoNotDependOnTheBatch(t *testing.T) {
 	records := sdktest.Lines(t, flights, "origin")
-	want := map[string]sum{}
+	want := map[string]total{}
 	for _, r := range records {
 		var f struct {
 			Origin string
@@ -65,18 +58,18 @@ func TestTotalsDoNotDependOnTheBatch(t *testing.T) {
 			t.Fatal(err)
 		}
 		w := want[f.Origin]
-		want[f.Origin] = sum{f.Origin, w.Flights + 1, w.DelayMinutes + f.Delay}
+		want[f.Origin] = total{f.Origin, w.Flights + 1, w.DelayMinutes + f.Delay}
 	}
 	for _, size := range []int{7, 1000, len(records)} {
-		got := map[string]sum{}
+		got := map[string]total{}
 		for batch := range slices.Chunk(records, size) {
 			for _, r := range sdktest.Batch(t, delays, batch...).Emitted["delays"] {
-				var e sum
+				var e total
 				if err := json.Unmarshal(r.Data, &e); err != nil {
 					t.Fatal(err)
 				}
 				g := got[string(r.Key)]
-				got[string(r.Key)] = sum{e.Origin, g.Flights + e.Flights, g.DelayMinutes + e.DelayMinutes}
+				got[string(r.Key)] = total{e.Origin, g.Flights + e.Flights, g.DelayMinutes + e.DelayMinutes}
 			}
 		}
 		if len(got) != 220 || len(want) != 220 {
@@ -95,11 +88,10 @@ func TestWhatIsNoFlightIsRejected(t *testing.T) {
 		sdk.Record{Data: []byte(`{"origin":"DFW","delay":-3}`)},
 		sdk.Record{Data: []byte(`{"origin":"DFW","delay":`)},
 		sdk.Record{Data: []byte(`{"delay":3}`)},
-		sdk.Record{Data: []byte(`{"origin":"D\"W","delay":3}`)},
 		sdk.Record{},
 		sdk.Record{Data: []byte(`{"origin":"DFW","delay":10}`)},
 	)
-	for i, want := range []abi.Result{abi.ResultOK, abi.ResultRejected, abi.ResultRejected, abi.ResultRejected, abi.ResultRejected, abi.ResultOK} {
+	for i, want := range []abi.Result{abi.ResultOK, abi.ResultRejected, abi.ResultRejected, abi.ResultRejected, abi.ResultOK} {
 		if res.Outcomes[i].Result != want {
 			t.Errorf("record %d: %v, want %v", i, res.Outcomes[i], want)
 		}
