@@ -197,7 +197,7 @@ func (h *Handler) serve(rt route) http.Handler {
 			}
 			h.metrics.observe(rt, watched.Status(), time.Since(begin))
 		}()
-		h.answer(rt, &call{h, watched, r}, watched)
+		h.answer(rt, &call{Handler: h, w: watched, r: r}, watched)
 	})
 }
 
@@ -221,7 +221,7 @@ func (h *Handler) answer(rt route, c *call, w middleware.WrapResponseWriter) {
 		// The answer has begun: cutting it off is the only way left to tell.
 		panic(http.ErrAbortHandler)
 	}
-	writeProblem(w, c.r, p)
+	c.refuse(p)
 }
 
 // NewServer is an http.Server for a handler, with the guards that a listener

@@ -6,7 +6,6 @@ import (
 	"io"
 	"iter"
 	"mime/multipart"
-	"net/http"
 	"strconv"
 	"sync"
 	"time"
@@ -96,9 +95,7 @@ func (c *call) readForm(query *FunctionConfig) (config FunctionConfig, module []
 	if c.r.ContentLength > limit {
 		return config, nil, tooLarge("wasm", c.limits.Module)
 	}
-	c.r.Body = io.NopCloser(&guardedBody{
-		r: http.MaxBytesReader(c.w, c.r.Body, limit), control: http.NewResponseController(c.w), idle: c.limits.BodyIdle,
-	})
+	c.r.Body = io.NopCloser(c.guard(c.limited(limit), c.limits.BodyIdle, nil))
 	form, err := c.r.MultipartReader()
 	if err != nil {
 		return config, nil, malformedForm(err)

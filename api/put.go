@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"io"
 	"math/rand/v2"
-	"net/http"
 	"strconv"
 
 	"github.com/shardmill/shardmill/sdk/record"
@@ -159,7 +158,7 @@ func (c *call) putLines(st putter, q *putQuery) error {
 	}
 	stopped, release := c.untilStop(c.context())
 	defer release()
-	body := &guardedBody{r: c.r.Body, control: http.NewResponseController(c.w), idle: c.limits.LinesIdle, stopped: stopped}
+	body := c.guard(c.r.Body, c.limits.LinesIdle, stopped)
 	defer context.AfterFunc(stopped, body.interrupt)()
 
 	o := newOutcome(q.Results)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"mime"
 	"net/http"
 	"net/url"
@@ -21,8 +22,9 @@ import (
 // call is one request on its way through a handler.
 type call struct {
 	*Handler
-	w http.ResponseWriter
-	r *http.Request
+	w    http.ResponseWriter
+	r    *http.Request
+	body *guardedBody // nil until a handler reads the body
 }
 
 // context is the request's: it ends when the client goes.
@@ -82,16 +84,18 @@ func (c *call) readBody(limit int64) ([]byte, error) {
 	if c.r.ContentLength > limit {
 		return nil, tooLarge("body", limit)
 	}
-	c.r.Body = http.MaxBytesReader(c.w, c.r.Body, limit)
 	var b bytes.Buffer
 	if c.r.ContentLength > 0 {
 		b.Grow(int(c.r.ContentLength) + bytes.MinRead)
 	}
-	if _, err := b.ReadFrom(&guardedBody{r: c.r.Body, control: http.NewResponseController(c.w), idle: c.limits.BodyIdle}); err != nil {
+	if _, err := b.ReadFrom(c.guard(c.limited(limit), c.limits.BodyIdle, nil)); err != nil {
 		return nil, err
 	}
 	return b.Bytes(), nil
 }
+
+// limited is the body cut off behind limit bytes, where reading fails.
+func (c *call) limited(limit int64) io.Reader { return http.MaxBytesReader(c.w, c.r.Body, limit) }
 
 // readJSON reads a JSON body into v; see decodeJSON.
 func (c *call) readJSON(v any, limit int64) error {

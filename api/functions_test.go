@@ -1,0 +1,225 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"mime/multipart"
+	"net/textproto"
+	"strings"
+	"testing"
+	"time"
+)
+
+// deploy deploys the echo function.
+func (h *host) deploy(t testing.TB, name string, config FunctionConfig) Function {
+	t.Helper()
+	f, _, err := h.Deploy(t.Context(), name, bytes.NewReader(echoModule(t)), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// TestFunctions walks a function's life: deployed, deployed again, changed,
+// listed, described, deleted.
+func TestFunctions(t *testing.T) {
+	h, ctx := boot(t), t.Context()
+	module := echoModule(t)
+	config := FunctionConfig{Timeout: Duration(2 * time.Second), Memory: 64 << 20, Concurrency: 2, Emit: []string{"a", "b"}}
+	f, created, err := h.Deploy(ctx, "echo", bytes.NewReader(module), config)
+	if err != nil || !created || f.Version != 1 || f.State != "active" || f.Size != Size(len(module)) || f.Config.Memory != config.Memory || len(f.Config.Emit) != 2 {
+		t.Fatalf("created %v, %+v, %v", created, f, err)
+	}
+	if strings.Join(f.Handles, " ") != "batch invoke" {
+		t.Errorf("handles %q", f.Handles)
+	}
+	if f, created, err = h.Deploy(ctx, "echo", bytes.NewReader(module), config); err != nil || created || f.Version != 1 {
+		t.Errorf("the same again: created %v, version %d, %v", created, f.Version, err)
+	}
+	config.Timeout = Duration(time.Second)
+	if f, created, err = h.Deploy(ctx, "echo", bytes.NewReader(module), config); err != nil || !created || f.Version != 2 {
+		t.Errorf("another timeout: created %v, version %d, %v", created, f.Version, err)
+	}
+	list, err := h.Functions(ctx)
+	if err != nil || len(list) != 1 || list[0].Name != "echo" || list[0].Versions != nil {
+		t.Errorf("list is %+v, %v", list, err)
+	}
+	if f, err = h.Function(ctx, "echo"); err != nil || len(f.Versions) != 2 || f.Versions[0].Config.Timeout != Duration(2*time.Second) {
+		t.Errorf("%+v, %v", f, err)
+	}
+	if err := h.DeleteFunction(ctx, "echo"); err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range []error{h.DeleteFunction(ctx, "echo"), second(h.Function(ctx, "echo")), second(h.Invoke(ctx, "echo", 0, nil))} {
+		if p := asProblem(t, err); p.Status != 404 || p.Kind() != KindFunctionNotFound {
+			t.Errorf("after its deletion: %+v", p)
+		}
+	}
+}
+
+// TestDeployForm deploys by multipart/form-data, with and without settings.
+func TestDeployForm(t *testing.T) {
+	h := boot(t)
+	form := func(parts ...[2]string) (kind, body string) {
+		var b bytes.Buffer
+		w := multipart.NewWriter(&b)
+		for _, part := range parts {
+			p, _ := w.CreatePart(textproto.MIMEHeader{"Content-Disposition": {`form-data; name="` + part[0] + `"`}})
+			p.Write([]byte(part[1]))
+		}
+		w.Close()
+		return w.FormDataContentType(), b.String()
+	}
+	module := string(echoModule(t))
+	kind, body := form([2]string{"config", `{"timeout":"5s","memory":"96MiB"}`}, [2]string{"wasm", module})
+	if status, answer := h.send(t, "PUT", "/v1/functions/echo?wait=true", kind, body); status != 201 || !strings.Contains(answer, `"timeout":"5s"`) || !strings.Contains(answer, `"memory":100663296`) {
+		t.Fatalf("%d %s", status, answer)
+	}
+	for name, c := range map[string]struct {
+		path  string
+		parts [][2]string
+		want  string
+	}{
+		"no module":             {"", [][2]string{{"config", "{}"}}, `"field":"wasm"`},
+		"an unknown part":       {"", [][2]string{{"code", module}}, `"field":"code"`},
+		"an unknown setting":    {"", [][2]string{{"config", `{"timout":"1s"}`}, {"wasm", module}}, `"field":"timout"`},
+		"settings in the query": {"?memory=1MiB", [][2]string{{"wasm", module}}, `"field":"config"`},
+	} {
+		kind, body := form(c.parts...)
+		if status, answer := h.send(t, "PUT", "/v1/functions/echo"+c.path, kind, body); status != 400 || !strings.Contains(answer, c.want) {
+			t.Errorf("%s: %d %s", name, status, answer)
+		}
+	}
+	if status, answer := h.send(t, "PUT", "/v1/functions/echo", "multipart/form-data", "x"); status != 400 || !strings.Contains(answer, "malformed-form") {
+		t.Errorf("no boundary: %d %s", status, answer)
+	}
+	if f, err := h.Function(t.Context(), "echo"); err != nil || f.Version != 1 {
+		t.Errorf("after refused forms: version %d, %v", f.Version, err)
+	}
+}
+
+// TestInvoke calls a function that answers, and one that fails in each way.
+func TestInvoke(t *testing.T) {
+	h, ctx := boot(t), t.Context()
+	h.deploy(t, "echo", FunctionConfig{Timeout: Duration(300 * time.Millisecond)})
+	for body, kind := range map[string]string{`{"a":1}`: typeJSON, "\x00\xff": typeBytes, "": typeBytes} {
+		got, err := h.Invoke(ctx, "echo", 0, []byte(body))
+		if err != nil || string(got.Body) != body || got.ContentType != kind || got.Version != 1 || got.ID == "" {
+			t.Errorf("%q: %+v, %v", body, got, err)
+		}
+	}
+	for body, want := range map[string]FunctionFailure{
+		"fail": {Kind: "error", Message: "asked to fail"},
+		"exit": {Kind: "exit", ExitCode: 3},
+		"loop": {Kind: "timeout"},
+	} {
+		_, err := h.Invoke(ctx, "echo", 0, []byte(body))
+		p := asProblem(t, err)
+		f := p.Function
+		if p.Status != 502 || p.Kind() != KindFunctionFailed || f == nil || f.Kind != want.Kind || f.ExitCode != want.ExitCode || !strings.Contains(f.Message, want.Message) || f.Invocation == "" || f.Version != 1 {
+			t.Errorf("%s: %+v %+v", body, p, f)
+		}
+	}
+	_, err := h.Invoke(ctx, "echo", 9, nil)
+	if p := asProblem(t, err); p.Kind() != KindFunctionNotFound {
+		t.Errorf("an unknown version: %+v", p)
+	}
+}
+
+// TestLogs reads what a function logged, and follows what it logs then.
+func TestLogs(t *testing.T) {
+	h := boot(t)
+	h.deploy(t, "echo", FunctionConfig{})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	first, err := h.Invoke(ctx, "echo", 0, []byte("log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for line, err := range h.Logs(ctx, "echo", LogOptions{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if line.Invocation == first.ID && line.Function == "echo" && line.Version == 1 && time.Since(line.Time) < time.Minute {
+			n++
+		}
+	}
+	if n != 2 {
+		t.Errorf("%d lines of the invocation, want 2", n)
+	}
+	n = 0
+	for line, err := range h.Logs(ctx, "echo", LogOptions{Follow: true}) {
+		if err != nil {
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("the follow ended with %v", err)
+			}
+			break
+		}
+		switch n++; {
+		case n == 2:
+			if _, err := h.Invoke(ctx, "echo", 0, []byte("log")); err != nil {
+				t.Fatal(err)
+			}
+		case n == 4:
+			if line.Invocation == first.ID {
+				t.Errorf("line 4 is of the first invocation")
+			}
+			cancel()
+		}
+	}
+	for _, err := range h.Logs(t.Context(), "nobody", LogOptions{}) {
+		if p := asProblem(t, err); p.Kind() != KindFunctionNotFound {
+			t.Errorf("an unknown function: %+v", p)
+		}
+	}
+}
+
+// TestMappings walks a mapping's life, with records that it hands over.
+func TestMappings(t *testing.T) {
+	h, ctx := boot(t), t.Context()
+	h.stream(t, "s", 2)
+	h.deploy(t, "echo", FunctionConfig{})
+	config := MappingConfig{Stream: "s", Function: "echo", BatchSize: 10, BatchWindow: Duration(time.Millisecond), MaxAttempts: 3}
+	m, created, err := h.PutMapping(ctx, "m", config)
+	if err != nil || !created || m.Stream != "s" || m.BatchSize != 10 || m.StartingPosition != "oldest" || m.State != "enabled" {
+		t.Fatalf("created %v, %+v, %v", created, m, err)
+	}
+	if _, created, err = h.PutMapping(ctx, "m", config); err != nil || created {
+		t.Errorf("the same again: created %v, %v", created, err)
+	}
+	config.StartingPosition = "newest"
+	_, _, err = h.PutMapping(ctx, "m", config)
+	if p := asProblem(t, err); p.Status != 409 || p.Kind() != KindConflict {
+		t.Errorf("another starting position: %+v", p)
+	}
+	if _, err := h.PutLines(ctx, "s", strings.NewReader(strings.Repeat("{\"k\":1}\n", 25)), LineOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	// The function logs a line per batch: its log is how the test waits.
+	for _, err := range h.Logs(ctx, "echo", LogOptions{Follow: true}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m, err = h.Mapping(ctx, "m"); err != nil {
+			t.Fatal(err)
+		}
+		if m.Counts.Delivered == 25 {
+			break
+		}
+	}
+	if len(m.Shards) != 2 || m.Shards[0].Shard != "shardId-000000000000" || m.Shards[0].State == "" {
+		t.Errorf("shards are %+v", m.Shards)
+	}
+	list, err := h.Mappings(ctx)
+	if err != nil || len(list) != 1 || list[0].Shards != nil {
+		t.Errorf("list is %+v, %v", list, err)
+	}
+	if err := h.DeleteMapping(ctx, "m"); err != nil {
+		t.Fatal(err)
+	}
+	if p := asProblem(t, h.DeleteMapping(ctx, "m")); p.Kind() != KindMappingNotFound {
+		t.Errorf("after its deletion: %+v", p)
+	}
+}

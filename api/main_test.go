@@ -1,0 +1,206 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"github.com/shardmill/shardmill/internal/broker"
+	"github.com/shardmill/shardmill/internal/catalog"
+	"github.com/shardmill/shardmill/runtime"
+	"github.com/shardmill/shardmill/shards"
+	"github.com/shardmill/shardmill/triggers"
+)
+
+// scratch holds the guest that is built and its compiled code, for all tests.
+var scratch string
+
+func TestMain(m *testing.M) {
+	var err error
+	if scratch, err = os.MkdirTemp("", "api"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		os.RemoveAll(scratch)
+		os.Exit(code)
+	}))
+}
+
+// echo is the module of testdata/echo.
+var echo = sync.OnceValues(func() ([]byte, error) {
+	out := filepath.Join(scratch, "echo.wasm")
+	cmd := exec.Command("go", "build", "-buildmode=c-shared", "-ldflags=-s -w", "-o", out, "./testdata/echo")
+	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("build testdata/echo: %w\n%s", err, text)
+	}
+	return os.ReadFile(out)
+})
+
+func echoModule(t testing.TB) []byte {
+	t.Helper()
+	code, err := echo()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return code
+}
+
+// host is a set of real engines behind a real listener.
+type host struct {
+	*Client
+	handler  *Handler
+	server   *http.Server
+	store    *shards.Store
+	dir      string
+	url      string
+	registry *prometheus.Registry
+}
+
+// emitter puts what functions emit.
+type emitter struct{ store *shards.Store }
+
+func (e emitter) Emit(ctx context.Context, m runtime.Emission) error {
+	st, err := e.store.Stream(m.Stream)
+	if err != nil {
+		return err
+	}
+	_, err = st.PutRun(ctx, m.Records, nil)
+	return err
+}
+
+// boot starts engines and a listener; all end with the test.
+func boot(t testing.TB) *host { return bootWith(t, Limits{}) }
+
+func bootWith(t testing.TB, limits Limits) *host {
+	t.Helper()
+	ctx := context.Background()
+	h := &host{dir: t.TempDir(), registry: prometheus.NewRegistry()}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	quiet := slog.New(slog.DiscardHandler)
+	b, err := broker.Open(ctx, broker.Options{Dir: filepath.Join(h.dir, "nats"), Logger: quiet})
+	must(err)
+	t.Cleanup(func() { b.Close() })
+	c, err := catalog.Open(ctx, catalog.Options{JetStream: b.JetStream(), Dir: filepath.Join(h.dir, "catalog"), Logger: quiet})
+	must(err)
+	t.Cleanup(func() { c.Close() })
+	h.store, err = shards.Open(ctx, shards.Options{Dir: filepath.Join(h.dir, "streams"), Catalog: c})
+	must(err)
+	t.Cleanup(func() { h.store.Close() })
+	functions, err := c.Table(ctx, "functions")
+	must(err)
+	code, err := c.Blobs(ctx, "code")
+	must(err)
+	rt, err := runtime.Open(ctx, runtime.Options{Functions: functions, Code: code, Emitter: emitter{h.store}, CacheDir: filepath.Join(scratch, "cache")})
+	must(err)
+	t.Cleanup(func() { rt.Close(ctx) })
+	mappings, err := c.Table(ctx, "mappings")
+	must(err)
+	tr, err := triggers.Open(ctx, triggers.Options{Streams: triggers.FromStore(h.store), Functions: rt, Definitions: mappings})
+	must(err)
+	t.Cleanup(func() { tr.Close(ctx) })
+
+	h.handler = New(Options{Streams: h.store, Functions: rt, Mappings: tr, Version: "test", Registerer: h.registry, Limits: limits})
+	h.listen(t)
+	return h
+}
+
+// listen serves the handler on a port of the loopback and makes a client for it.
+func (h *host) listen(t testing.TB) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.server = NewServer(h.handler, nil)
+	served := make(chan error, 1)
+	go func() { served <- h.server.Serve(listener) }()
+	h.url = "http://" + listener.Addr().String()
+	if h.Client, err = NewClient(h.url, ClientOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		h.Client.Close()
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := h.server.Shutdown(ctx); err != nil {
+			t.Errorf("shutdown: %v", err)
+		}
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Errorf("serve: %v", err)
+		}
+	})
+}
+
+// stream creates a stream for a test.
+func (h *host) stream(t testing.TB, name string, shards int) {
+	t.Helper()
+	if _, _, err := h.CreateStream(t.Context(), name, StreamConfig{Shards: shards}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// all reads everything a stream holds.
+func (h *host) all(t testing.TB, stream string, o ReadOptions) []Record {
+	t.Helper()
+	var list []Record
+	for r, err := range h.Records(t.Context(), stream, o) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, r)
+	}
+	return list
+}
+
+// asProblem is err as a *Problem.
+func asProblem(t testing.TB, err error) *Problem {
+	t.Helper()
+	var p *Problem
+	if !errors.As(err, &p) {
+		t.Fatalf("error is %v, want a *Problem", err)
+	}
+	return p
+}
+
+// send sends a request as it is written and gives the answer's status and body.
+func (h *host) send(t testing.TB, method, path, kind, body string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, h.url+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if kind != "" {
+		req.Header.Set("Content-Type", kind)
+	}
+	resp, err := h.Client.http.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
+}
