@@ -34,6 +34,8 @@ const (
 )
 
 func main() {
+	// A reader that goes away (stream tail | head) is an error of the write, so that what is temporary is removed.
+	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := untilSignal(context.Background())
 	status := run(ctx, os.Args[1:], terminal())
 	stop()
@@ -87,6 +89,9 @@ func run(ctx context.Context, args []string, c console) int {
 	}
 	if err == nil {
 		return exitOK
+	}
+	if errors.Is(err, syscall.EPIPE) {
+		return exitFailure
 	}
 	fmt.Fprintf(c.err, "shardmill: %s%s\n", oneLine(err), a.advice(err))
 	if usage := (usageError{}); !a.started || errors.As(err, &usage) {

@@ -101,6 +101,29 @@ func TestServeSecondSignalEndsAtOnce(t *testing.T) {
 	}
 }
 
+// A reader that goes away ends dev quietly, and nothing temporary stays behind.
+func TestBrokenPipe(t *testing.T) {
+	tmp := t.TempDir()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	cmd := exec.Command(os.Args[0], "dev", delaysDir, "--stream", "flights", "--feed", flights, "--key", "origin", "--listen", freePort)
+	cmd.Env = append(os.Environ(), asMain+"=1", "TMPDIR="+tmp)
+	cmd.Stdout = w
+	var said strings.Builder
+	cmd.Stderr = &said
+	err = cmd.Run()
+	w.Close()
+	if status := cmd.ProcessState.ExitCode(); status != exitFailure || strings.Contains(said.String(), "shardmill: ") {
+		t.Errorf("%v, status %d: %s", err, status, said.String())
+	}
+	if left, _ := filepath.Glob(filepath.Join(tmp, "shardmill-*")); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
 func get(t *testing.T, url string) int {
 	t.Helper()
 	r, err := http.Get(url)
