@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"testing"
 	"time"
@@ -17,12 +16,7 @@ import (
 	"github.com/shardmill/shardmill/shards"
 )
 
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		os.RemoveAll(cacheDir())
-		os.Exit(code)
-	}))
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // fakeStreams is a log in memory that obeys the contract of Streams and can be made to fail. Unlike the
 // real one it works in a synctest bubble.

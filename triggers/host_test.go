@@ -60,7 +60,7 @@ func (h *host) start() {
 	h.check(err)
 	code, err := h.catalog.Blobs(ctx, "code")
 	h.check(err)
-	h.runtime, err = runtime.Open(ctx, runtime.Options{Functions: functions, Code: code, Emitter: h, CacheDir: cacheDir()})
+	h.runtime, err = runtime.Open(ctx, runtime.Options{Functions: functions, Code: code, Emitter: h, CacheDir: filepath.Join(h.dir, "cache")})
 	h.check(err)
 	o := h.options
 	o.Streams, o.Functions = FromStore(h.store), h.runtime
@@ -174,15 +174,6 @@ func (h *host) emitted() map[string]int {
 	return counts
 }
 
-// cacheDir keeps the function's compiled code, so that it is compiled once for all tests.
-var cacheDir = sync.OnceValue(func() string {
-	dir, err := os.MkdirTemp("", "cache")
-	if err != nil {
-		panic(err)
-	}
-	return dir
-})
-
 var buildEcho = sync.OnceValues(func() ([]byte, error) {
 	dir, err := os.MkdirTemp("", "echo")
 	if err != nil {
@@ -207,12 +198,34 @@ func echoModule(tb testing.TB) []byte {
 	return code
 }
 
-// Every record is emitted, rejected or given up, across a restart of the whole host.
-func TestHostHandlesEveryRecord(t *testing.T) {
+// TestHost has one host for all its parts, because compiling the function is what takes long.
+func TestHost(t *testing.T) {
 	h := newHost(t, Options{RetryBase: time.Millisecond, RetryMax: 10 * time.Millisecond})
-	in := h.create("in", 4)
-	h.create("out", 2)
 	h.deploy("echo")
+	for name, test := range map[string]func(*testing.T, *host){
+		"handles every record":                     testHandlesEveryRecord,
+		"gives up what the function cannot handle": testGivesUpWhatTheFunctionCannotHandle,
+		"survives deletions":                       testSurvivesDeletions,
+		"waits for damage to be accepted":          testWaitsForDamageToBeAccepted,
+	} {
+		t.Run(name, func(t *testing.T) {
+			defer func(tb testing.TB) { h.tb = tb }(h.tb)
+			h.tb = t
+			h.create("out", 2)
+			test(t, h)
+			for _, s := range h.List() {
+				h.check(h.Delete(t.Context(), s.Name))
+			}
+			for _, d := range h.store.List() {
+				h.check(h.store.Delete(t.Context(), d.Name))
+			}
+		})
+	}
+}
+
+// Every record is emitted, rejected or given up, across a restart of the whole host.
+func testHandlesEveryRecord(t *testing.T, h *host) {
+	in := h.create("in", 4)
 	_, _, err := h.Put(t.Context(), Mapping{Name: "m", Stream: "in", Function: "echo", BatchSize: 50, MaxAttempts: 2})
 	h.check(err)
 	want := map[string]bool{}
@@ -257,11 +270,8 @@ func TestHostHandlesEveryRecord(t *testing.T) {
 }
 
 // A trap, an error and a timeout take one path: each batch is given up after its attempts, and the next one runs.
-func TestHostGivesUpWhatTheFunctionCannotHandle(t *testing.T) {
-	h := newHost(t, Options{RetryBase: time.Millisecond, RetryMax: time.Millisecond})
+func testGivesUpWhatTheFunctionCannotHandle(t *testing.T, h *host) {
 	in := h.create("in", 1)
-	h.create("out", 1)
-	h.deploy("echo")
 	_, _, err := h.Put(t.Context(), Mapping{Name: "m", Stream: "in", Function: "echo", BatchSize: 1, MaxAttempts: 2})
 	h.check(err)
 	h.put(in, 0, "plain 0", "fail", "trap", "spin", "plain 1")
@@ -278,17 +288,15 @@ func TestHostGivesUpWhatTheFunctionCannotHandle(t *testing.T) {
 }
 
 // Functions, streams and mappings come and go; the status says what is missing.
-func TestHostSurvivesDeletions(t *testing.T) {
-	h := newHost(t, Options{})
+func testSurvivesDeletions(t *testing.T, h *host) {
 	in := h.create("in", 2)
-	h.create("out", 1)
-	h.deploy("echo")
-	_, _, err := h.Put(t.Context(), Mapping{Name: "m", Stream: "in", Function: "echo", StartingPosition: Newest})
+	h.deploy("gone")
+	_, _, err := h.Put(t.Context(), Mapping{Name: "m", Stream: "in", Function: "gone", StartingPosition: Newest})
 	h.check(err)
-	h.check(h.runtime.Delete(t.Context(), "echo"))
+	h.check(h.runtime.Delete(t.Context(), "gone"))
 	h.put(in, 0, "plain 0")
 	h.wait("m", func(s Status) bool { return s.State == Blocked && s.Counts().Refused > 0 })
-	h.deploy("echo")
+	h.deploy("gone")
 	h.wait("m", func(s Status) bool { return s.State == Enabled && h.atTip(s) })
 	h.check(h.store.Delete(t.Context(), "in"))
 	s := h.wait("m", func(s Status) bool { return s.State == Failed })
@@ -302,11 +310,8 @@ func TestHostSurvivesDeletions(t *testing.T) {
 }
 
 // One flipped byte stops its shard, by name, until it is accepted; then the poller goes on by itself.
-func TestHostWaitsForDamageToBeAccepted(t *testing.T) {
-	h := newHost(t, Options{})
+func testWaitsForDamageToBeAccepted(t *testing.T, h *host) {
 	in := h.create("in", 1)
-	h.create("out", 1)
-	h.deploy("echo")
 	h.put(in, 0, "plain 0")
 	h.put(in, 1, "plain DAMAGED")
 	h.put(in, 2, "plain 2")
