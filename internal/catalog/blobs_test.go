@@ -293,7 +293,7 @@ func TestFlipEveryByteOfABlob(t *testing.T) {
 	h := openHouse(t, s.dir)
 	digest := mustPut(t, h.blobs(t, "code"), data)
 	h.close(t)
-	step := stride(t, 61)
+	step := stride(t, 101)
 	for _, file := range listFiles(t, objectDir(s.dir)) {
 		path := filepath.Join(objectDir(s.dir), file)
 		each(len(readFile(t, path)), step, func(i int) {

@@ -204,7 +204,7 @@ func each(n, step int, f func(i int)) {
 // and finds every definition each time.
 func TestFlipEveryByteOfJetStream(t *testing.T) {
 	s := newSpecimen(t)
-	step := stride(t, 29)
+	step := stride(t, 53)
 	var mu sync.Mutex
 	alarmed, tried := 0, 0
 	for _, file := range s.jetStreamFiles() {
@@ -231,7 +231,7 @@ func TestFlipEveryByteOfJetStream(t *testing.T) {
 // TestTruncateJetStream cuts JetStream's files at every length, and removes each.
 func TestTruncateJetStream(t *testing.T) {
 	s := newSpecimen(t)
-	step := stride(t, 37)
+	step := stride(t, 73)
 	for _, file := range s.jetStreamFiles() {
 		size := len(readFile(t, filepath.Join(s.dir, file)))
 		each(size, step, func(i int) {
@@ -269,7 +269,7 @@ func TestJetStreamGone(t *testing.T) {
 func TestFlipEveryByteOfTheSnapshot(t *testing.T) {
 	s := newSpecimen(t)
 	used := usedBytes(t, s.dir)
-	step := stride(t, 23)
+	step := stride(t, 41)
 	check := func(i int) {
 		dir := s.copyTo(t)
 		flip(t, snapshotFile(dir), int64(i))
@@ -328,7 +328,7 @@ func TestTruncateTheSnapshot(t *testing.T) {
 		}
 		_ = os.RemoveAll(dir)
 	}
-	each(used, stride(t, 41), check)
+	each(used, stride(t, 61), check)
 	each(minFileBytes-used, 8191, func(i int) { check(used + i) })
 	dir := s.copyTo(t)
 	if err := os.Remove(snapshotFile(dir)); err != nil {
@@ -344,7 +344,7 @@ func TestTruncateTheSnapshot(t *testing.T) {
 // bytes behind the last record are hit, raises an alarm.
 func TestBothDamaged(t *testing.T) {
 	s := newSpecimen(t)
-	each(usedBytes(t, s.dir), stride(t, 31), func(i int) {
+	each(usedBytes(t, s.dir), stride(t, 47), func(i int) {
 		dir := s.copyTo(t)
 		if err := os.RemoveAll(natsDir(dir)); err != nil {
 			t.Error(err)

@@ -8,8 +8,13 @@ import (
 	"time"
 )
 
-// maxGroup bounds how many changes one commit of the snapshot takes.
-const maxGroup = 256
+const (
+	// maxGroup bounds how many changes one commit of the snapshot takes.
+	maxGroup = 256
+	// waitTimeout bounds how long a writer waits for a change that JetStream has
+	// acknowledged and does not deliver.
+	waitTimeout = 30 * time.Second
+)
 
 // keeper takes the changes JetStream delivers, in the order of their revisions, makes
 // them durable in the snapshot, lets the tables know them, and only then wakes the
@@ -150,11 +155,13 @@ func (k *keeper) wait(ctx context.Context, revision uint64) error {
 	w := waiter{revision, make(chan error, 1)}
 	k.waiters = append(k.waiters, w)
 	k.mu.Unlock()
+	ctx, cancel := context.WithTimeoutCause(ctx, waitTimeout, fmt.Errorf("JetStream has not delivered it within %v", waitTimeout))
+	defer cancel()
 	select {
 	case err := <-w.result:
 		return err
 	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", ErrUnknownOutcome, ctx.Err())
+		return fmt.Errorf("%w: %w", ErrUnknownOutcome, context.Cause(ctx))
 	}
 }
 
