@@ -41,31 +41,42 @@ func (c *Cache) add(g *cachedGroup) {
 		c.bytes -= old.size
 		old.bytes.Store(nil)
 	}
-	if c.head > 1024 && c.head > len(c.queue)/2 {
-		c.queue = append(c.queue[:0], c.queue[c.head:]...)
-		c.head = 0
+	if c.head > len(c.queue)/2 {
+		kept := copy(c.queue, c.queue[c.head:])
+		clear(c.queue[kept:])
+		c.queue, c.head = c.queue[:kept], 0
 	}
 }
 
-// remember notes a written group for the journal's readers. The caller holds j.mu.
-func (j *Journal) remember(g *cachedGroup) {
-	gone := 0
-	for gone < len(j.cached) && j.cached[gone].bytes.Load() == nil {
-		gone++
-	}
-	if gone > 64 && gone > len(j.cached)/2 || gone == len(j.cached) {
-		j.cached = append(j.cached[:0], j.cached[gone:]...)
-	}
-	j.cached = append(j.cached, g)
+// tail is what the cache holds of one journal: its groups in their order, of which the oldest may be evicted. The
+// journal's mutex guards it.
+type tail struct {
+	groups []*cachedGroup
+	gone   int // so many at the front are known to be evicted
 }
 
-// lookup returns the cached bytes of an entry, nil when they are not cached. The caller holds j.mu.
-func (j *Journal) lookup(at position, size int) []byte {
-	i := sort.Search(len(j.cached), func(i int) bool { return j.cached[i].at > at }) - 1
+// add notes a group that has been written.
+func (t *tail) add(g *cachedGroup) {
+	for t.gone < len(t.groups) && t.groups[t.gone].bytes.Load() == nil {
+		t.groups[t.gone] = nil
+		t.gone++
+	}
+	if t.gone > len(t.groups)/2 {
+		kept := copy(t.groups, t.groups[t.gone:])
+		clear(t.groups[kept:])
+		t.groups, t.gone = t.groups[:kept], 0
+	}
+	t.groups = append(t.groups, g)
+}
+
+// lookup returns the cached bytes of an entry, nil when they are not cached.
+func (t *tail) lookup(at position, size int) []byte {
+	held := t.groups[t.gone:]
+	i := sort.Search(len(held), func(i int) bool { return held[i].at > at }) - 1
 	if i < 0 {
 		return nil
 	}
-	g := j.cached[i]
+	g := held[i]
 	b := g.bytes.Load()
 	from := int64(at - g.at)
 	if b == nil || at.segment() != g.at.segment() || from+int64(size) > g.size {

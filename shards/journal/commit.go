@@ -125,7 +125,7 @@ func (j *Journal) publish(p *groupPlan, group []byte, now int64) {
 	}
 	seg.note(h, now)
 	if len(p.shards) > 0 {
-		j.remember(cached)
+		j.tail.add(cached)
 	}
 	j.mu.Unlock()
 

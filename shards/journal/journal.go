@@ -125,7 +125,7 @@ type Journal struct {
 	shards      map[uint32]*shardState
 	segments    []*segment // oldest first; the last is the active one
 	checkpoints map[checkpointKey]Checkpoint
-	cached      []*cachedGroup
+	tail        tail
 	damage      []DamageError
 	lost        []loss // accepted damage that belongs to no shard
 }

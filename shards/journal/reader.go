@@ -154,7 +154,7 @@ func (r *Reader) step() (run record.Run, wait <-chan struct{}, err error) {
 	sp := s.spans[i]
 	if !sp.seg.sealed {
 		e := sp.live[find(sp.live, r.pos)]
-		b := j.lookup(makePosition(sp.seg.number, int64(e.offset)), int(e.size))
+		b := j.tail.lookup(makePosition(sp.seg.number, int64(e.offset)), int(e.size))
 		if e.first > r.pos {
 			d := r.gap(e.first, sp.seg)
 			j.mu.Unlock()
@@ -221,7 +221,7 @@ func (r *Reader) readSealed(sp *span) (record.Run, <-chan struct{}, error) {
 		return record.Run{}, nil, r.gap(e.first, sp.seg)
 	}
 	j.mu.Lock()
-	b := j.lookup(makePosition(sp.seg.number, int64(e.offset)), int(e.size))
+	b := j.tail.lookup(makePosition(sp.seg.number, int64(e.offset)), int(e.size))
 	j.mu.Unlock()
 	if b != nil {
 		return r.take(e, b), nil, nil
