@@ -148,97 +148,27 @@ func (s *segment) note(h groupHeader, now int64) {
 	s.arrivals.last = now
 }
 
-// makeRoom sees to it that the active segment takes n more bytes: a new segment when this one is full or failed, prepared
-// space behind its end.
+// makeRoom begins a new segment when the active one cannot take n more bytes.
 func (j *Journal) makeRoom(n int64) error {
 	seg := j.active()
-	full := seg.end+n > j.opt.Sizes.Segment && seg.end > seg.tableEnd
+	full := seg.end+n > seg.limit && seg.end > seg.tableEnd
 	if seg.number == 0 || seg.poisoned || seg.sealed || full {
-		if err := j.roll(); err != nil {
-			return err
-		}
-		seg = j.active()
+		return j.roll()
 	}
-	if seg.end+n <= seg.size.Load() {
-		return nil
-	}
-	if err := j.waitPrepared(); err != nil || seg.end+n <= seg.size.Load() {
-		return err
-	}
-	return j.prepared(seg, seg.prepare(seg.end+n+j.step(seg)))
-}
-
-// prepared passes on how preparing went. A failed sync spoils the file, other failures do not.
-func (j *Journal) prepared(seg *segment, err error) error {
-	if errors.Is(err, errSync) {
-		seg.poisoned = true
-	}
-	return err
-}
-
-// step is how much to prepare ahead: as much as the segment holds already, within bounds, so that an idle stream
-// takes little and a busy one prepares seldom.
-func (j *Journal) step(seg *segment) int64 {
-	step := min(max(seg.end, j.opt.Sizes.First), j.opt.Sizes.Step)
-	return max(min(step, j.opt.Sizes.Segment-seg.end), 0)
-}
-
-// preparation is space being prepared beside the writer.
-type preparation struct {
-	seg  *segment
-	done chan struct{}
-	err  error // after done
-}
-
-// prepareAhead starts preparing when half of the last step is used.
-func (j *Journal) prepareAhead() {
-	seg, step := j.active(), j.step(j.active())
-	size := seg.size.Load()
-	if size-seg.end > step/2 || size >= j.opt.Sizes.Segment || step == 0 {
-		return
-	}
-	if p := j.preparing; p != nil {
-		select {
-		case <-p.done:
-		default:
-			return
-		}
-		if j.waitPrepared() != nil {
-			return // it shows again when the space is needed, and is reported then
-		}
-	}
-	p := &preparation{seg: seg, done: make(chan struct{})}
-	j.preparing = p
-	to := min(size+step, j.opt.Sizes.Segment)
-	j.workers.Go(func() {
-		defer close(p.done)
-		p.err = seg.prepare(to)
-	})
-}
-
-// waitPrepared waits for space that is being prepared.
-func (j *Journal) waitPrepared() error {
-	p := j.preparing
-	if p == nil {
-		return nil
-	}
-	<-p.done
-	j.preparing = nil
-	if p.seg != j.active() && !errors.Is(p.err, errSync) {
-		return nil
-	}
-	return j.prepared(p.seg, p.err)
+	return nil
 }
 
 // roll ends the active segment and begins the next with its table.
 func (j *Journal) roll() error {
-	if err := j.waitPrepared(); err != nil {
-		j.log.Warn("cannot prepare journal space ahead", "error", err)
-	}
 	old := j.active()
-	next, err := j.createSegment(old.number+1, max(j.opt.Sizes.First, segmentHeaderSize+int64(j.tableSize())+4096))
+	next, err := j.takePrepared()
+	if next == nil && err == nil {
+		if next, err = j.createSegment(old.number+1, j.nextLimit()); err == nil {
+			err = j.fill(next, min(next.limit, j.opt.Sizes.First), nil)
+		}
+	}
 	if err != nil {
-		return err
+		return errors.Join(err, j.discard(next))
 	}
 	next.last, next.arrivals.last = old.last, old.arrivals.last
 	if old.number > 0 && !old.poisoned && !old.sealed {
@@ -247,8 +177,9 @@ func (j *Journal) roll() error {
 	j.act = next
 	if err := j.writeTable(next); err != nil {
 		j.act = old
-		return errors.Join(err, next.file.Close(), j.fs.Remove(next.path))
+		return errors.Join(err, j.discard(next))
 	}
+	next.began = time.Now()
 	j.setActive(next)
 	j.opt.Metric.segments.Inc()
 	return nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -57,9 +58,8 @@ type Options struct {
 
 // SegmentSizing says how segment files grow, in bytes.
 type SegmentSizing struct {
-	Segment int64 // a segment is followed by another at this size; 0 means 64 MiB; at most 2 GiB
-	First   int64 // prepared for a new journal; 0 means 64 KiB
-	Step    int64 // the most prepared ahead in one step; 0 means 8 MiB
+	Segment int64 // the largest a segment is planned to be; 0 means 64 MiB; at most 2 GiB
+	First   int64 // the smallest, and the first of a new journal; 0 means 64 KiB
 }
 
 func (s SegmentSizing) withDefaults() SegmentSizing {
@@ -68,9 +68,6 @@ func (s SegmentSizing) withDefaults() SegmentSizing {
 	}
 	if s.First == 0 {
 		s.First = 64 << 10
-	}
-	if s.Step == 0 {
-		s.Step = 8 << 20
 	}
 	s.Segment = min(s.Segment, 2<<30)
 	return s
@@ -85,18 +82,21 @@ type Shard struct {
 // shardState is what the journal holds of one shard.
 type shardState struct {
 	id    uint32
-	next  uint64  // the sequence number that the next record gets
-	floor uint64  // where the shard should begin, when the oldest segment is damaged; else 0
+	next  uint64 // the sequence number that the next record gets
+	floor lostFront
 	spans []*span // oldest segment first
 	lost  []loss  // accepted damage
 	wake  chan struct{}
 	plan  shardPlan // the writer's
 }
 
+// lostFront says that a shard should begin earlier than it does: at sequence, which was in a segment or before it.
+type lostFront struct{ sequence, segment uint64 }
+
 // oldest is the first sequence number that can still be read; next for an empty shard.
 func (s *shardState) oldest() uint64 {
-	if s.floor > 0 {
-		return s.floor
+	if s.floor.sequence > 0 {
+		return s.floor.sequence
 	}
 	if len(s.spans) > 0 {
 		return s.spans[0].first
@@ -216,7 +216,7 @@ func (j *Journal) addShards(ctx context.Context, shards []Shard) error {
 func (j *Journal) newShard(s Shard) *shardState {
 	first := record.MakeSequence(s.Epoch, 1)
 	if j.blind {
-		return &shardState{id: s.ID, next: record.MakeSequence(s.Epoch, 1<<40), floor: first}
+		return &shardState{id: s.ID, next: record.MakeSequence(s.Epoch, 1<<40), floor: lostFront{first, math.MaxUint64}}
 	}
 	return &shardState{id: s.ID, next: first}
 }
@@ -240,6 +240,9 @@ func (j *Journal) Close() error {
 	close(j.done)
 	j.mu.Unlock()
 	j.writer.stop()
+	if j.preparing != nil {
+		j.preparing.stop.Store(true)
+	}
 	j.workers.Wait()
 	err := j.acked.sync()
 	return j.wrap("close", errors.Join(err, j.closeFiles()))
@@ -247,6 +250,9 @@ func (j *Journal) Close() error {
 
 func (j *Journal) closeFiles() error {
 	err := j.acked.abandon()
+	if p := j.preparing; p != nil {
+		err = errors.Join(err, j.discard(p.seg))
+	}
 	for _, s := range j.segments {
 		err = errors.Join(err, j.files.drop(s))
 	}

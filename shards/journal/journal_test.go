@@ -20,7 +20,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const dir = "/journal"
 
 // small makes segments that roll after a few records.
-var small = journal.SegmentSizing{Segment: 4096, First: 512, Step: 1024}
+var small = journal.SegmentSizing{Segment: 4096, First: 512}
 
 func options(fs journal.FS, shards int) journal.Options {
 	opt := journal.Options{Dir: dir, Name: "orders", FS: fs, Sizes: small, Logger: slog.New(slog.DiscardHandler)}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/shardmill/shardmill/sdk/record"
 )
@@ -20,6 +21,7 @@ type recovery struct {
 	oldest       map[uint32]uint64 // by shard: where it began by the first word on it
 	clear        bool              // an intact table has been met, so that the shards are known
 	unknown      bool              // something was lost of which it is not known what it was
+	damaged      uint64            // the oldest segment of which that is true
 	lostSegments uint64            // missing at the journal's end
 }
 
@@ -43,7 +45,7 @@ func (j *Journal) recover(ctx context.Context) error {
 	r.replay()
 	if n := len(j.segments); n > 0 {
 		last := j.segments[n-1]
-		j.act = last
+		j.act, last.began, last.limit = last, time.Now(), max(last.size.Load(), j.opt.Sizes.First)
 		j.acked.last = acked{group: last.last.number, end: makePosition(last.number, last.end), id: j.id}
 		if r.acked.group > j.acked.last.group {
 			j.acked.last.group = r.acked.group
@@ -94,8 +96,16 @@ func (r *recovery) openSegments() error {
 	return nil
 }
 
-func (r *recovery) missing(from, to uint64) {
+// lose notes that a segment has lost something of which it is not known what it was.
+func (r *recovery) lose(segment uint64) {
+	if !r.unknown || segment < r.damaged {
+		r.damaged = segment
+	}
 	r.unknown = true
+}
+
+func (r *recovery) missing(from, to uint64) {
+	r.lose(from)
 	r.damage(DamageError{
 		Shard: NoShard, First: uint64(makePosition(from, 0)), Last: uint64(makePosition(to, 0)), File: r.j.segmentPath(from),
 		Reason: fmt.Sprintf("%d segment files are missing", to-from+1),
@@ -173,12 +183,29 @@ func (r *recovery) read(ctx context.Context) error {
 			continue
 		}
 		r.scans[s.number] = sc
+		if len(sc.unknown) > 0 {
+			r.lose(s.number)
+		}
 		needTable = needTable && !sc.table
 		stop = -1
 		if sc.first.number > 0 && sc.first.at.segment() == s.number-1 {
 			stop = sc.first.at.offset()
 		}
 	}
+	return r.readFirstTable()
+}
+
+// readFirstTable scans the oldest segment too when something unknown was lost: its table says where every shard begins.
+func (r *recovery) readFirstTable() error {
+	if !r.unknown || len(r.j.segments) == 0 || r.scans[r.j.segments[0].number] != nil {
+		return nil
+	}
+	s := r.j.segments[0]
+	sc, err := r.scan(s, -1)
+	if err != nil {
+		return err
+	}
+	r.scans[s.number] = sc
 	return nil
 }
 
@@ -243,7 +270,7 @@ func (r *recovery) follows(before, s *segment, sc *scan) {
 		return
 	}
 	if l := before.last; l.at != sc.first.at || l.checksum != sc.first.checksum {
-		r.unknown = true
+		r.lose(before.number)
 		at := uint64(makePosition(before.number, before.end))
 		r.damage(DamageError{Shard: NoShard, First: at, Last: at, File: before.path, Offset: before.end,
 			Reason: "the segment does not end where the next one says"})
@@ -262,6 +289,7 @@ func (r *recovery) shard(id uint32, next uint64) *shardState {
 func (r *recovery) replayFooter(seg *segment) {
 	for _, sp := range seg.spans {
 		s := r.shard(sp.shard, sp.first)
+		r.missed(s, seg, sp.first)
 		s.spans = append(s.spans, sp)
 		s.next = sp.next
 	}
@@ -298,7 +326,6 @@ func (r *recovery) replayScan(seg *segment, sc *scan) {
 		j.noteDamage(d)
 	}
 	for _, u := range sc.unknown {
-		r.unknown = true
 		at := uint64(makePosition(seg.number, u.offset))
 		r.damage(DamageError{Shard: NoShard, First: at, Last: at, File: seg.path, Offset: u.offset, Reason: u.reason})
 	}
@@ -320,6 +347,7 @@ func (r *recovery) replayShards(seg *segment, f found) {
 		id, next, oldest := le.Uint32(b), le.Uint64(b[8:]), le.Uint64(b[16:])
 		s := r.shard(id, next)
 		if f.table {
+			r.missed(s, seg, next)
 			s.next = next
 		}
 		if seg == r.j.segments[0] {
@@ -331,14 +359,10 @@ func (r *recovery) replayShards(seg *segment, f found) {
 	}
 }
 
-// setFloor notes where a shard should begin when the oldest segment does not say so itself, so that what it has lost is a gap
-// and is not taken for records that retention dropped.
+// setFloor notes where a shard should begin when something unknown was lost, so that its first records are not taken for
+// dropped by retention when they are missing.
 func (r *recovery) setFloor(s *shardState) {
-	if len(r.j.segments) == 0 {
-		return
-	}
-	sc := r.scans[r.j.segments[0].number]
-	if sc == nil || sc.table && len(sc.unknown) == 0 {
+	if !r.unknown {
 		return
 	}
 	floor, ok := r.oldest[s.id]
@@ -346,7 +370,7 @@ func (r *recovery) setFloor(s *shardState) {
 		floor = record.MakeSequence(record.Epoch(s.next), 1)
 	}
 	if floor < s.oldest() {
-		s.floor = floor
+		s.floor = lostFront{floor, r.damaged}
 	}
 }
 
@@ -357,8 +381,16 @@ func (r *recovery) replayRecords(seg *segment, f found) {
 			Reason: "records stand twice in the journal; the first are served"})
 		return
 	}
+	r.missed(s, seg, f.stored.first)
 	seg.spanOf(s).add(f.stored)
 	s.next = f.stored.next()
+}
+
+// missed notes that a shard of which no record has been met should have had some before a segment.
+func (r *recovery) missed(s *shardState, seg *segment, next uint64) {
+	if len(s.spans) == 0 && s.next < next && s.floor.sequence == 0 {
+		s.floor = lostFront{s.next, seg.number - 1}
+	}
 }
 
 // skipAhead moves the next sequence numbers of the shards past what may have been lost behind their last stored batch,

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // stored is one record batch as it lies in a segment.
@@ -59,6 +60,8 @@ type segment struct {
 	size     atomic.Int64 // of the file; what lies behind end is prepared
 	end      int64        // of the last group
 	tableEnd int64        // of the table, with which it begins
+	limit    int64        // the size from which on the next segment is begun
+	began    time.Time    // when it became the active one
 	sealed   bool         // it has its footer; guarded by the journal's mutex once the journal is open
 	poisoned bool         // a write or sync failed, or it is damaged; never written again
 	arrivals arrivals
@@ -98,51 +101,6 @@ func (s *segment) spanOf(shard *shardState) *span {
 		shard.spans = append(shard.spans, sp)
 	}
 	return sp
-}
-
-// createSegment makes a segment file with a header and prepared space, durable with its name.
-func (j *Journal) createSegment(number uint64, prepare int64) (*segment, error) {
-	s := &segment{number: number, path: j.segmentPath(number), end: segmentHeaderSize, spans: map[uint32]*span{}}
-	f, err := j.fs.Create(s.path)
-	if err != nil {
-		return nil, err
-	}
-	s.file = f
-	header := segmentHeader{id: j.id, number: number, created: micros()}.encode()
-	if _, err = f.WriteAt(header, 0); err == nil {
-		s.size.Store(segmentHeaderSize)
-		err = s.prepare(prepare)
-	}
-	if err == nil {
-		err = j.fs.SyncDir(j.opt.Dir)
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close(), j.fs.Remove(s.path))
-	}
-	return s, nil
-}
-
-// errSync marks a failed sync: what the file holds is unknown from then on.
-var errSync = errors.New("sync failed")
-
-var zeros [1 << 20]byte
-
-// prepare writes zeros up to size and makes them durable. A commit into prepared space changes no metadata of
-// the file, which makes its fdatasync several times faster than that of an append (RATIONALE.md).
-func (s *segment) prepare(size int64) error {
-	at := s.size.Load()
-	for at < size {
-		n := min(int64(len(zeros)), size-at)
-		if _, err := s.file.WriteAt(zeros[:n], at); err != nil {
-			return err
-		}
-		at += n
-	}
-	if err := s.file.Sync(); err != nil {
-		return fmt.Errorf("%w: %w", errSync, err)
-	}
-	s.size.Store(max(at, size))
-	return nil
 }
 
 // footer is the index that ends a sealed segment, made from the spans' live lists.

@@ -65,7 +65,9 @@ func (j *Journal) expired(before int64) []*segment {
 		return nil
 	}
 	for _, s := range j.shards {
-		s.floor = 0
+		if s.floor.segment < j.segments[0].number {
+			s.floor = lostFront{}
+		}
 		keep := 0
 		for keep < len(s.spans) && s.spans[keep].seg.number < j.segments[0].number {
 			keep++
