@@ -215,14 +215,16 @@ func writeProblem(w http.ResponseWriter, r *http.Request, p *Problem) {
 	if err != nil {
 		panic(err) // a Problem holds plain values only
 	}
+	body = append(body, '\n')
 	header := w.Header()
-	header.Set("Content-Type", "application/problem+json")
+	header.Set("Content-Type", typeProblem)
+	header.Set("Content-Length", strconv.Itoa(len(body)))
 	header.Set("Cache-Control", "no-store")
 	if answer.Status == http.StatusTooManyRequests || answer.Status == http.StatusServiceUnavailable {
 		header.Set("Retry-After", "1")
 	}
 	w.WriteHeader(answer.Status)
-	w.Write(append(body, '\n'))
+	w.Write(body)
 }
 
 // TransformSchema lists the stable types in the OpenAPI document.

@@ -156,14 +156,17 @@ func (c *call) putLines(st putter, q *putQuery) error {
 	if bad != nil {
 		return bad
 	}
-	stopped, release := c.untilStop(c.context())
+	// A read that fails ends the request's context, be it by a deadline; what has
+	// been read is put all the same.
+	ctx := context.WithoutCancel(c.context())
+	stopped, release := c.untilStop(ctx)
 	defer release()
 	body := c.guard(c.r.Body, c.limits.LinesIdle, stopped)
 	defer context.AfterFunc(stopped, body.interrupt)()
 
 	o := newOutcome(q.Results)
 	p := &linePut{
-		lanes: startLanes(c.context(), st, o), outcome: o, reader: newLineReader(body, shards.MaxRecordBytes),
+		lanes: startLanes(ctx, st, o), outcome: o, reader: newLineReader(body, shards.MaxRecordBytes),
 		path: path, random: rand.NewChaCha8(randomSeed()),
 	}
 	broken := p.pump()

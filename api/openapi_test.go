@@ -1,0 +1,149 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// documentOf decodes the OpenAPI document of the table.
+func documentOf(t *testing.T) (doc struct {
+	Paths map[string]map[string]struct {
+		OperationID string `json:"operationId"`
+		Permission  string `json:"x-shardmill-permission"`
+		Parameters  []struct {
+			Name, In string
+			Required bool
+		}
+		RequestBody struct{ Content map[string]any }
+		Responses   map[string]struct{ Content map[string]any }
+	}
+	Components struct {
+		Schemas map[string]struct {
+			Properties           map[string]any
+			AdditionalProperties any
+		}
+	}
+},
+) {
+	t.Helper()
+	if err := json.Unmarshal(openAPI(routes(), "test"), &doc); err != nil {
+		t.Fatal(err)
+	}
+	return doc
+}
+
+// TestDocumentDescribesEveryRoute walks the table: each route is described with
+// its parameters, the forms of its bodies and its permission, and nothing else is.
+func TestDocumentDescribesEveryRoute(t *testing.T) {
+	doc := documentOf(t)
+	described := 0
+	for _, path := range doc.Paths {
+		described += len(path)
+	}
+	table := routes()
+	if described != len(table) {
+		t.Errorf("%d operations are described, the table has %d routes", described, len(table))
+	}
+	ids := map[string]bool{}
+	for _, rt := range table {
+		name := rt.method + " " + rt.path
+		op, ok := doc.Paths[rt.path][strings.ToLower(rt.method)]
+		if !ok {
+			t.Errorf("%s is not described", name)
+			continue
+		}
+		if ids[op.OperationID] || op.OperationID == "" {
+			t.Errorf("%s: operation id %q", name, op.OperationID)
+		}
+		ids[op.OperationID] = true
+		if op.Permission != rt.permission {
+			t.Errorf("%s needs %q, described is %q", name, rt.permission, op.Permission)
+		}
+		var got []string
+		for _, p := range op.Parameters {
+			got = append(got, p.In+":"+p.Name)
+		}
+		var want []string
+		if strings.Contains(rt.path, "{name}") {
+			want = append(want, "path:name")
+		}
+		for _, f := range queryFields(rt.action.query) {
+			want = append(want, "query:"+f.Tag.Get("query"))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s has the parameters %v, described are %v", name, want, got)
+		}
+		for _, form := range rt.action.in {
+			if op.RequestBody.Content[form.mediaType] == nil {
+				t.Errorf("%s: its body as %s is not described", name, form.mediaType)
+			}
+		}
+		for _, a := range rt.action.out {
+			for _, form := range a.forms {
+				if op.Responses[fmt.Sprint(a.status)].Content[form.mediaType] == nil {
+					t.Errorf("%s: its answer %d as %s is not described", name, a.status, form.mediaType)
+				}
+			}
+		}
+		if op.Responses["default"].Content[typeProblem] == nil {
+			t.Errorf("%s: its problems are not described", name)
+		}
+	}
+}
+
+// TestDocumentIsStrictAboutRequestsOnly checks which schemas refuse unknown members.
+func TestDocumentIsStrictAboutRequestsOnly(t *testing.T) {
+	schemas := documentOf(t).Components.Schemas
+	for name, strict := range map[string]bool{
+		"StreamConfig": true, "PutRecords": true, "PutRecord": true, "MappingConfig": true, "FunctionConfig": true,
+		"AcceptDamage": true, "Stream": false, "Record": false, "Problem": false,
+	} {
+		s, ok := schemas[name]
+		if !ok {
+			t.Errorf("%s is not described", name)
+			continue
+		}
+		if got := s.AdditionalProperties == false; got != strict {
+			t.Errorf("%s: additionalProperties is %v", name, s.AdditionalProperties)
+		}
+		for member := range s.Properties {
+			if member[0] < 'a' || member[0] > 'z' {
+				t.Errorf("%s has a member %s", name, member)
+			}
+		}
+	}
+}
+
+// TestDocumentIsServed asks the surface for the document.
+func TestDocumentIsServed(t *testing.T) {
+	h := boot(t)
+	got, err := h.OpenAPI(t.Context())
+	if err != nil || string(got) != string(openAPI(routes(), "test")) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+}
+
+// TestDocumentIsValid has openapi-spec-validator check the document; "pip
+// install openapi-spec-validator" provides it.
+func TestDocumentIsValid(t *testing.T) {
+	python, err := exec.LookPath("python3")
+	if err == nil {
+		err = exec.Command(python, "-c", "import openapi_spec_validator").Run()
+	}
+	if err != nil {
+		t.Skipf("SKIPPED: the OpenAPI document is not validated: python3 with openapi-spec-validator is not here (%v); pip install openapi-spec-validator", err)
+	}
+	file := filepath.Join(t.TempDir(), "openapi.json")
+	if err := os.WriteFile(file, openAPI(routes(), "test"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := exec.Command(python, "-m", "openapi_spec_validator", file).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, text)
+	}
+}
