@@ -328,7 +328,9 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
-func BenchmarkFinish(b *testing.B) { benchmark(b, func(w *record.Builder) int { return len(w.Finish()) }) }
+func BenchmarkFinish(b *testing.B) {
+	benchmark(b, func(w *record.Builder) int { return len(w.Finish()) })
+}
 
 func BenchmarkParse(b *testing.B) {
 	benchmark(b, func(w *record.Builder) int {
