@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
+	goruntime "runtime"
 	"slices"
 	"testing"
 	"time"
@@ -131,7 +131,7 @@ type fatal struct {
 }
 
 func (f *fatal) Helper()               {}
-func (f *fatal) Fatalf(string, ...any) { f.failed = true; runtime.Goexit() }
+func (f *fatal) Fatalf(string, ...any) { f.failed = true; goruntime.Goexit() }
 
 func TestBadInputFailsTheTest(t *testing.T) {
 	dir := t.TempDir()
