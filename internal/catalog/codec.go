@@ -44,6 +44,7 @@ type fileHeader struct {
 	capacity   uint64 // length of the file; it never grows or shrinks
 	generation uint64 // random; seeds the checksums of the file's records
 	last       uint64 // revision up to which the base of the file tells everything
+	base       uint64 // offset behind the base
 }
 
 func (h fileHeader) put(b []byte) {
@@ -53,7 +54,8 @@ func (h fileHeader) put(b []byte) {
 	binary.LittleEndian.PutUint64(b[16:], h.capacity)
 	binary.LittleEndian.PutUint64(b[24:], h.generation)
 	binary.LittleEndian.PutUint64(b[32:], h.last)
-	clear(b[40:60])
+	binary.LittleEndian.PutUint64(b[40:], h.base)
+	clear(b[48:60])
 	binary.LittleEndian.PutUint32(b[60:], crc32.Checksum(b[:60], castagnoli))
 }
 
@@ -74,6 +76,7 @@ func parseHeader(b []byte) (fileHeader, error) {
 		capacity:   binary.LittleEndian.Uint64(b[16:]),
 		generation: binary.LittleEndian.Uint64(b[24:]),
 		last:       binary.LittleEndian.Uint64(b[32:]),
+		base:       binary.LittleEndian.Uint64(b[40:]),
 	}
 	return h, nil
 }
@@ -183,6 +186,9 @@ func decodeSaved(b []byte) (saved, error) {
 	s.end = s.readRecords(b, headerBytes, sum)
 	if h.capacity != uint64(len(b)) {
 		s.damage(fmt.Sprintf("the file has %d bytes, not %d as its header says", len(b), h.capacity))
+	}
+	if uint64(s.end) < h.base {
+		s.damage(fmt.Sprintf("the base ends at offset %d, not %d", s.end, h.base))
 	}
 	s.readRest(b, sum)
 	return s, nil

@@ -91,6 +91,8 @@ func TestDecodeDamage(t *testing.T) {
 		{"a record zeroed", func(b []byte) []byte { clear(b[first : first+size]); return b }, saveDamaged, map[string]string{"a": "1@3", "c": "4@9"}},
 		{"a record's length", func(b []byte) []byte { b[first+24] ^= 0x80; return b }, saveDamaged, map[string]string{"a": "1@3", "c": "4@9"}},
 		{"base", func(b []byte) []byte { b[headerBytes+4] ^= 1; return b }, saveDamaged, map[string]string{"a": "3@6", "c": "4@9"}},
+		{"the end of the base, nothing behind it", func(b []byte) []byte { clear(b[first:]); b[first-1-size/2] ^= 1; return b }, saveDamaged, map[string]string{"a": "1@3"}},
+		{"the end of the base zeroed", func(b []byte) []byte { clear(b[first-size:]); return b }, saveDamaged, map[string]string{"a": "1@3"}},
 		{"unused", func(b []byte) []byte { b[len(b)-1] = 1; return b }, saveTail, map[string]string{"a": "3@6", "c": "4@9"}},
 		{"header", func(b []byte) []byte { b[33] ^= 1; return b }, saveDamaged, map[string]string{}},
 		{"magic", func(b []byte) []byte { b[0] ^= 1; return b }, saveDamaged, map[string]string{}},
@@ -149,10 +151,12 @@ func TestGoldenFile(t *testing.T) {
 	base := []change{put("a", "1", 3), {id{"streams", "flüge"}, opPut, []byte(`{"shards":4}`), 5}}
 	const generation = 0x0123456789abcdef
 	b := make([]byte, headerBytes, 512)
-	fileHeader{capacity: 512, generation: generation, last: 5}.put(b)
-	for _, c := range append(base, put("a", "2", 6), del("a", 7)) {
+	for _, c := range base {
 		b = appendChange(b, c, seed(generation))
 	}
+	fileHeader{capacity: 512, generation: generation, last: 5, base: uint64(len(b))}.put(b)
+	b = appendChange(b, put("a", "2", 6), seed(generation))
+	b = appendChange(b, del("a", 7), seed(generation))
 	b = b[:512]
 	golden := filepath.Join("testdata", "tables-v1.snap")
 	if os.Getenv("SHARDMILL_UPDATE_GOLDEN") != "" {
@@ -259,6 +263,9 @@ func FuzzDecodeSaved(f *testing.F) {
 			if s.deleted[i] != 0 {
 				t.Fatalf("%v is live and deleted", i)
 			}
+		}
+		if s.state == saveWhole && uint64(s.end) < s.header.base {
+			t.Fatal("a file whose base is cut short is whole")
 		}
 		if s.state == saveWhole && s.header.capacity != uint64(len(b)) {
 			t.Fatal("a file of the wrong length is whole")

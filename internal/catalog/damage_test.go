@@ -263,25 +263,43 @@ func TestJetStreamGone(t *testing.T) {
 	}
 }
 
+// specimens are the two forms of a snapshot: a base with records behind it, and, as it is
+// after it was made anew, a base alone.
+func specimens(t *testing.T) map[string]*specimen {
+	t.Helper()
+	records, base := newSpecimen(t), newSpecimen(t)
+	save, err := readSaved(catalogDir(base.dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSnapshot(catalogDir(base.dir), save.live, save.last)
+	if err := s.rewrite(); err != nil {
+		t.Fatal(err)
+	}
+	s.abandon()
+	return map[string]*specimen{"records": records, "base": base}
+}
+
 // TestFlipEveryByteOfTheSnapshot flips every byte of the snapshot that is in use, and a
 // sample of those that are not, and finds every definition each time. Unless JetStream
 // shows that a write was cut short there, each flip raises an alarm.
 func TestFlipEveryByteOfTheSnapshot(t *testing.T) {
-	s := newSpecimen(t)
-	used := usedBytes(t, s.dir)
 	step := stride(t, 41)
-	check := func(i int) {
-		dir := s.copyTo(t)
-		flip(t, snapshotFile(dir), int64(i))
-		alarms := s.check(t, dir, fmt.Sprintf("snapshot, byte %d of %d", i, used))
-		lastRecord := i >= used-recordAround(t, s.dir, i)
-		if len(alarms) == 0 && !lastRecord {
-			t.Errorf("byte %d of the snapshot is damaged without an alarm", i)
+	for form, s := range specimens(t) {
+		used := usedBytes(t, s.dir)
+		check := func(i int) {
+			dir := s.copyTo(t)
+			flip(t, snapshotFile(dir), int64(i))
+			alarms := s.check(t, dir, fmt.Sprintf("%s, byte %d of %d", form, i, used))
+			lastRecord := form == "records" && i >= used-recordAround(t, s.dir, i)
+			if len(alarms) == 0 && !lastRecord {
+				t.Errorf("%s: byte %d of the snapshot is damaged without an alarm", form, i)
+			}
+			_ = os.RemoveAll(dir)
 		}
-		_ = os.RemoveAll(dir)
+		each(used, step, check)
+		each(minFileBytes-used, 8191, func(i int) { check(used + i) })
 	}
-	each(used, step, check)
-	each(minFileBytes-used, 8191, func(i int) { check(used + i) })
 }
 
 // usedBytes is the offset behind the last record.
@@ -316,26 +334,28 @@ func recordAround(t testing.TB, dir string, offset int) int {
 
 // TestTruncateTheSnapshot cuts the snapshot at every length, and removes it.
 func TestTruncateTheSnapshot(t *testing.T) {
-	s := newSpecimen(t)
-	used := usedBytes(t, s.dir)
-	check := func(i int) {
+	step := stride(t, 61)
+	for form, s := range specimens(t) {
+		used := usedBytes(t, s.dir)
+		check := func(i int) {
+			dir := s.copyTo(t)
+			if err := os.Truncate(snapshotFile(dir), int64(i)); err != nil {
+				t.Error(err)
+			}
+			if alarms := s.check(t, dir, fmt.Sprintf("%s, cut to %d", form, i)); len(alarms) == 0 {
+				t.Errorf("%s: the snapshot is cut to %d without an alarm", form, i)
+			}
+			_ = os.RemoveAll(dir)
+		}
+		each(used, step, check)
+		each(minFileBytes-used, 8191, func(i int) { check(used + i) })
 		dir := s.copyTo(t)
-		if err := os.Truncate(snapshotFile(dir), int64(i)); err != nil {
-			t.Error(err)
+		if err := os.Remove(snapshotFile(dir)); err != nil {
+			t.Fatal(err)
 		}
-		if alarms := s.check(t, dir, fmt.Sprintf("snapshot cut to %d", i)); len(alarms) == 0 {
-			t.Errorf("the snapshot is cut to %d without an alarm", i)
+		if alarms := s.check(t, dir, form+" removed"); len(alarms) != 1 || alarms[0].Kind != AlarmSnapshotDamaged {
+			t.Errorf("%s: the alarms are %v", form, alarms)
 		}
-		_ = os.RemoveAll(dir)
-	}
-	each(used, stride(t, 61), check)
-	each(minFileBytes-used, 8191, func(i int) { check(used + i) })
-	dir := s.copyTo(t)
-	if err := os.Remove(snapshotFile(dir)); err != nil {
-		t.Fatal(err)
-	}
-	if alarms := s.check(t, dir, "snapshot removed"); len(alarms) != 1 || alarms[0].Kind != AlarmSnapshotDamaged {
-		t.Errorf("the alarms are %v", alarms)
 	}
 }
 
@@ -343,7 +363,13 @@ func TestTruncateTheSnapshot(t *testing.T) {
 // use: what is lost is never lost silently. Open fails and says what, or, where only
 // bytes behind the last record are hit, raises an alarm.
 func TestBothDamaged(t *testing.T) {
-	s := newSpecimen(t)
+	for form, s := range specimens(t) {
+		s.bothDamaged(t, form)
+	}
+}
+
+func (s *specimen) bothDamaged(t *testing.T, form string) {
+	t.Helper()
 	each(usedBytes(t, s.dir), stride(t, 47), func(i int) {
 		dir := s.copyTo(t)
 		if err := os.RemoveAll(natsDir(dir)); err != nil {
@@ -353,14 +379,14 @@ func TestBothDamaged(t *testing.T) {
 		h, err := tryHouse(t, dir, Options{})
 		if err == nil {
 			if len(h.catalog.Alarms()) == 0 {
-				t.Errorf("byte %d: both are damaged, and there is no alarm", i)
+				t.Errorf("%s, byte %d: both are damaged, and there is no alarm", form, i)
 			}
 			h.close(t)
 			return
 		}
 		h.close(t)
 		if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), snapshotName) || !strings.Contains(err.Error(), streamName) {
-			t.Errorf("byte %d: the error does not name both files: %v", i, err)
+			t.Errorf("%s, byte %d: the error does not name both files: %v", form, i, err)
 		}
 		_ = os.RemoveAll(dir)
 	})

@@ -58,7 +58,8 @@
 //	16      8     length of the file
 //	24      8     generation: a random number
 //	32      8     revision up to which the base tells everything
-//	40      20    0
+//	40      8     offset behind the base
+//	48      12    0
 //	60      4     CRC-32C of bytes 0 to 59
 //
 //	offset  size  record, at a multiple of 8

@@ -48,7 +48,7 @@ func reconcile(s saved, h held, acceptDamage bool) plan {
 		return reconcileDamaged(s, h, acceptDamage)
 	}
 	lost := contradictions(s, h)
-	if h.absent && s.last > 0 {
+	if h.absent { // it was made before the snapshot was
 		lost = append(lost, fmt.Sprintf("stream %s is not known", streamName))
 	}
 	behind := h.last > s.last

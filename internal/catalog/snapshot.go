@@ -165,11 +165,11 @@ func (s *snapshot) image() ([]byte, error) {
 		return nil, fmt.Errorf("the tables need %d bytes; the limit of a snapshot is %d", s.liveBytes, maxFileBytes/2)
 	}
 	b := make([]byte, headerBytes, size)
-	fileHeader{capacity: uint64(size), generation: s.generation, last: s.last}.put(b)
 	for _, c := range sortedByRevision(s.live) {
 		b = appendChange(b, c, s.seed)
 	}
 	s.end = len(b)
+	fileHeader{capacity: uint64(size), generation: s.generation, last: s.last, base: uint64(s.end)}.put(b)
 	return b[:size], nil
 }
 
