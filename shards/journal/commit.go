@@ -188,7 +188,7 @@ func (j *Journal) roll() error {
 // seal ends a segment with its index. The index can be made again from the groups, so that it is not synced and
 // a failure costs nothing but the next opening's time.
 func (j *Journal) seal(s *segment) {
-	b := s.footer()
+	b := s.footer(j.id.seed(s.number))
 	_, err := s.file.WriteAt(b, s.end)
 	if err == nil {
 		err = s.file.Truncate(s.end + int64(len(b)))

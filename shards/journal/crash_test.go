@@ -130,7 +130,13 @@ func TestCrashes(t *testing.T) {
 		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
 		m := &model{checkpoints: map[string]journal.Checkpoint{}}
 		start := func() *journal.Journal {
-			j, err := journal.Open(context.Background(), options(d, 3))
+			opt := options(d, 3)
+			spares, err := journal.OpenSpares(d, "/spares", 20<<10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			opt.Spares = spares
+			j, err := journal.Open(context.Background(), opt)
 			if err != nil {
 				t.Fatal(err)
 			}

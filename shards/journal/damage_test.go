@@ -1,6 +1,7 @@
 package journal_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -18,11 +19,24 @@ type acknowledged struct {
 	checkpoint journal.Checkpoint
 }
 
-// history writes a small journal of several segments and closes it, or kills it.
+// history writes a small journal of several segments and closes it, or kills it. Its segments are files that another journal
+// has left, so that behind what it writes there is something old.
 func history(t *testing.T, closed bool) (*disk, acknowledged) {
 	t.Helper()
 	d := newDisk()
-	j := open(t, options(d, 3))
+	former := options(d, 1)
+	former.Dir = "/former"
+	f := open(t, former)
+	for i := range 100 {
+		put(t, f, 0, fmt.Sprintf("record %d of a former journal", i))
+	}
+	f.Close()
+	opt := options(d, 3)
+	opt.Spares = spares(t, d)
+	if err := opt.Spares.Salvage(former.Dir); err != nil {
+		t.Fatal(err)
+	}
+	j := open(t, opt)
 	a := acknowledged{data: map[uint32][]string{}}
 	for i := range 24 {
 		shard := uint32(i % 2) // shard 2 stays empty
@@ -50,7 +64,27 @@ func history(t *testing.T, closed bool) (*disk, acknowledged) {
 			t.Fatal(err)
 		}
 	}
-	return d.kill(), a
+	d = d.kill()
+	reused := false
+	for name, content := range d.snapshot(t) {
+		if filepath.Dir(name) != dir {
+			delete(d.files, name)
+		}
+		reused = reused || bytes.Contains(content, []byte("of a former journal"))
+	}
+	if !reused {
+		t.Fatal("no file was used again")
+	}
+	return d, a
+}
+
+func spares(t testing.TB, d *disk) *journal.Spares {
+	t.Helper()
+	s, err := journal.OpenSpares(d, "/spares", 64<<10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 // verify opens a journal that something was done to and checks the promise: every acknowledged record is served as it was, or

@@ -87,6 +87,17 @@ func (d *disk) Remove(name string) error {
 	return nil
 }
 
+func (d *disk) Rename(from, to string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.writeErr != nil {
+		return d.writeErr
+	}
+	d.files[to] = d.files[from]
+	delete(d.files, from)
+	return nil
+}
+
 func (d *disk) SyncDir(dir string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -28,9 +28,9 @@
 // # Files
 //
 // A directory holds segments named by their number in 16 hex digits, `.seg`, and one file `acked`. All integers are
-// little-endian; everything begins at a multiple of 8 bytes. Every header checksum is a CRC-32C that begins with
-// a seed made of the journal's random id and the segment number, so that bytes left over from another life of
-// a block, or forged in a record's data, are never taken for a header.
+// little-endian; everything begins at a multiple of 8 bytes. Every checksum of a header and of an index is a CRC-32C that begins
+// with a seed made of the journal's random id and the segment number, so that bytes left over from a file's earlier life (see
+// Spares), or forged in a record's data, are never taken for a header.
 //
 // Segment header, 64 bytes:
 //

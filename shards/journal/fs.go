@@ -20,6 +20,9 @@ type FS interface {
 	// Open opens an existing file for reading and writing; fs.ErrNotExist when there is none.
 	Open(name string) (File, error)
 	Remove(name string) error
+	// Rename moves a file within the file system, in place of one that is there. The new name is durable after SyncDir of its
+	// folder.
+	Rename(from, to string) error
 	// SyncDir makes the names in dir durable.
 	SyncDir(dir string) error
 }
@@ -66,6 +69,8 @@ func (osFS) Open(name string) (File, error) {
 }
 
 func (osFS) Remove(name string) error { return os.Remove(name) }
+
+func (osFS) Rename(from, to string) error { return os.Rename(from, to) }
 
 func (osFS) SyncDir(dir string) error {
 	d, err := os.Open(filepath.Clean(dir))

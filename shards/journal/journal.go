@@ -50,6 +50,7 @@ type Options struct {
 	Name   string        // the stream's name, for errors and logs
 	Shards []Shard       // opened when the journal does not know them yet
 	Cache  *Cache        // tail cache; nil means one of its own of 8 MiB
+	Spares *Spares       // files of dropped segments, to be used again; nil means none
 	FS     FS            // nil means the operating system's
 	Logger *slog.Logger  // nil means none
 	Metric *Metrics      // nil means none

@@ -62,10 +62,11 @@ func (j *Journal) takePrepared() (*segment, error) {
 
 // discard removes a segment that holds nothing.
 func (j *Journal) discard(s *segment) error {
-	if s == nil {
+	if s == nil || s.file == nil {
 		return nil
 	}
 	err := s.file.Close()
+	s.file = nil
 	if removed := j.fs.Remove(s.path); !errors.Is(removed, fs.ErrNotExist) {
 		err = errors.Join(err, removed)
 	}
@@ -88,20 +89,34 @@ func (j *Journal) nextLimit() int64 {
 // createSegment makes a segment file with its header, durable with its name.
 func (j *Journal) createSegment(number uint64, limit int64) (*segment, error) {
 	s := &segment{number: number, path: j.segmentPath(number), end: segmentHeaderSize, limit: limit, spans: map[uint32]*span{}}
+	ok, err := j.reuse(s)
+	if err != nil {
+		j.log.Warn("cannot use a spare journal segment again", "error", err)
+		err = j.discard(s)
+		ok = false
+	}
+	if ok || err != nil {
+		return s, err
+	}
 	f, err := j.fs.Create(s.path)
 	if err != nil {
 		return nil, err
 	}
 	s.file = f
-	header := segmentHeader{id: j.id, number: number, created: micros()}.encode()
-	if _, err = f.WriteAt(header, 0); err == nil {
-		s.size.Store(segmentHeaderSize)
-		err = errors.Join(f.Sync(), j.fs.SyncDir(j.opt.Dir))
-	}
-	if err != nil {
+	s.size.Store(segmentHeaderSize)
+	if err := errors.Join(j.writeHeader(s, f), j.fs.SyncDir(j.opt.Dir)); err != nil {
 		return nil, errors.Join(err, j.discard(s))
 	}
 	return s, nil
+}
+
+// writeHeader begins a segment's file, durably.
+func (j *Journal) writeHeader(s *segment, f File) error {
+	header := segmentHeader{id: j.id, number: s.number, created: micros()}.encode()
+	if _, err := f.WriteAt(header, 0); err != nil {
+		return err
+	}
+	return f.Sync()
 }
 
 // errSync marks a failed sync: what the file holds is unknown from then on.

@@ -302,7 +302,7 @@ func (j *Journal) list(sp *span) ([]stored, error) {
 	if _, err := j.readAt(sp.seg, b, sp.offset); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
-	if crc32.Checksum(b, castagnoli) != sp.crc {
+	if crc32.Update(j.id.seed(sp.seg.number), castagnoli, b) != sp.crc {
 		return j.relist(sp)
 	}
 	list := decodeStored(b)

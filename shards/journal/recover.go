@@ -162,7 +162,7 @@ func (r *recovery) read(ctx context.Context) error {
 			return err
 		}
 		s := j.segments[i]
-		ok, err := s.readFooter()
+		ok, err := s.readFooter(j.id.seed(s.number))
 		if err != nil {
 			return err
 		}

@@ -100,7 +100,9 @@ func (s *scanner) header(off int64) (groupHeader, bool) {
 		return groupHeader{}, false
 	}
 	h, ok := decodeGroupHeader(s.buf[off:], s.seed)
-	return h, ok && h.number > s.out.last.number && off+groupHeaderSize+int64(h.size) < math.MaxUint32
+	// A group follows one of this segment or of an earlier one: what remains of a file's earlier life does not even say so.
+	follows := h.prev.segment() < s.number || h.prev.segment() == s.number && h.prev.offset() < off
+	return h, ok && follows && h.number > s.out.last.number && off+groupHeaderSize+int64(h.size) < math.MaxUint32
 }
 
 func (s *scanner) accept(off int64, h groupHeader, intact bool) {

@@ -104,7 +104,7 @@ func (s *segment) spanOf(shard *shardState) *span {
 }
 
 // footer is the index that ends a sealed segment, made from the spans' live lists.
-func (s *segment) footer() []byte {
+func (s *segment) footer(seed uint32) []byte {
 	spans := make([]*span, 0, len(s.spans))
 	for _, sp := range s.spans {
 		spans = append(spans, sp)
@@ -120,7 +120,7 @@ func (s *segment) footer() []byte {
 			b = le.AppendUint32(b, e.size)
 			b = le.AppendUint64(b, uint64(e.count))
 		}
-		sp.offset, sp.n, sp.crc = s.end+int64(from), uint32(len(sp.live)), crc32.Checksum(b[from:], castagnoli)
+		sp.offset, sp.n, sp.crc = s.end+int64(from), uint32(len(sp.live)), crc32.Update(seed, castagnoli, b[from:])
 	}
 	rows := len(b)
 	for _, sp := range spans {
@@ -132,11 +132,11 @@ func (s *segment) footer() []byte {
 		b = le.AppendUint32(b, sp.crc)
 		b = le.AppendUint32(b, 0)
 	}
-	return s.appendTrailer(b, rows, len(spans))
+	return s.appendTrailer(b, rows, len(spans), seed)
 }
 
-func (s *segment) appendTrailer(b []byte, rows, n int) []byte {
-	rowsCRC := crc32.Checksum(b[rows:], castagnoli)
+func (s *segment) appendTrailer(b []byte, rows, n int, seed uint32) []byte {
+	rowsCRC := crc32.Update(seed, castagnoli, b[rows:])
 	at := len(b)
 	b = append(b, footerMagic...)
 	b = le.AppendUint32(b, 0)
@@ -149,12 +149,12 @@ func (s *segment) appendTrailer(b []byte, rows, n int) []byte {
 	b = le.AppendUint64(b, s.last.number)
 	b = le.AppendUint32(b, s.last.checksum)
 	b = le.AppendUint32(b, uint32(s.last.at.offset()))
-	le.PutUint32(b[at+4:], crc32.Checksum(b[at+8:], castagnoli))
+	le.PutUint32(b[at+4:], crc32.Update(seed, castagnoli, b[at+8:]))
 	return b
 }
 
 // readFooter loads the rows of a sealed segment's index. ok is false when it has none that checks.
-func (s *segment) readFooter() (ok bool, err error) {
+func (s *segment) readFooter(seed uint32) (ok bool, err error) {
 	size := s.size.Load()
 	if size < segmentHeaderSize+trailerSize {
 		return false, nil
@@ -163,7 +163,7 @@ func (s *segment) readFooter() (ok bool, err error) {
 	if _, err := s.file.ReadAt(t, size-trailerSize); err != nil {
 		return false, err
 	}
-	if string(t[:4]) != footerMagic || le.Uint32(t[4:]) != crc32.Checksum(t[8:], castagnoli) {
+	if string(t[:4]) != footerMagic || le.Uint32(t[4:]) != crc32.Update(seed, castagnoli, t[8:]) {
 		return false, nil
 	}
 	end, at, n := int64(le.Uint64(t[8:])), int64(le.Uint64(t[16:])), int64(le.Uint32(t[24:]))
@@ -174,7 +174,7 @@ func (s *segment) readFooter() (ok bool, err error) {
 	if _, err := s.file.ReadAt(rows, at); err != nil && !errors.Is(err, io.EOF) {
 		return false, err
 	}
-	if le.Uint32(t[28:]) != crc32.Checksum(rows, castagnoli) {
+	if le.Uint32(t[28:]) != crc32.Update(seed, castagnoli, rows) {
 		return false, nil
 	}
 	s.end, s.sealed = end, true

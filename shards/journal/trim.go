@@ -23,15 +23,30 @@ func (j *Journal) Trim(ctx context.Context, before int64) (dropped int, err erro
 		}
 		dropped++
 	}
-	if dropped > 0 {
-		err = j.fs.SyncDir(j.opt.Dir)
-	}
-	return dropped, j.wrap("trim", err)
+	return dropped, nil
 }
 
+// remove takes a segment's file out of the folder, durably before the next one, so that a crash leaves no hole between segments. It
+// is kept as a spare when there is room.
 func (j *Journal) remove(s *segment) error {
-	if err := j.fs.Remove(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	var moved spare
+	var kept bool
+	if j.opt.Spares != nil && !s.poisoned {
+		var err error
+		if moved, kept, err = j.opt.Spares.move(s.path, s.size.Load()); err != nil {
+			j.log.Warn("cannot keep a journal segment as a spare", "file", s.path, "error", err)
+		}
+	}
+	if !kept {
+		if err := j.fs.Remove(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if err := j.fs.SyncDir(j.opt.Dir); err != nil {
 		return err
+	}
+	if kept {
+		j.opt.Spares.add(moved)
 	}
 	return nil
 }
