@@ -27,6 +27,7 @@ const (
 	MaxKeyLength          = 256 // of a partition key, in Unicode code points
 
 	defaultCacheBytes    = 64 << 20
+	defaultSpareBytes    = 512 << 20
 	defaultTrimInterval  = time.Minute
 	defaultScrubInterval = 24 * time.Hour
 )
@@ -38,6 +39,7 @@ type Options struct {
 	Logger       *slog.Logger          // nil: nothing is logged
 	Registerer   prometheus.Registerer // nil: metrics are counted and not shown
 	CacheBytes   int64                 // memory for the newest records of all streams together; 0: 64 MiB
+	SpareBytes   int64                 // most bytes of dropped segments that are kept to be used again; 0: 512 MiB
 	SegmentBytes int64                 // size at which a journal's segment is closed; 0: the journal's default
 	TrimInterval time.Duration         // how often expired segments are looked for; 0: one minute
 	// ScrubInterval is how long after a scrub of everything the next one begins; 0: 24 hours, negative: never.

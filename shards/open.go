@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -22,6 +23,8 @@ const (
 	tableName  = "streams"
 	openAtOnce = 8       // logs opened or closed at the same time
 	keptPrefix = "kept-" // of folders without a definition that are not removed
+
+	sparesFolder = ".spares" // files of dropped segments, to be used again
 )
 
 // Open opens every stream of the catalog. A stream that cannot be opened does not keep the others from
@@ -36,16 +39,25 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("shards: open: %w", err)
 	}
-	return openStore(ctx, o, table, journalOpener(o), mayHaveForgotten(o.Catalog.Alarms()))
+	spares, err := journal.OpenSpares(nil, filepath.Join(o.Dir, sparesFolder), cmp.Or(o.SpareBytes, defaultSpareBytes))
+	if err != nil {
+		return nil, fmt.Errorf("shards: open: %w", err)
+	}
+	s, err := openStore(ctx, o, table, journalOpener(o, spares), mayHaveForgotten(o.Catalog.Alarms()))
+	if err != nil {
+		return nil, err
+	}
+	s.spares = spares
+	return s, nil
 }
 
-// journalOpener opens journals that share one cache and one set of metrics.
-func journalOpener(o Options) openLog {
+// journalOpener opens journals that share one cache, one set of metrics and the spare files.
+func journalOpener(o Options, spares *journal.Spares) openLog {
 	cache := journal.NewCache(cmp.Or(o.CacheBytes, defaultCacheBytes))
 	metrics := journal.NewMetrics(o.Registerer)
 	return func(ctx context.Context, dir string, d *definition) (Log, error) {
 		j, err := journal.Open(ctx, journal.Options{
-			Dir: dir, Name: d.Name, Shards: d.journalShards(), Cache: cache, Logger: o.Logger, Metric: metrics,
+			Dir: dir, Name: d.Name, Shards: d.journalShards(), Cache: cache, Spares: spares, Logger: o.Logger, Metric: metrics,
 			Sizes: journal.SegmentSizing{Segment: o.SegmentBytes},
 		})
 		if err != nil {
@@ -139,7 +151,7 @@ func (s *Store) sweep(named map[string]bool, keep bool) error {
 	}
 	for _, e := range entries {
 		id := e.Name()
-		if named[id] || strings.HasPrefix(id, keptPrefix) {
+		if named[id] || id == sparesFolder || strings.HasPrefix(id, keptPrefix) {
 			continue
 		}
 		if _, err := ulid.ParseStrict(id); err != nil || !e.IsDir() {

@@ -86,8 +86,9 @@ func TestOpenOnRealParts(t *testing.T) {
 	if list := h.List(); len(list) != 2 || list[0].Name != "s0" || list[1].Name != "s2" {
 		t.Fatalf("listed %d streams", len(list))
 	}
-	if folders, err := os.ReadDir(h.streams()); len(folders) != 2 || err != nil {
-		t.Errorf("%d folders, %v", len(folders), err)
+	folders, err := os.ReadDir(h.streams())
+	if len(folders) != 3 || err != nil || folders[0].Name() != ".spares" {
+		t.Errorf("%d folders, %v; want two of streams and the spare segments'", len(folders), err)
 	}
 	if st, err = h.Stream("s0"); err != nil {
 		t.Fatal(err)

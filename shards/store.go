@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/shardmill/shardmill/internal/catalog"
+	"github.com/shardmill/shardmill/shards/journal"
 )
 
 // Store is all streams of a host. It is safe for use by many goroutines.
@@ -24,6 +25,7 @@ type Store struct {
 	openLog openLog
 	logger  *slog.Logger
 	metrics *metrics
+	spares  *journal.Spares    // nil: none are kept
 	stop    context.CancelFunc // ends the trimmer and the scrubber
 	upkeep  sync.WaitGroup     // those two
 
@@ -137,6 +139,11 @@ func (s *Store) Delete(ctx context.Context, name string) error {
 	}
 	if st.def.ID == "" { // its definition could not be read
 		return nil
+	}
+	if s.spares != nil {
+		if err := s.spares.Salvage(s.folder(st.def.ID)); err != nil {
+			s.logger.Warn("keeping a deleted stream's files for new ones", "stream", name, "id", st.def.ID, "error", err)
+		}
 	}
 	if err := os.RemoveAll(s.folder(st.def.ID)); err != nil {
 		s.logger.Warn("removing a deleted stream's files; the next start tries again", "stream", name, "id", st.def.ID, "error", err)

@@ -34,6 +34,9 @@ func (j *Journal) commit(reqs []*request) {
 	if err != nil {
 		j.opt.Metric.failures.Inc()
 		err = j.wrap("put", err)
+		if errors.Is(err, ErrNoSpace) && j.opt.Spares != nil {
+			j.opt.Spares.drop(j.log) // what they hold is needed now
+		}
 		for _, r := range reqs {
 			if r.err == nil {
 				r.err = err

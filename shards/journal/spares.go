@@ -3,6 +3,7 @@ package journal
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -111,6 +112,22 @@ func (s *Spares) take(min, max int64) (taken spare, ok bool) {
 	s.files = slices.Delete(s.files, i, i+1)
 	s.bytes -= taken.size
 	return taken, true
+}
+
+// drop gives all spare files up.
+func (s *Spares) drop(log *slog.Logger) {
+	s.mu.Lock()
+	files := s.files
+	s.files = nil
+	for _, f := range files {
+		s.bytes -= f.size
+	}
+	s.mu.Unlock()
+	for _, f := range files {
+		if err := s.fs.Remove(f.path); err != nil {
+			log.Warn("cannot remove a spare journal segment", "file", f.path, "error", err)
+		}
+	}
 }
 
 // Salvage takes the segments out of a folder whose journal is closed and is to be removed. What it cannot take stays there.

@@ -1,8 +1,10 @@
 package journal_test
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/shardmill/shardmill/shards/journal"
@@ -102,5 +104,33 @@ func TestSparesLimit(t *testing.T) {
 	}
 	if err := none.Salvage("/nowhere"); err != nil {
 		t.Errorf("an empty folder: %v", err)
+	}
+}
+
+// A full disk gets the spares back.
+func TestFullDiskTakesSpares(t *testing.T) {
+	d := newDisk()
+	opt := options(d, 1)
+	opt.Spares = spares(t, d)
+	j := open(t, opt)
+	for i := range 120 {
+		put(t, j, 0, fmt.Sprintf("record %d", i))
+	}
+	if _, err := j.Trim(t.Context(), 1<<60); err != nil {
+		t.Fatal(err)
+	}
+	if n, _ := inFolder(t, d, "/spares"); n == 0 {
+		t.Fatal("no spares: the test proves nothing")
+	}
+	d.set(func(d *disk) { d.capacity = d.used() })
+	big := []journal.Part{{Records: run(t, strings.Repeat("x", 9000))}} // larger than any spare
+	if err := j.Append(t.Context(), big); !errors.Is(err, journal.ErrNoSpace) {
+		t.Fatalf("%v, want ErrNoSpace", err)
+	}
+	if n, _ := inFolder(t, d, "/spares"); n != 0 {
+		t.Errorf("%d spares are still there", n)
+	}
+	if err := j.Append(t.Context(), big); err != nil {
+		t.Errorf("with the spares' space: %v", err)
 	}
 }
