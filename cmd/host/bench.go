@@ -196,6 +196,13 @@ func (b *bench) span(quick, full time.Duration) time.Duration {
 	return full
 }
 
+func (b *bench) rounds(quick, full int) int {
+	if b.quick {
+		return quick
+	}
+	return full
+}
+
 // host starts a host in this process on a folder of its own.
 func (b *bench) host(ctx context.Context, name string) (*host, error) {
 	return startHost(ctx, hostConfig{
