@@ -18,7 +18,7 @@ func (a *ackedFile) path() string { return filepath.Join(a.journal.opt.Dir, "ack
 
 // read returns the newest valid slot. found is false when there is no file; damaged when there is one and it says nothing.
 func (a *ackedFile) read() (last acked, found, damaged bool, err error) {
-	f, err := a.journal.fs.Open(a.path())
+	f, err := a.journal.opt.FS.Open(a.path())
 	if errors.Is(err, fs.ErrNotExist) {
 		return acked{}, false, false, nil
 	}
@@ -45,10 +45,10 @@ func (a *ackedFile) read() (last acked, found, damaged bool, err error) {
 
 // open makes the file ready to be written, making it durable when it is new.
 func (a *ackedFile) open() error {
-	f, err := a.journal.fs.Open(a.path())
+	f, err := a.journal.opt.FS.Open(a.path())
 	isNew := errors.Is(err, fs.ErrNotExist)
 	if isNew {
-		f, err = a.journal.fs.Create(a.path())
+		f, err = a.journal.opt.FS.Create(a.path())
 	}
 	if err != nil {
 		return err
@@ -62,7 +62,7 @@ func (a *ackedFile) open() error {
 	if _, err := f.WriteAt(append(slot, slot...), 0); err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), a.journal.fs.SyncDir(a.journal.opt.Dir))
+	return errors.Join(f.Sync(), a.journal.opt.FS.SyncDir(a.journal.opt.Dir))
 }
 
 // advance notes that everything up to the end of a group is durable. A file that cannot be written is opened anew the next time.

@@ -72,6 +72,10 @@ type writer struct {
 	spare   []*request // the other queue's memory
 	writing bool
 	stopped bool
+
+	// Of whoever writes:
+	act       *segment     // the segment written to
+	preparing *preparation // the next one; nil when none is being made
 }
 
 // groupBytes is the size from which on a group takes no further put.

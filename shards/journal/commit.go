@@ -10,14 +10,14 @@ func updateEntries(sum uint32, header []byte) uint32 { return crc32.Update(sum, 
 
 // active is the segment that is written to, one of number 0 when there is none. Only the writer and Open may ask.
 func (j *Journal) active() *segment {
-	if j.act == nil {
-		j.act = &segment{}
+	if j.writer.act == nil {
+		j.writer.act = &segment{}
 	}
-	return j.act
+	return j.writer.act
 }
 
 func (j *Journal) setActive(s *segment) {
-	j.act = s
+	j.writer.act = s
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.segments = append(j.segments, s)
@@ -177,9 +177,9 @@ func (j *Journal) roll() error {
 	if old.number > 0 && !old.poisoned && !old.sealed {
 		j.seal(old)
 	}
-	j.act = next
+	j.writer.act = next
 	if err := j.writeTable(next); err != nil {
-		j.act = old
+		j.writer.act = old
 		return errors.Join(err, j.discard(next))
 	}
 	next.began = time.Now()
@@ -243,7 +243,7 @@ func (j *Journal) table() []control {
 			}
 		}
 	}
-	for _, l := range j.lost {
+	for _, l := range j.ledger.accepted {
 		if position(l.first).segment() >= oldest {
 			controls = append(controls, l.control(NoShard))
 		}

@@ -53,10 +53,16 @@ func decodeLoss(h entryHeader, b []byte) loss {
 
 func (l loss) covers(d *DamageError) bool { return l.first <= d.First && d.Last <= l.last }
 
+// ledger is the damage of a journal. Its mutex guards it.
+type ledger struct {
+	found    []DamageError
+	accepted []loss // of what belongs to no shard; the others are with their shards
+}
+
 // applyLoss notes an accepted loss. The caller holds j.mu or is opening the journal.
 func (j *Journal) applyLoss(shard uint32, l loss) {
 	if shard == NoShard {
-		j.lost = append(j.lost, l)
+		j.ledger.accepted = append(j.ledger.accepted, l)
 	} else if s := j.shards[shard]; s != nil {
 		s.lost = append(s.lost, l)
 	}
@@ -64,7 +70,7 @@ func (j *Journal) applyLoss(shard uint32, l loss) {
 }
 
 func (j *Journal) accepted(d *DamageError) bool {
-	lost := j.lost
+	lost := j.ledger.accepted
 	if d.Shard != NoShard {
 		lost = nil
 		if s := j.shards[d.Shard]; s != nil {
@@ -76,18 +82,18 @@ func (j *Journal) accepted(d *DamageError) bool {
 
 // forgetAccepted takes accepted damage off the list. The caller holds j.mu or is opening the journal.
 func (j *Journal) forgetAccepted() {
-	j.damage = slices.DeleteFunc(j.damage, func(d DamageError) bool { return j.accepted(&d) })
+	j.ledger.found = slices.DeleteFunc(j.ledger.found, func(d DamageError) bool { return j.accepted(&d) })
 }
 
 // noteDamage puts damage on the list, once, and raises the alarm. The caller holds j.mu or is opening the journal.
 func (j *Journal) noteDamage(d DamageError) {
-	known := slices.ContainsFunc(j.damage, func(k DamageError) bool {
+	known := slices.ContainsFunc(j.ledger.found, func(k DamageError) bool {
 		return k.Shard == d.Shard && k.First <= d.First && d.Last <= k.Last && k.Reason == d.Reason
 	})
 	if known || j.accepted(&d) {
 		return
 	}
-	j.damage = append(j.damage, d)
+	j.ledger.found = append(j.ledger.found, d)
 	j.opt.Metric.damage.Inc()
 	j.log.Error("the journal is damaged", "shard", int64(int32(d.Shard)), "first", d.First, "last", d.Last, "file", d.File, "offset", d.Offset, "reason", d.Reason)
 }
@@ -96,7 +102,7 @@ func (j *Journal) noteDamage(d DamageError) {
 func (j *Journal) Damage() []DamageError {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return slices.Clone(j.damage)
+	return slices.Clone(j.ledger.found)
 }
 
 // AcceptDamage durably gives up what the listed damage of a shard (or of NoShard) has taken, so that readers pass over

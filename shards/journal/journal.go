@@ -108,18 +108,14 @@ func (s *shardState) oldest() uint64 {
 // Journal is one open journal. Its methods may be called concurrently.
 type Journal struct {
 	opt Options
-	fs  FS
 	log *slog.Logger
 	id  journalID
 
-	files     handles
-	writer    writer
-	acked     ackedFile
-	done      chan struct{} // closed by Close
-	workers   sync.WaitGroup
-	act       *segment     // the writer's: the one written to
-	preparing *preparation // the writer's; nil when none is under way
-	blind     bool         // something unknown was lost before this opening
+	files   handles
+	writer  writer
+	acked   ackedFile
+	done    chan struct{} // closed by Close
+	workers sync.WaitGroup
 
 	mu          sync.Mutex // guards the rest; never held over I/O
 	closed      bool
@@ -127,8 +123,7 @@ type Journal struct {
 	segments    []*segment // oldest first; the last is the active one
 	checkpoints map[checkpointKey]Checkpoint
 	tail        tail
-	damage      []DamageError
-	lost        []loss // accepted damage that belongs to no shard
+	ledger      ledger
 }
 
 // Open opens the journal in opt.Dir, making it when there is none. It reads the indexes of sealed segments and
@@ -150,7 +145,6 @@ func Open(ctx context.Context, opt Options) (*Journal, error) {
 	opt.Sizes = opt.Sizes.withDefaults()
 	j := &Journal{
 		opt:         opt,
-		fs:          opt.FS,
 		log:         opt.Logger.With("stream", opt.Name),
 		done:        make(chan struct{}),
 		shards:      map[uint32]*shardState{},
@@ -167,10 +161,11 @@ func Open(ctx context.Context, opt Options) (*Journal, error) {
 }
 
 func (j *Journal) open(ctx context.Context) error {
-	if err := j.fs.MkdirAll(j.opt.Dir); err != nil {
+	if err := j.opt.FS.MkdirAll(j.opt.Dir); err != nil {
 		return err
 	}
-	if err := j.recover(ctx); err != nil {
+	blind, err := j.recover(ctx)
+	if err != nil {
 		return err
 	}
 	if j.id == (journalID{}) {
@@ -179,15 +174,11 @@ func (j *Journal) open(ctx context.Context) error {
 	if err := j.acked.open(); err != nil {
 		return err
 	}
-	if err := j.addShards(ctx, j.opt.Shards); err != nil {
-		return err
-	}
-	j.blind = false
-	return nil
+	return j.addShards(ctx, j.opt.Shards, blind)
 }
 
-// addShards opens the shards that are not known yet: durably in the table of a first segment, or in a group of their own.
-func (j *Journal) addShards(ctx context.Context, shards []Shard) error {
+// addShards durably opens the shards that are not known yet. blind says that the journal may have known them.
+func (j *Journal) addShards(ctx context.Context, shards []Shard, blind bool) error {
 	var missing []Shard
 	for _, s := range shards {
 		if _, ok := j.shards[s.ID]; !ok {
@@ -201,7 +192,7 @@ func (j *Journal) addShards(ctx context.Context, shards []Shard) error {
 		body := make([]byte, 0, len(missing)*shardStateSize)
 		states := make([]*shardState, len(missing))
 		for i, s := range missing {
-			states[i] = j.newShard(s)
+			states[i] = newShard(s, blind)
 			body = appendShardState(body, states[i])
 		}
 		return []control{{kind: kindShards, body: body, apply: func() {
@@ -214,9 +205,9 @@ func (j *Journal) addShards(ctx context.Context, shards []Shard) error {
 
 // newShard is a shard that the journal does not know. When the journal may have forgotten it through damage, it goes on so
 // far on that no number which it may have given is given again.
-func (j *Journal) newShard(s Shard) *shardState {
+func newShard(s Shard, blind bool) *shardState {
 	first := record.MakeSequence(s.Epoch, 1)
-	if j.blind {
+	if blind {
 		return &shardState{id: s.ID, next: record.MakeSequence(s.Epoch, 1<<40), floor: lostFront{first, math.MaxUint64}}
 	}
 	return &shardState{id: s.ID, next: first}
@@ -241,8 +232,8 @@ func (j *Journal) Close() error {
 	close(j.done)
 	j.mu.Unlock()
 	j.writer.stop()
-	if j.preparing != nil {
-		j.preparing.stop.Store(true)
+	if j.writer.preparing != nil {
+		j.writer.preparing.stop.Store(true)
 	}
 	j.workers.Wait()
 	err := j.acked.sync()
@@ -251,7 +242,7 @@ func (j *Journal) Close() error {
 
 func (j *Journal) closeFiles() error {
 	err := j.acked.abandon()
-	if p := j.preparing; p != nil {
+	if p := j.writer.preparing; p != nil {
 		err = errors.Join(err, j.discard(p.seg))
 	}
 	for _, s := range j.segments {

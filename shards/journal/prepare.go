@@ -29,11 +29,11 @@ type preparation struct {
 // prepareAhead starts making the next segment when half of the active one is used.
 func (j *Journal) prepareAhead() {
 	seg := j.active()
-	if j.preparing != nil || seg.poisoned || seg.end < seg.limit/2 {
+	if j.writer.preparing != nil || seg.poisoned || seg.end < seg.limit/2 {
 		return
 	}
 	p := &preparation{done: make(chan struct{})}
-	j.preparing = p
+	j.writer.preparing = p
 	number, limit := seg.number+1, j.nextLimit()
 	j.workers.Go(func() {
 		defer close(p.done)
@@ -46,11 +46,11 @@ func (j *Journal) prepareAhead() {
 // takePrepared returns the segment that was made ahead, filled as far as it has come; nil when there is none, or when making it
 // failed: then it is tried again, and fails in front of a putter.
 func (j *Journal) takePrepared() (*segment, error) {
-	p := j.preparing
+	p := j.writer.preparing
 	if p == nil {
 		return nil, nil
 	}
-	j.preparing = nil
+	j.writer.preparing = nil
 	p.stop.Store(true)
 	<-p.done
 	if p.err == nil {
@@ -67,7 +67,7 @@ func (j *Journal) discard(s *segment) error {
 	}
 	err := s.file.Close()
 	s.file = nil
-	if removed := j.fs.Remove(s.path); !errors.Is(removed, fs.ErrNotExist) {
+	if removed := j.opt.FS.Remove(s.path); !errors.Is(removed, fs.ErrNotExist) {
 		err = errors.Join(err, removed)
 	}
 	return err
@@ -98,13 +98,13 @@ func (j *Journal) createSegment(number uint64, limit int64) (*segment, error) {
 	if ok || err != nil {
 		return s, err
 	}
-	f, err := j.fs.Create(s.path)
+	f, err := j.opt.FS.Create(s.path)
 	if err != nil {
 		return nil, err
 	}
 	s.file = f
 	s.size.Store(segmentHeaderSize)
-	if err := errors.Join(j.writeHeader(s, f), j.fs.SyncDir(j.opt.Dir)); err != nil {
+	if err := errors.Join(j.writeHeader(s, f), j.opt.FS.SyncDir(j.opt.Dir)); err != nil {
 		return nil, errors.Join(err, j.discard(s))
 	}
 	return s, nil

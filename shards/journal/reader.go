@@ -189,7 +189,7 @@ func (r *Reader) gap(next uint64, seg *segment) *DamageError {
 		d.File = seg.path
 	}
 	// The list has the gap as it was found at opening: prefer it, its place is more exact.
-	for _, k := range r.j.damage {
+	for _, k := range r.j.ledger.found {
 		if k.Shard == d.Shard && k.First <= d.First && d.Last <= k.Last {
 			known := k
 			return &known

@@ -25,35 +25,42 @@ type recovery struct {
 	lostSegments uint64            // missing at the journal's end
 }
 
-// recover reads the directory: footers of sealed segments, everything of the others, and the newest table.
-func (j *Journal) recover(ctx context.Context) error {
+// recover reads the directory: footers of sealed segments, everything of the others, and the newest table. blind says that the
+// journal may have had shards that it does not know any more.
+func (j *Journal) recover(ctx context.Context) (blind bool, err error) {
 	r := &recovery{j: j, scans: map[uint64]*scan{}, oldest: map[uint32]uint64{}}
-	var ackedFound, ackedDamaged bool
-	var err error
-	if r.acked, ackedFound, ackedDamaged, err = j.acked.read(); err != nil {
-		return err
+	marked, damaged := false, false
+	if r.acked, marked, damaged, err = j.acked.read(); err != nil {
+		return false, err
 	}
 	if err := r.openSegments(); err != nil {
-		return err
+		return false, err
 	}
-	if len(j.segments) > 0 && (!ackedFound || ackedDamaged) {
-		r.damage(DamageError{Shard: NoShard, First: uint64(micros()), Last: uint64(micros()), File: j.acked.path(), Reason: "the mark of what was acknowledged is missing or damaged; a loss at the journal's end would not be noticed"})
+	if len(j.segments) > 0 && (!marked || damaged) {
+		now := uint64(micros()) // tells this damage from that of another start
+		r.damage(DamageError{Shard: NoShard, First: now, Last: now, File: j.acked.path(),
+			Reason: "the mark of what was acknowledged is missing or damaged; a loss at the journal's end would not be noticed"})
 	}
 	if err := r.read(ctx); err != nil {
-		return err
+		return false, err
 	}
 	r.replay()
-	if n := len(j.segments); n > 0 {
-		last := j.segments[n-1]
-		j.act, last.began, last.limit = last, time.Now(), max(last.size.Load(), j.opt.Sizes.First)
-		j.acked.last = acked{group: last.last.number, end: makePosition(last.number, last.end), id: j.id}
-		if r.acked.group > j.acked.last.group {
-			j.acked.last.group = r.acked.group
-			last.last.number = r.acked.group
-		}
+	r.resume()
+	r.sealIntact()
+	return (len(j.segments) > 0 || r.acked.group > 0) && (!r.clear || r.unknown), nil
+}
+
+// resume makes the last segment the one to go on with.
+func (r *recovery) resume() {
+	j := r.j
+	if len(j.segments) == 0 {
+		return
 	}
-	j.blind = (len(j.segments) > 0 || r.acked.group > 0) && (!r.clear || r.unknown)
-	return r.sealIntact()
+	last := j.segments[len(j.segments)-1]
+	last.began, last.limit = time.Now(), max(last.size.Load(), j.opt.Sizes.First)
+	last.last.number = max(last.last.number, r.acked.group)
+	j.writer.act = last
+	j.acked.last = acked{group: last.last.number, end: makePosition(last.number, last.end), id: j.id}
 }
 
 func (r *recovery) damage(d DamageError) {
@@ -64,7 +71,7 @@ func (r *recovery) damage(d DamageError) {
 // openSegments lists the segment files and checks their headers and numbers.
 func (r *recovery) openSegments() error {
 	j := r.j
-	names, err := j.fs.ReadDir(j.opt.Dir)
+	names, err := j.opt.FS.ReadDir(j.opt.Dir)
 	if err != nil {
 		return err
 	}
@@ -115,7 +122,7 @@ func (r *recovery) missing(from, to uint64) {
 func (r *recovery) openSegment(number uint64) error {
 	j := r.j
 	s := &segment{number: number, path: j.segmentPath(number), end: segmentHeaderSize, spans: map[uint32]*span{}}
-	f, err := j.fs.Open(s.path)
+	f, err := j.opt.FS.Open(s.path)
 	if err != nil {
 		return err
 	}
@@ -139,7 +146,7 @@ func (r *recovery) openSegment(number uint64) error {
 		return errors.Join(fmt.Errorf("%w: %s belongs to another journal or another place", ErrFormat, s.path), f.Close())
 	case !ok && r.acked.end.segment() < number && number == r.numbers[len(r.numbers)-1]:
 		// Its making was interrupted before anything was written to it.
-		return errors.Join(f.Close(), j.fs.Remove(s.path))
+		return errors.Join(f.Close(), j.opt.FS.Remove(s.path))
 	case !ok && j.id == (journalID{}):
 		return errors.Join(fmt.Errorf("%w: the header of %s is damaged and nothing else names the journal", ErrFormat, s.path), f.Close())
 	case !ok:
@@ -176,7 +183,7 @@ func (r *recovery) read(ctx context.Context) error {
 		}
 		if sc.first.number == 0 && len(sc.unknown) == 0 && i == len(j.segments)-1 && r.acked.end.segment() < s.number {
 			// Made ahead of its first group, which never came.
-			if err := errors.Join(s.file.Close(), j.fs.Remove(s.path)); err != nil {
+			if err := errors.Join(s.file.Close(), j.opt.FS.Remove(s.path)); err != nil {
 				return err
 			}
 			j.segments = j.segments[:i]
@@ -304,7 +311,7 @@ func (r *recovery) replayScan(seg *segment, sc *scan) {
 	seg.end, seg.last, seg.arrivals = sc.end, sc.last, sc.times
 	if sc.table {
 		clear(j.checkpoints)
-		j.lost = nil
+		j.ledger.accepted = nil
 		for _, s := range j.shards {
 			s.lost = nil
 		}
@@ -442,12 +449,11 @@ func (r *recovery) gap(shard uint32, from, to uint64, seg *segment) {
 }
 
 // sealIntact writes the index of segments that lost theirs and are otherwise whole.
-func (r *recovery) sealIntact() error {
+func (r *recovery) sealIntact() {
 	j := r.j
 	for i, s := range j.segments {
 		if i < len(j.segments)-1 && !s.sealed && !s.poisoned {
 			j.seal(s)
 		}
 	}
-	return nil
 }

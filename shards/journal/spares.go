@@ -171,17 +171,17 @@ func (j *Journal) reuse(s *segment) (ok bool, err error) {
 	if !ok {
 		return false, nil
 	}
-	f, err := j.fs.Open(taken.path)
+	f, err := j.opt.FS.Open(taken.path)
 	if err != nil {
 		return false, err
 	}
 	if err := j.writeHeader(s, f); err != nil {
-		return false, errors.Join(err, f.Close(), j.fs.Remove(taken.path))
+		return false, errors.Join(err, f.Close(), j.opt.FS.Remove(taken.path))
 	}
-	if err := j.fs.Rename(taken.path, s.path); err != nil {
-		return false, errors.Join(err, f.Close(), j.fs.Remove(taken.path))
+	if err := j.opt.FS.Rename(taken.path, s.path); err != nil {
+		return false, errors.Join(err, f.Close(), j.opt.FS.Remove(taken.path))
 	}
 	s.file = f
 	s.size.Store(taken.size)
-	return true, j.fs.SyncDir(j.opt.Dir)
+	return true, j.opt.FS.SyncDir(j.opt.Dir)
 }

@@ -38,11 +38,11 @@ func (j *Journal) remove(s *segment) error {
 		}
 	}
 	if !kept {
-		if err := j.fs.Remove(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := j.opt.FS.Remove(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	if err := j.fs.SyncDir(j.opt.Dir); err != nil {
+	if err := j.opt.FS.SyncDir(j.opt.Dir); err != nil {
 		return err
 	}
 	if kept {
@@ -89,14 +89,14 @@ func (j *Journal) expired(before int64) []*segment {
 		}
 		s.spans = append([]*span(nil), s.spans[keep:]...)
 	}
-	j.damage = j.damageFrom(j.segments[0].number)
+	j.ledger.found = j.damageFrom(j.segments[0].number)
 	return gone
 }
 
 // damageFrom is the listed damage without what lay in dropped segments. The caller holds j.mu.
 func (j *Journal) damageFrom(segment uint64) []DamageError {
 	var kept []DamageError
-	for _, d := range j.damage {
+	for _, d := range j.ledger.found {
 		s := j.shards[d.Shard]
 		if d.Shard == NoShard && position(d.First).segment() < segment || s != nil && d.Last < s.oldest() {
 			continue
