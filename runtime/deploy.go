@@ -229,7 +229,7 @@ func (rt *Runtime) save(ctx context.Context, f *function) error {
 }
 
 // unsaved cleans up after a version that could not be stored. Its code goes only where it is certain that it was not,
-// because a definition without its code would be worse than code without a definition.
+// because a definition without its code is worse than code without a definition.
 func (rt *Runtime) unsaved(ctx context.Context, f *function, err error) {
 	if len(f.versions) == 1 {
 		rt.metrics.forget(f.name)

@@ -42,6 +42,7 @@ type FieldError struct {
 	Limit string // the rule, as the end of a sentence: "must be 1ms to 15m"
 }
 
+// Error names the field, its value and the limit.
 func (e *FieldError) Error() string {
 	if e.Value == "" {
 		return e.Field + " " + e.Limit
@@ -79,6 +80,7 @@ type FunctionError struct {
 	ExitCode   int    // for FailExit
 }
 
+// Error names function, version and kind, and gives the message.
 func (e *FunctionError) Error() string {
 	return fmt.Sprintf("function %s version %d failed (%s): %s", e.Function, e.Version, e.Kind, e.Message)
 }

@@ -138,7 +138,7 @@ func (e *engine) compileCached(ctx context.Context, code []byte, digest string) 
 }
 
 // open compiles. The program owns the cache from here on. It compiles in its own goroutine and not in several of the
-// engine's, which would be a little faster: a module that makes the compiler panic would then end the host.
+// engine's, which are a little faster: there a module that makes the compiler panic ends the host.
 func (e *engine) open(ctx context.Context, code []byte, cache wazero.CompilationCache) (made *program, err error) {
 	config := e.meter.configure(wazero.NewRuntimeConfigCompiler()).
 		WithCompilationCache(cache).WithDebugInfoEnabled(false)

@@ -41,6 +41,7 @@ type FieldError struct {
 	Limit string // what is allowed
 }
 
+// Error names the field, its value and the limit.
 func (e *FieldError) Error() string {
 	return fmt.Sprintf("%s: got %s, want %s", e.Field, e.Value, e.Limit)
 }
@@ -55,6 +56,7 @@ type ShardEndError struct {
 	Children []ShardID // where the shard's hash keys went; read these next
 }
 
+// Error names the shard.
 func (e *ShardEndError) Error() string {
 	return fmt.Sprintf("shards: read %q %v: %v, its children are %v", e.Stream, e.Shard, ErrShardEnd, e.Children)
 }

@@ -1,8 +1,8 @@
 // Package arch holds the import table of DESIGN.md §1 and checks the source tree against
 // it. It is a test: nothing imports it.
 //
-// [Check] parses the import declarations of all Go files itself. A test that asked the
-// go command would be cached by it and keep passing when another package changes.
+// [Check] parses the import declarations of all Go files itself. The go
+// command caches a test that asks it, which then keeps passing when another package changes.
 //
 // # What is checked
 //

@@ -66,6 +66,7 @@ const (
 // Mask is the kind's bit in what shardmill_kinds returns.
 func (k Kind) Mask() uint32 { return 1 << (k & 31) }
 
+// String is the kind's name as it is shown to people.
 func (k Kind) String() string {
 	switch k {
 	case KindBatch:
@@ -93,6 +94,7 @@ const (
 	ResultRejected Result = 3 // never to be retried: goes to the on-failure destination
 )
 
+// String is the result's name as it is shown to people.
 func (r Result) String() string {
 	switch r {
 	case ResultOK:
@@ -118,6 +120,7 @@ const (
 	FailureBadCall     FailureKind = 4 // the guest could not read the call
 )
 
+// String is the kind's name as it is shown to people.
 func (k FailureKind) String() string {
 	switch k {
 	case FailureError:

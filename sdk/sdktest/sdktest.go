@@ -45,6 +45,7 @@ type Failure struct {
 	Stack   string // of a panic
 }
 
+// Error is kind and message.
 func (f *Failure) Error() string { return f.Kind.String() + ": " + f.Message }
 
 // Batch runs a batch handler on records. Records without a sequence number are given 1, 2, 3 and so on. What
