@@ -148,6 +148,7 @@ func (h *host) openRuntime(ctx context.Context, metrics prometheus.Registerer) e
 	if err != nil {
 		return err
 	}
+	h.scrubCode(code)
 	h.functions, err = runtime.Open(ctx, runtime.Options{
 		CacheDir: h.dir.cache(), Functions: definitions, Code: code, Emitter: emitter{h.streams},
 		Logger: h.config.logger.With("part", "runtime"), Registerer: metrics,
@@ -174,6 +175,30 @@ func (h *host) openTriggers(ctx context.Context, metrics prometheus.Registerer) 
 	}
 	h.onStop(h.mappings.Close)
 	return nil
+}
+
+// codeScrubInterval is how often the stored code of functions is read and checked; journals have a scrub of their own.
+const codeScrubInterval = 24 * time.Hour
+
+// scrubCode reads all stored code now and then, so that a damaged copy is found and healed while the other is good.
+func (h *host) scrubCode(code *catalog.Blobs) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var scrubbing sync.WaitGroup
+	scrubbing.Go(func() {
+		tick := time.NewTicker(codeScrubInterval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			if err := code.Scrub(ctx); err != nil && ctx.Err() == nil {
+				h.config.logger.Error("stored code of functions is damaged", "error", err)
+			}
+		}
+	})
+	h.onStop(func(context.Context) error { cancel(); scrubbing.Wait(); return nil })
 }
 
 // emitter puts what functions emit into the host's own streams.
@@ -204,6 +229,9 @@ func (h *host) adminAddr() string { return h.adminListener.Addr().String() }
 func (h *host) notReady() error {
 	if reason := h.ready.Load(); reason != nil {
 		return *reason
+	}
+	if err := h.catalog.Err(); err != nil {
+		return fmt.Errorf("definitions cannot be stored: %w", err)
 	}
 	return nil
 }
