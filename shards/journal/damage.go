@@ -172,6 +172,9 @@ func (j *Journal) scrubSegment(ctx context.Context, seg *segment) error {
 				return err
 			}
 			if _, d := j.check(sp, e, buf); d != nil {
+				if j.gone(seg) {
+					return nil
+				}
 				j.mu.Lock()
 				j.noteDamage(*d)
 				j.mu.Unlock()
@@ -194,36 +197,48 @@ func (j *Journal) spansOf(seg *segment) []*span {
 // errGone: the segment has been dropped by retention.
 var errGone = errors.New("segment is gone")
 
+// gone says that a segment has been dropped, or everything closed. Its file may then be another segment's already: whoever has read
+// from it and found nothing that checks asks again before crying damage.
+func (j *Journal) gone(seg *segment) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.goneLocked(seg)
+}
+
+func (j *Journal) goneLocked(seg *segment) bool {
+	return j.closed || len(j.segments) == 0 || seg.number < j.segments[0].number
+}
+
 // readAt reads from a segment, opening a sealed one's file when needed.
 func (j *Journal) readAt(seg *segment, b []byte, off int64) (int, error) {
 	for {
 		f, err := j.fileOf(seg)
-		if err != nil {
-			return 0, err
+		n := 0
+		if err == nil {
+			n, err = f.ReadAt(b, off)
 		}
-		n, err := f.ReadAt(b, off)
-		if !errors.Is(err, os.ErrClosed) {
+		switch {
+		case err == nil:
+			return n, nil
+		case j.gone(seg):
+			return 0, errGone
+		case !errors.Is(err, os.ErrClosed): // that is: let go of by handles between the two calls
 			return n, err
-		}
-		select {
-		case <-j.done:
-			return 0, ErrClosed
-		default: // let go of by handles between the two calls
 		}
 	}
 }
 
 func (j *Journal) fileOf(seg *segment) (File, error) {
 	j.mu.Lock()
-	sealed, gone := seg.sealed, j.closed || len(j.segments) == 0 || seg.number < j.segments[0].number
-	var file File
+	if j.goneLocked(seg) {
+		j.mu.Unlock()
+		return nil, errGone
+	}
+	sealed, file := seg.sealed, File(nil)
 	if !sealed {
 		file = seg.file
 	}
 	j.mu.Unlock()
-	if gone {
-		return nil, errGone
-	}
 	if !sealed {
 		return file, nil
 	}

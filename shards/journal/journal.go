@@ -240,12 +240,26 @@ func (j *Journal) Close() error {
 	return j.wrap("close", errors.Join(err, j.closeFiles()))
 }
 
+// begin keeps Close waiting until the caller calls j.workers.Done. It fails when the journal is closed.
+func (j *Journal) begin() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.closed {
+		return ErrClosed
+	}
+	j.workers.Add(1)
+	return nil
+}
+
 func (j *Journal) closeFiles() error {
 	err := j.acked.abandon()
 	if p := j.writer.preparing; p != nil {
 		err = errors.Join(err, j.discard(p.seg))
 	}
-	for _, s := range j.segments {
+	j.mu.Lock()
+	segments := slices.Clone(j.segments)
+	j.mu.Unlock()
+	for _, s := range segments {
 		err = errors.Join(err, j.files.drop(s))
 	}
 	return err

@@ -262,6 +262,9 @@ func (r *Reader) read(sp *span, e, window stored) (record.Run, <-chan struct{}, 
 	run, d := r.j.check(sp, e, b)
 	if d != nil {
 		r.chunk, r.chunkSeg = nil, nil
+		if r.j.gone(sp.seg) {
+			return record.Run{}, nil, errGone
+		}
 		r.j.mu.Lock()
 		r.j.noteDamage(*d)
 		r.j.mu.Unlock()
@@ -303,6 +306,9 @@ func (j *Journal) list(sp *span) ([]stored, error) {
 		return nil, err
 	}
 	if crc32.Update(j.id.seed(sp.seg.number), castagnoli, b) != sp.crc {
+		if j.gone(sp.seg) {
+			return nil, errGone
+		}
 		return j.relist(sp)
 	}
 	list := decodeStored(b)
@@ -324,6 +330,9 @@ func (j *Journal) relist(sp *span) ([]stored, error) {
 		if f.header.kind == kindRecords && f.header.shard == sp.shard {
 			list = append(list, f.stored)
 		}
+	}
+	if j.gone(sp.seg) {
+		return nil, errGone
 	}
 	if len(list) == 0 {
 		return nil, &DamageError{Stream: j.opt.Name, Shard: sp.shard, First: sp.first, Last: sp.next - 1, File: sp.seg.path, Offset: sp.offset,

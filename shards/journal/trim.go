@@ -11,6 +11,10 @@ import (
 // records does not hold up the rest: a segment is as old as the oldest that follows it. Errors: those of Append; what was dropped
 // stays dropped.
 func (j *Journal) Trim(ctx context.Context, before int64) (dropped int, err error) {
+	if err := j.begin(); err != nil {
+		return 0, j.wrap("trim", err)
+	}
+	defer j.workers.Done()
 	if j.activeExpired(before) {
 		err := j.submit(ctx, &request{control: func(*groupPlan) ([]control, error) { return nil, j.roll() }})
 		if err != nil {
