@@ -124,17 +124,21 @@ var errSync = errors.New("sync failed")
 
 var zeros [1 << 20]byte
 
-// fill writes zeros up to size and makes them durable, chunk by chunk until stop is set. A disk too full for that is no
-// failure: the space is asked for again when it is needed.
+// fill writes zeros up to size and makes them durable, chunk by chunk. With stop, it works ahead: until that is set, or until
+// the disk is full, which is no failure yet, because the segment can be used as far as it is filled.
 func (j *Journal) fill(s *segment, size int64, stop *atomic.Bool) error {
+	ahead := stop != nil
 	for at := s.size.Load(); at < size; {
-		if stop != nil && stop.Load() {
+		if ahead && stop.Load() {
 			return nil
 		}
 		end := min(at+fillChunk, size)
 		for at < end {
 			n := min(int64(len(zeros)), end-at)
 			if _, err := s.file.WriteAt(zeros[:n], at); err != nil {
+				if ahead {
+					return nil
+				}
 				return j.wrap("prepare segment", err)
 			}
 			at += n
