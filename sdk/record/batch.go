@@ -63,6 +63,9 @@ func Parse(b []byte) (Batch, error) {
 // ParseRun checks that b is exactly n well-formed records and returns them as a view of b. Error:
 // ErrMalformed.
 func ParseRun(b []byte, n int) (Run, error) {
+	if n < 0 {
+		return Run{}, fmt.Errorf("record: %w: %d records", ErrMalformed, n)
+	}
 	at := 0
 	for i := range n {
 		rest := b[at:]
