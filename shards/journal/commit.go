@@ -145,10 +145,7 @@ func (s *segment) note(h groupHeader, now int64) {
 	s.last = groupLink{number: h.number, at: makePosition(s.number, s.end), checksum: h.checksum}
 	s.end += groupHeaderSize + int64(h.size)
 	s.size.Store(max(s.size.Load(), s.end))
-	if s.arrivals.first == 0 {
-		s.arrivals.first = now
-	}
-	s.arrivals.last = now
+	s.arrivals.note(now)
 }
 
 // makeRoom begins a new segment when the active one cannot take n more bytes.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -165,11 +166,12 @@ func (j *Journal) scrubSegment(ctx context.Context, seg *segment) error {
 				return err
 			}
 			buf = slices.Grow(buf[:0], int(e.size))[:e.size]
-			if _, err := j.readAt(seg, buf, int64(e.offset)); err != nil {
+			if _, err := j.readAt(seg, buf, int64(e.offset)); err != nil && !errors.Is(err, io.EOF) {
 				if errors.Is(err, errGone) {
 					return nil
 				}
-				return err
+				j.unreadable(sp, e, err)
+				continue
 			}
 			if _, d := j.check(sp, e, buf); d != nil {
 				if j.gone(seg) {

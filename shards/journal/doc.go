@@ -82,7 +82,7 @@
 //	  file offset of its stored batches (8), CRC-32C of them (4), reserved (4)
 //	per stored batch, 32 bytes: first sequence number (8), arrival (8), entry offset (4), entry bytes (4), records (8)
 //	trailer, 64 bytes: magic "SMJF" (4), CRC-32C of the bytes 8 to 64 (4), end of the last group (8), file offset of the shard rows
-//	  (8), their number (4), CRC-32C of them (4), first and last arrival (8 + 8), number of the last group (8), its checksum (4), reserved (4)
+//	  (8), their number (4), CRC-32C of them (4), first and greatest arrival (8 + 8), number of the last group (8), its checksum (4), reserved (4)
 //
 // The file `acked` has two slots of 64 bytes, written in turn after every group: magic "SMJA" (4), CRC-32C of the bytes 8 to 64 (4),
 // group number (8), position of the end of that group (8), journal id (16), reserved. It is written after the group's fdatasync and

@@ -204,11 +204,11 @@ func (j *Journal) addShards(ctx context.Context, shards []Shard, blind bool) err
 }
 
 // newShard is a shard that the journal does not know. When the journal may have forgotten it through damage, it goes on so
-// far on that no number which it may have given is given again.
+// far on that no number which it may have given is given again: by the time, so that a second loss does not come to the same.
 func newShard(s Shard, blind bool) *shardState {
 	first := record.MakeSequence(s.Epoch, 1)
 	if blind {
-		return &shardState{id: s.ID, next: record.MakeSequence(s.Epoch, 1<<40), floor: lostFront{first, math.MaxUint64}}
+		return &shardState{id: s.ID, next: record.MakeSequence(s.Epoch, uint64(micros()/1e6)<<10), floor: lostFront{first, math.MaxUint64}}
 	}
 	return &shardState{id: s.ID, next: first}
 }

@@ -185,7 +185,8 @@ func checkBody(h entryHeader, body []byte) (record.Run, bool) {
 		return record.Run{}, crc32.Checksum(body, castagnoli) == h.crc
 	}
 	batch, err := record.Parse(body)
-	if err != nil || len(batch) != len(body) || le.Uint32(body[4:]) != h.crc || batch.Len() != int(h.count) {
+	if err != nil || le.Uint16(body[10:]) != 0 || // a batch on disk always carries its checksum
+		len(batch) != len(body) || le.Uint32(body[4:]) != h.crc || batch.Len() != int(h.count) {
 		return record.Run{}, false
 	}
 	run := batch.Run()

@@ -214,12 +214,20 @@ func (r *Reader) readSealed(sp *span) (record.Run, <-chan struct{}, error) {
 	if err != nil {
 		return record.Run{}, nil, err
 	}
-	e := list[find(list, r.pos)]
-	if e.first > r.pos {
+	next := sp.next // when the index had to be made again and came out shorter
+	i := find(list, r.pos)
+	if i < len(list) {
+		next = list[i].first
+	}
+	if next > r.pos {
+		if j.gone(sp.seg) {
+			return record.Run{}, nil, errGone
+		}
 		j.mu.Lock()
 		defer j.mu.Unlock()
-		return record.Run{}, nil, r.gap(e.first, sp.seg)
+		return record.Run{}, nil, r.gap(next, sp.seg)
 	}
+	e := list[i]
 	j.mu.Lock()
 	b := j.tail.lookup(makePosition(sp.seg.number, int64(e.offset)), int(e.size))
 	j.mu.Unlock()
@@ -252,8 +260,14 @@ func (r *Reader) read(sp *span, e, window stored) (record.Run, <-chan struct{}, 
 	if r.chunkSeg != sp.seg || from < 0 || from+int64(e.size) > int64(len(r.chunk)) {
 		b := make([]byte, window.size)
 		n, err := r.j.readAt(sp.seg, b, int64(window.offset))
-		if err != nil && !errors.Is(err, io.EOF) {
+		switch {
+		case err == nil || errors.Is(err, io.EOF):
+		case errors.Is(err, errGone):
 			return record.Run{}, nil, err
+		case window.size > e.size: // the bad place may be behind what is wanted
+			return r.read(sp, e, e)
+		default:
+			return record.Run{}, nil, r.j.unreadable(sp, e, err)
 		}
 		r.j.opt.Metric.diskReads.Inc()
 		r.chunk, r.chunkSeg, r.chunkAt, from = b[:n], sp.seg, int64(window.offset), 0
@@ -273,6 +287,16 @@ func (r *Reader) read(sp *span, e, window stored) (record.Run, <-chan struct{}, 
 	run = run.From(r.pos)
 	r.pos = e.next()
 	return run, nil, nil
+}
+
+// unreadable notes a stored batch that the disk does not give back.
+func (j *Journal) unreadable(sp *span, e stored, err error) *DamageError {
+	d := &DamageError{Stream: j.opt.Name, Shard: sp.shard, First: e.first, Last: e.next() - 1, File: sp.seg.path, Offset: int64(e.offset),
+		Reason: fmt.Sprintf("stored bytes cannot be read: %v", err)}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.noteDamage(*d)
+	return d
 }
 
 // check verifies the bytes of a stored batch against their checksums and the index.
@@ -354,7 +378,7 @@ func (j *Journal) SequenceAt(shard uint32, arrival int64) (uint64, error) {
 	spans, next := append([]*span(nil), s.spans...), s.next
 	j.mu.Unlock()
 	for _, sp := range spans {
-		if sp.seg.lastArrival(j) < arrival {
+		if sp.seg.greatestArrival(j) < arrival {
 			continue
 		}
 		list, err := j.list(sp)
@@ -373,11 +397,11 @@ func (j *Journal) SequenceAt(shard uint32, arrival int64) (uint64, error) {
 	return next, nil
 }
 
-// lastArrival is the time of the segment's last group.
-func (s *segment) lastArrival(j *Journal) int64 {
+// greatestArrival is the greatest time of the segment's groups.
+func (s *segment) greatestArrival(j *Journal) int64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return s.arrivals.last
+	return s.arrivals.greatest
 }
 
 // LastArrival is when the newest record of a shard arrived, microseconds since the Unix epoch; 0 when it holds none.

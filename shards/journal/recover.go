@@ -1,12 +1,14 @@
 package journal
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/shardmill/shardmill/sdk/record"
@@ -46,6 +48,9 @@ func (j *Journal) recover(ctx context.Context) (blind bool, err error) {
 	}
 	r.replay()
 	r.resume()
+	if err := r.settleTail(); err != nil {
+		return false, err
+	}
 	r.sealIntact()
 	return (len(j.segments) > 0 || r.acked.group > 0) && (!r.clear || r.unknown), nil
 }
@@ -61,6 +66,35 @@ func (r *recovery) resume() {
 	last.last.number = max(last.last.number, r.acked.group)
 	j.writer.act = last
 	j.acked.last = acked{group: last.last.number, end: makePosition(last.number, last.end), id: j.id}
+}
+
+// settleTail makes durable what lies behind the mark: it was written, perhaps not synced, and is about to be served. It is written
+// again, because after a failed fdatasync the system takes it for clean.
+func (r *recovery) settleTail() error {
+	s := r.j.active()
+	if s.number == 0 || s.sealed || s.poisoned {
+		return nil
+	}
+	from := int64(segmentHeaderSize)
+	if r.acked.end.segment() == s.number {
+		from = r.acked.end.offset()
+	}
+	if from >= s.end {
+		return nil
+	}
+	b := make([]byte, s.end-from)
+	_, err := s.file.ReadAt(b, from)
+	if err == nil {
+		_, err = s.file.WriteAt(b, from)
+	}
+	if err == nil {
+		err = s.file.Sync()
+	}
+	if errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EBADF) { // a read-only disk: nothing can follow it either
+		s.poisoned = true
+		return nil
+	}
+	return err
 }
 
 func (r *recovery) damage(d DamageError) {
@@ -144,9 +178,9 @@ func (r *recovery) openSegment(number uint64) error {
 		j.id = h.id
 	case ok && (h.id != j.id || h.number != number):
 		return errors.Join(fmt.Errorf("%w: %s belongs to another journal or another place", ErrFormat, s.path), f.Close())
-	case !ok && r.acked.end.segment() < number && number == r.numbers[len(r.numbers)-1]:
+	case !ok && r.acked.end.segment() < number && number == r.numbers[len(r.numbers)-1] && r.holdsNothing(s):
 		// Its making was interrupted before anything was written to it.
-		return errors.Join(f.Close(), j.opt.FS.Remove(s.path))
+		return errors.Join(f.Close(), r.remove(s.path))
 	case !ok && j.id == (journalID{}):
 		return errors.Join(fmt.Errorf("%w: the header of %s is damaged and nothing else names the journal", ErrFormat, s.path), f.Close())
 	case !ok:
@@ -155,6 +189,27 @@ func (r *recovery) openSegment(number uint64) error {
 			Reason: "the segment's header does not match its checksum"})
 	}
 	j.segments = append(j.segments, s)
+	return nil
+}
+
+// holdsNothing says that no group is in a segment whose header does not check.
+func (r *recovery) holdsNothing(s *segment) bool {
+	buf := make([]byte, s.size.Load())
+	if n, err := s.file.ReadAt(buf, 0); err != nil && !errors.Is(err, io.EOF) || n < len(buf) {
+		return false
+	}
+	if r.j.id == (journalID{}) {
+		return !bytes.Contains(buf, []byte(groupMagic))
+	}
+	sc := scanner{buf: buf, number: s.number, seed: r.j.id.seed(s.number), stop: -1}
+	return sc.findGroup(0) < 0
+}
+
+// remove deletes a file that holds nothing. On a read-only disk it stays, and is written over when it is needed.
+func (r *recovery) remove(path string) error {
+	if err := r.j.opt.FS.Remove(path); err != nil && !errors.Is(err, syscall.EROFS) {
+		return err
+	}
 	return nil
 }
 
@@ -183,7 +238,7 @@ func (r *recovery) read(ctx context.Context) error {
 		}
 		if sc.first.number == 0 && len(sc.unknown) == 0 && i == len(j.segments)-1 && r.acked.end.segment() < s.number {
 			// Made ahead of its first group, which never came.
-			if err := errors.Join(s.file.Close(), j.opt.FS.Remove(s.path)); err != nil {
+			if err := errors.Join(s.file.Close(), r.remove(s.path)); err != nil {
 				return err
 			}
 			j.segments = j.segments[:i]
@@ -383,6 +438,7 @@ func (r *recovery) setFloor(s *shardState) {
 
 func (r *recovery) replayRecords(seg *segment, f found) {
 	s := r.shard(f.header.shard, f.header.first)
+	r.disown(s, f.stored.first)
 	if f.stored.first < s.next {
 		r.damage(DamageError{Shard: s.id, First: f.stored.first, Last: f.stored.next() - 1, File: seg.path, Offset: int64(f.stored.offset),
 			Reason: "records stand twice in the journal; the first are served"})
@@ -391,6 +447,29 @@ func (r *recovery) replayRecords(seg *segment, f found) {
 	r.missed(s, seg, f.stored.first)
 	seg.spanOf(s).add(f.stored)
 	s.next = f.stored.next()
+}
+
+// disown takes back batches that a later one of the same numbers stands for: their group was refused, and what began the next segment
+// in its place no longer says so.
+func (r *recovery) disown(s *shardState, first uint64) {
+	for n := len(s.spans); n > 0 && s.next > first; n = len(s.spans) {
+		sp := s.spans[n-1]
+		if len(sp.live) == 0 || sp.live[len(sp.live)-1].first < first {
+			return
+		}
+		sp.live = sp.live[:len(sp.live)-1]
+		s.next = first
+		if len(sp.live) > 0 {
+			sp.next = sp.live[len(sp.live)-1].next()
+			s.next = sp.next
+			continue
+		}
+		delete(sp.seg.spans, s.id)
+		s.spans = s.spans[:n-1]
+		if n > 1 {
+			s.next = s.spans[n-2].next
+		}
+	}
 }
 
 // missed notes that a shard of which no record has been met should have had some before a segment.

@@ -114,10 +114,9 @@ func (s *scanner) accept(off int64, h groupHeader, intact bool) {
 	s.out.last = groupLink{number: h.number, at: makePosition(s.number, off), checksum: h.checksum}
 	if s.out.first.number == 0 {
 		s.out.first = groupLink{number: h.number, at: h.prev, checksum: h.prevChecksum}
-		s.out.times.first = h.time
 		s.out.table = h.flags&groupIsTable != 0 && intact && off == segmentHeaderSize
 	}
-	s.out.times.last = h.time
+	s.out.times.note(h.time)
 }
 
 // findGroup is the offset of the next group header that checks, -1 when there is none.

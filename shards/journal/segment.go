@@ -71,8 +71,16 @@ type segment struct {
 	file File // guarded by handles while sealed, the writer's before
 }
 
-// arrivals are the first and the last time at which a segment's groups were written, microseconds.
-type arrivals struct{ first, last int64 }
+// arrivals are the times at which a segment's groups were written, microseconds: the first, the last and the greatest, which is
+// another than the last when the clock was set back. All are 0 when nothing is known.
+type arrivals struct{ first, last, greatest int64 }
+
+func (a *arrivals) note(t int64) {
+	if a.first == 0 {
+		a.first = t
+	}
+	a.last, a.greatest = t, max(a.greatest, t)
+}
 
 // groupLink is what a group says of the one before it.
 type groupLink struct {
@@ -89,7 +97,7 @@ func parseSegmentName(name string) (uint64, bool) {
 		return 0, false
 	}
 	n, err := strconv.ParseUint(hex, 16, 64)
-	return n, err == nil && n > 0 && n < 1<<32
+	return n, err == nil && n > 0 && n < 1<<32 && segmentName(n) == name
 }
 
 // spanOf is the segment's span of a shard, made when missing and then added to the shard.
@@ -145,7 +153,7 @@ func (s *segment) appendTrailer(b []byte, rows, n int, seed uint32) []byte {
 	b = le.AppendUint32(b, uint32(n))
 	b = le.AppendUint32(b, rowsCRC)
 	b = le.AppendUint64(b, uint64(s.arrivals.first))
-	b = le.AppendUint64(b, uint64(s.arrivals.last))
+	b = le.AppendUint64(b, uint64(s.arrivals.greatest))
 	b = le.AppendUint64(b, s.last.number)
 	b = le.AppendUint32(b, s.last.checksum)
 	b = le.AppendUint32(b, uint32(s.last.at.offset()))
@@ -178,7 +186,7 @@ func (s *segment) readFooter(seed uint32) (ok bool, err error) {
 		return false, nil
 	}
 	s.end, s.sealed = end, true
-	s.arrivals = arrivals{int64(le.Uint64(t[32:])), int64(le.Uint64(t[40:]))}
+	s.arrivals = arrivals{int64(le.Uint64(t[32:])), int64(le.Uint64(t[40:])), int64(le.Uint64(t[40:]))}
 	s.last = groupLink{le.Uint64(t[48:]), makePosition(s.number, int64(le.Uint32(t[60:]))), le.Uint32(t[56:])}
 	for r := rows; len(r) > 0; r = r[shardRowSize:] {
 		sp := &span{
