@@ -34,9 +34,7 @@ func (j *Journal) commit(reqs []*request) {
 	if err != nil {
 		j.opt.Metric.failures.Inc()
 		err = j.wrap("put", err)
-		if errors.Is(err, ErrNoSpace) && j.opt.Spares != nil {
-			j.opt.Spares.drop(j.log) // what they hold is needed now
-		}
+		j.giveBackSpares(err)
 		for _, r := range reqs {
 			if r.err == nil {
 				r.err = err
@@ -52,6 +50,13 @@ func (j *Journal) commit(reqs []*request) {
 		}
 	}
 	j.opt.Metric.groupPuts.Observe(float64(p.requests))
+}
+
+// giveBackSpares removes the spare files when an error says that the disk is full.
+func (j *Journal) giveBackSpares(err error) {
+	if errors.Is(err, ErrNoSpace) && j.opt.Spares != nil {
+		j.opt.Spares.drop(j.log)
+	}
 }
 
 // write makes room, puts the group on disk and then makes it known.

@@ -114,6 +114,7 @@ type Journal struct {
 	files   handles
 	writer  writer
 	acked   ackedFile
+	trimmer trimmer
 	done    chan struct{} // closed by Close
 	workers sync.WaitGroup
 
@@ -152,6 +153,7 @@ func Open(ctx context.Context, opt Options) (*Journal, error) {
 	}
 	j.files.fs = opt.FS
 	j.writer.j = j
+	j.trimmer.turn = make(chan struct{}, 1)
 	j.acked.journal = j
 	if err := j.open(ctx); err != nil {
 		j.closeFiles()

@@ -189,7 +189,14 @@ func (r *recovery) openSegment(number uint64) error {
 			Reason: "the segment's header does not match its checksum"})
 	}
 	j.segments = append(j.segments, s)
-	return nil
+	if number == r.numbers[len(r.numbers)-1] {
+		return nil
+	}
+	sealed, err := s.readFooter(j.id.seed(number))
+	if sealed {
+		j.files.keepOpened(s) // from here on only the last ones stay open
+	}
+	return err
 }
 
 // holdsNothing says that no group is in a segment whose header does not check.
@@ -224,11 +231,12 @@ func (r *recovery) read(ctx context.Context) error {
 			return err
 		}
 		s := j.segments[i]
-		ok, err := s.readFooter(j.id.seed(s.number))
-		if err != nil {
-			return err
+		if i == len(j.segments)-1 {
+			if _, err := s.readFooter(j.id.seed(s.number)); err != nil {
+				return err
+			}
 		}
-		if ok && !needTable {
+		if s.sealed && !needTable {
 			stop = r.stopOf(s)
 			continue
 		}
@@ -247,6 +255,9 @@ func (r *recovery) read(ctx context.Context) error {
 		r.scans[s.number] = sc
 		if len(sc.unknown) > 0 {
 			r.lose(s.number)
+		}
+		if err := j.files.pin(s); err != nil { // it may turn out not to be sealed
+			return err
 		}
 		needTable = needTable && !sc.table
 		stop = -1
@@ -268,13 +279,25 @@ func (r *recovery) readFirstTable() error {
 		return err
 	}
 	r.scans[s.number] = sc
-	return nil
+	return r.j.files.pin(s)
+}
+
+// readAt reads from a segment, of which only the sealed ones' files may be closed.
+func (r *recovery) readAt(s *segment, b []byte, off int64) (int, error) {
+	f := s.file
+	if s.sealed {
+		var err error
+		if f, err = r.j.files.keep(s); err != nil {
+			return 0, err
+		}
+	}
+	return f.ReadAt(b, off)
 }
 
 // stopOf reads from a sealed segment's first group where the segment before it ends.
 func (r *recovery) stopOf(s *segment) int64 {
 	b := make([]byte, groupHeaderSize)
-	if _, err := s.file.ReadAt(b, segmentHeaderSize); err != nil {
+	if _, err := r.readAt(s, b, segmentHeaderSize); err != nil {
 		return -1
 	}
 	h, ok := decodeGroupHeader(b, r.j.id.seed(s.number))
@@ -291,7 +314,7 @@ func (r *recovery) scan(s *segment, stop int64) (*scan, error) {
 		size = s.end
 	}
 	buf := make([]byte, size)
-	if n, err := s.file.ReadAt(buf, 0); err != nil && !(errors.Is(err, io.EOF) && int64(n) == size) {
+	if n, err := r.readAt(s, buf, 0); err != nil && !(errors.Is(err, io.EOF) && int64(n) == size) {
 		return nil, err
 	}
 	sc := scanner{buf: buf, number: s.number, seed: j.id.seed(s.number), file: s.path, stream: j.opt.Name, stop: stop}
@@ -355,7 +378,6 @@ func (r *recovery) replayFooter(seg *segment) {
 		s.spans = append(s.spans, sp)
 		s.next = sp.next
 	}
-	r.j.files.keepOpened(seg)
 }
 
 func (r *recovery) replayScan(seg *segment, sc *scan) {

@@ -241,6 +241,17 @@ func (h *handles) keep(s *segment) (File, error) {
 	return s.file, nil
 }
 
+// pin opens a segment's file when it is not open, and keeps it open.
+func (h *handles) pin(s *segment) error {
+	if _, err := h.keep(s); err != nil {
+		return err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.used = slices.DeleteFunc(h.used, func(u *segment) bool { return u == s })
+	return nil
+}
+
 // keepOpened notes a segment whose file has just been opened.
 func (h *handles) keepOpened(s *segment) {
 	if _, err := h.keep(s); err != nil {

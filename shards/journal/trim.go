@@ -6,38 +6,65 @@ import (
 	"io/fs"
 )
 
+// trimmer lets one Trim work at a time.
+type trimmer struct {
+	turn    chan struct{} // holds one while somebody works
+	dropped *segment      // taken off the journal, and its file could not be removed yet
+}
+
 // Trim drops the segments whose records all arrived before a time (microseconds since the Unix epoch), oldest first, and
-// returns how many. An active segment of which that is true is ended first. A time that a machine's wrong clock gave to some
-// records does not hold up the rest: a segment is as old as the oldest that follows it. Errors: those of Append; what was dropped
-// stays dropped.
+// returns how many. An active segment of which that is true is ended, and dropped too. A time later than now is a wrong clock's:
+// such a segment counts as old as the one that follows it. Errors: those of Append; what was dropped stays dropped, and the rest
+// follows with the next Trim.
 func (j *Journal) Trim(ctx context.Context, before int64) (dropped int, err error) {
 	if err := j.begin(); err != nil {
 		return 0, j.wrap("trim", err)
 	}
 	defer j.workers.Done()
-	if j.activeExpired(before) {
-		err := j.submit(ctx, &request{control: func(*groupPlan) ([]control, error) { return nil, j.roll() }})
-		if err != nil {
-			return 0, err
-		}
+	select {
+	case j.trimmer.turn <- struct{}{}:
+	case <-ctx.Done():
+		return 0, ctx.Err()
 	}
-	for _, s := range j.expired(before) {
-		if err := errors.Join(j.files.drop(s), j.remove(s)); err != nil {
-			return dropped, j.wrap("trim", err)
-		}
-		dropped++
+	defer func() { <-j.trimmer.turn }()
+
+	if dropped, err = j.dropExpired(before); err != nil || !j.activeExpired(before) {
+		return dropped, j.wrap("trim", err)
 	}
-	return dropped, nil
+	// What is dropped first makes the space that the new segment needs.
+	err = j.submit(ctx, &request{control: func(*groupPlan) ([]control, error) { return nil, j.roll() }})
+	if err != nil {
+		j.giveBackSpares(err)
+		return dropped, err
+	}
+	more, err := j.dropExpired(before)
+	return dropped + more, j.wrap("trim", err)
 }
 
-// remove takes a segment's file out of the folder, durably before the next one, so that a crash leaves no hole between segments. It
-// is kept as a spare when there is room.
+// dropExpired drops one segment after the other: the next is taken only when the one before is durably gone, so that a
+// crash leaves no hole between segments.
+func (j *Journal) dropExpired(before int64) (dropped int, err error) {
+	for {
+		if s := j.trimmer.dropped; s != nil {
+			if err := errors.Join(j.files.drop(s), j.remove(s)); err != nil {
+				return dropped, err
+			}
+			j.trimmer.dropped = nil
+			dropped++
+		}
+		if j.trimmer.dropped = j.takeExpired(before); j.trimmer.dropped == nil {
+			return dropped, nil
+		}
+	}
+}
+
+// remove takes a segment's file out of the folder, durably. It is kept as a spare when there is room.
 func (j *Journal) remove(s *segment) error {
 	var moved spare
 	var kept bool
 	if j.opt.Spares != nil && !s.poisoned {
 		var err error
-		if moved, kept, err = j.opt.Spares.move(s.path, s.size.Load()); err != nil {
+		if moved, kept, err = j.opt.Spares.move(s.path, s.size.Load()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			j.log.Warn("cannot keep a journal segment as a spare", "file", s.path, "error", err)
 		}
 	}
@@ -63,38 +90,40 @@ func (j *Journal) activeExpired(before int64) bool {
 		return false
 	}
 	s := j.segments[len(j.segments)-1]
-	return len(s.spans) > 0 && s.arrivals.last < before
+	return len(s.spans) > 0 && s.arrivals.greatest < before
 }
 
-// expired takes the old segments off the journal's list.
-func (j *Journal) expired(before int64) []*segment {
+// takeExpired takes the oldest segment off the journal when all of its records are old; nil when not, or when it is the active one.
+func (j *Journal) takeExpired(before int64) *segment {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	n, youngest := 0, micros()
-	for i := len(j.segments) - 1; i >= 0; i-- {
-		youngest = min(youngest, j.segments[i].arrivals.last)
-		if i < len(j.segments)-1 && youngest < before {
-			n = i + 1
-			break
-		}
-	}
-	gone := append([]*segment(nil), j.segments[:n]...)
-	j.segments = append([]*segment(nil), j.segments[n:]...)
-	if n == 0 {
+	if len(j.segments) < 2 || j.age(0) >= before {
 		return nil
 	}
+	gone := j.segments[0]
+	j.segments = append([]*segment(nil), j.segments[1:]...)
 	for _, s := range j.shards {
 		if s.floor.segment < j.segments[0].number {
 			s.floor = lostFront{}
 		}
-		keep := 0
-		for keep < len(s.spans) && s.spans[keep].seg.number < j.segments[0].number {
-			keep++
+		if len(s.spans) > 0 && s.spans[0].seg == gone {
+			s.spans = append([]*span(nil), s.spans[1:]...)
 		}
-		s.spans = append([]*span(nil), s.spans[keep:]...)
 	}
 	j.ledger.found = j.damageFrom(j.segments[0].number)
 	return gone
+}
+
+// age is the time of a segment's youngest record. When that is not known, or is later than now, it is the following segment's. The
+// caller holds j.mu.
+func (j *Journal) age(i int) int64 {
+	now := micros()
+	for ; i < len(j.segments); i++ {
+		if t := j.segments[i].arrivals.greatest; t > 0 && t <= now {
+			return t
+		}
+	}
+	return now
 }
 
 // damageFrom is the listed damage without what lay in dropped segments. The caller holds j.mu.
