@@ -151,7 +151,49 @@ func (j *Journal) Scrub(ctx context.Context, between func(context.Context) error
 	return nil
 }
 
+// scrubSegment reads a segment whole: its header, its groups with their checkpoints and tables, and its records. Where the disk does
+// not give it whole, it reads the records one stored batch at a time.
 func (j *Journal) scrubSegment(ctx context.Context, seg *segment) error {
+	j.mu.Lock()
+	buf := make([]byte, seg.end)
+	j.mu.Unlock()
+	if _, err := j.readAt(seg, buf, 0); errors.Is(err, errGone) {
+		return nil
+	} else if err != nil && !errors.Is(err, io.EOF) {
+		return j.scrubBatches(ctx, seg)
+	}
+	sc := scanner{buf: buf, number: seg.number, seed: j.id.seed(seg.number), file: seg.path, stream: j.opt.Name, acked: int64(len(buf)), stop: -1}
+	out := sc.run()
+	found := out.bad
+	for _, u := range out.unknown {
+		found = append(found, j.unknownDamage(seg, u))
+	}
+	if _, _, ok := decodeSegmentHeader(buf); !ok {
+		found = append(found, j.headerDamage(seg))
+	}
+	if len(found) == 0 || j.gone(seg) {
+		return ctx.Err()
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, d := range found {
+		j.noteDamage(d)
+	}
+	return ctx.Err()
+}
+
+// unknownDamage is a stretch of a segment of which it is not known what it held.
+func (j *Journal) unknownDamage(seg *segment, u region) DamageError {
+	at := uint64(makePosition(seg.number, u.offset))
+	return DamageError{Stream: j.opt.Name, Shard: NoShard, First: at, Last: at, File: seg.path, Offset: u.offset, Reason: u.reason}
+}
+
+func (j *Journal) headerDamage(seg *segment) DamageError {
+	at := uint64(makePosition(seg.number, 0))
+	return DamageError{Stream: j.opt.Name, Shard: NoShard, First: at, Last: at, File: seg.path, Reason: "the segment's header does not match its checksum"}
+}
+
+func (j *Journal) scrubBatches(ctx context.Context, seg *segment) error {
 	for _, sp := range j.spansOf(seg) {
 		list, err := j.list(sp)
 		if errors.Is(err, errGone) {

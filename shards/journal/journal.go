@@ -210,7 +210,7 @@ func (j *Journal) addShards(ctx context.Context, shards []Shard, blind bool) err
 func newShard(s Shard, blind bool) *shardState {
 	first := record.MakeSequence(s.Epoch, 1)
 	if blind {
-		return &shardState{id: s.ID, next: record.MakeSequence(s.Epoch, uint64(micros()/1e6)<<10), floor: lostFront{first, math.MaxUint64}}
+		return &shardState{id: s.ID, next: record.MakeSequence(s.Epoch, uint64(micros()/1e3)<<2), floor: lostFront{first, math.MaxUint64}}
 	}
 	return &shardState{id: s.ID, next: first}
 }

@@ -185,8 +185,7 @@ func (r *recovery) openSegment(number uint64) error {
 		return errors.Join(fmt.Errorf("%w: the header of %s is damaged and nothing else names the journal", ErrFormat, s.path), f.Close())
 	case !ok:
 		s.poisoned = true
-		r.damage(DamageError{Shard: NoShard, First: uint64(makePosition(number, 0)), Last: uint64(makePosition(number, 0)), File: s.path,
-			Reason: "the segment's header does not match its checksum"})
+		r.damage(j.headerDamage(s))
 	}
 	j.segments = append(j.segments, s)
 	if number == r.numbers[len(r.numbers)-1] {
@@ -410,8 +409,7 @@ func (r *recovery) replayScan(seg *segment, sc *scan) {
 		j.noteDamage(d)
 	}
 	for _, u := range sc.unknown {
-		at := uint64(makePosition(seg.number, u.offset))
-		r.damage(DamageError{Shard: NoShard, First: at, Last: at, File: seg.path, Offset: u.offset, Reason: u.reason})
+		r.damage(j.unknownDamage(seg, u))
 	}
 	if len(sc.unknown) > 0 || len(sc.bad) > 0 {
 		seg.poisoned = true
