@@ -152,7 +152,7 @@ func TestCrashes(t *testing.T) {
 			old.Close()
 		}
 		for n := range rapid.IntRange(1, 40).Draw(t, "steps") {
-			switch rapid.SampledFrom([]string{"put", "put", "put", "save", "trim", "kill", "power", "reopen", "failing sync", "failing write", "dies in sync"}).Draw(t, "step") {
+			switch rapid.SampledFrom([]string{"put", "put", "put", "save", "trim", "kill", "power", "reopen", "failing sync", "failing write", "dies in sync", "killed in sync"}).Draw(t, "step") {
 			case "put":
 				if err := m.put(t, j, n); err != nil {
 					t.Fatal(err)
@@ -182,6 +182,11 @@ func TestCrashes(t *testing.T) {
 				d.set(func(d *disk) { d.syncErr = syscall.EIO })
 				_ = m.put(t, j, n)
 				restart(d.powerCut(rng))
+			case "killed in sync":
+				// The put is written, and neither synced nor answered.
+				d.set(func(d *disk) { d.syncErr = syscall.EIO })
+				_ = m.put(t, j, n)
+				restart(d.kill())
 			}
 		}
 		restart(d.powerCut(rng))

@@ -176,7 +176,7 @@ func TestEveryByteFlipped(t *testing.T) {
 						continue
 					}
 					bad := d.kill()
-					bad.files[name].content[at] ^= 0x10
+					bad.files[name].content[at] ^= 1 << (at % 8)
 					found += verify(t, bad, a)
 					if t.Failed() {
 						t.Fatalf("after flipping byte %d of %s", at, name)

@@ -122,13 +122,18 @@ func (d *disk) used() int64 {
 	return sum
 }
 
-// kill is the disk after the process was killed: everything written is there, in files of its own.
+// kill is the disk after the process was killed: everything written is there, in files of its own, and what was not synced still
+// is not.
 func (d *disk) kill() *disk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	after := newDisk()
 	for name, n := range d.files {
-		after.put(name, n.content)
+		c := &inode{content: slices.Clone(n.content), synced: slices.Clone(n.synced), pending: slices.Clone(n.pending)}
+		after.files[name] = c
+		if d.durable[name] != nil {
+			after.durable[name] = c
+		}
 	}
 	return after
 }
@@ -158,6 +163,18 @@ func (d *disk) powerCut(rng *rand.Rand) *disk {
 func (d *disk) put(name string, content []byte) {
 	n := &inode{content: slices.Clone(content), synced: slices.Clone(content)}
 	d.files[name], d.durable[name] = n, n
+}
+
+// flush makes the writes since the last sync durable.
+func (n *inode) flush() {
+	for _, w := range n.pending {
+		if w.truncate {
+			n.synced = resize(n.synced, w.at)
+		} else {
+			n.synced = writeAt(n.synced, w.data, w.at)
+		}
+	}
+	n.pending = nil
 }
 
 // torn is the inode's content with any sectors of the writes since the last sync.
@@ -241,10 +258,10 @@ func (h *handle) Sync() error {
 	defer h.d.mu.Unlock()
 	h.d.syncs++
 	if h.d.syncErr != nil {
+		h.n.pending = nil // as on Linux: what could not be written counts as clean from now on
 		return h.d.syncErr
 	}
-	h.n.synced = slices.Clone(h.n.content)
-	h.n.pending = nil
+	h.n.flush()
 	return nil
 }
 

@@ -173,6 +173,11 @@ func (j *Journal) open(ctx context.Context) error {
 	if j.id == (journalID{}) {
 		rand.Read(j.id[:]) //nolint:errcheck // crypto/rand.Read never fails
 	}
+	if len(j.segments) == 0 { // a new journal: its folder's name has to be durable too
+		if err := j.opt.FS.SyncDir(filepath.Dir(j.opt.Dir)); err != nil {
+			return err
+		}
+	}
 	if err := j.acked.open(); err != nil {
 		return err
 	}
