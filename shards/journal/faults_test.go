@@ -179,3 +179,70 @@ func (f *removeFails) Remove(name string) error {
 	}
 	return f.disk.Remove(name)
 }
+
+// badSector answers EIO for reads of one place of one file.
+type badSector struct {
+	*disk
+	name     string
+	from, to int64
+}
+
+func (b *badSector) Open(name string) (journal.File, error) {
+	f, err := b.disk.Open(name)
+	if err == nil && name == b.name {
+		f = &badFile{f, b}
+	}
+	return f, err
+}
+
+type badFile struct {
+	journal.File
+	b *badSector
+}
+
+func (f *badFile) ReadAt(p []byte, at int64) (int, error) {
+	if at < f.b.to && f.b.from < at+int64(len(p)) {
+		return 0, syscall.EIO
+	}
+	return f.File.ReadAt(p, at)
+}
+
+// A sector that cannot be read, in a sealed segment and in the last one: named like any damage, and everything else is served.
+func TestUnreadableSector(t *testing.T) {
+	d, want := several(t)
+	last := 0
+	for d.files[segmentFile(last+1)] != nil {
+		last++
+	}
+	for _, segment := range []int{2, last} {
+		t.Run(fmt.Sprintf("segment %d of %d", segment, last), func(t *testing.T) {
+			bad := &badSector{disk: d.kill(), name: segmentFile(segment), from: 300, to: 310}
+			opt := options(bad.disk, 1)
+			opt.FS = bad
+			j := open(t, opt)
+			if err := j.Scrub(t.Context(), nil); err != nil || len(j.Damage()) == 0 {
+				t.Errorf("scrub: %v, %v", err, j.Damage())
+			}
+			served, lost, from := 0, 0, uint64(0)
+			for range 50 {
+				got, err := readAll(t, j, 0, from)
+				served += len(got)
+				var damage *journal.DamageError
+				if err == nil {
+					break
+				}
+				if !errors.As(err, &damage) {
+					t.Fatal(err)
+				}
+				lost += int(damage.Last - damage.First + 1)
+				from = damage.Last + 1
+			}
+			if served+lost < len(want) || served < len(want)/2 || lost == 0 {
+				t.Errorf("%d served and %d named as lost of %d", served, lost, len(want))
+			}
+			if next := put(t, j, 0, "new"); record.Counter(next) <= uint64(len(want)) {
+				t.Errorf("number %d is given again", record.Counter(next))
+			}
+		})
+	}
+}

@@ -281,6 +281,19 @@ func (r *recovery) readFirstTable() error {
 	return r.j.files.pin(s)
 }
 
+// readPieces reads a file that the disk does not give whole, and names the places that are missing: they do not check then, like
+// any other damage.
+func (r *recovery) readPieces(s *segment, buf []byte) {
+	const piece = 4096
+	for from := 0; from < len(buf); from += piece {
+		b := buf[from:min(from+piece, len(buf))]
+		if n, err := r.readAt(s, b, int64(from)); err != nil && n < len(b) {
+			clear(b[n:])
+			r.damage(r.j.unknownDamage(s, region{int64(from), 0, fmt.Sprintf("stored bytes cannot be read: %v", err)}))
+		}
+	}
+}
+
 // readAt reads from a segment, of which only the sealed ones' files may be closed.
 func (r *recovery) readAt(s *segment, b []byte, off int64) (int, error) {
 	f := s.file
@@ -314,7 +327,7 @@ func (r *recovery) scan(s *segment, stop int64) (*scan, error) {
 	}
 	buf := make([]byte, size)
 	if n, err := r.readAt(s, buf, 0); err != nil && !(errors.Is(err, io.EOF) && int64(n) == size) {
-		return nil, err
+		r.readPieces(s, buf)
 	}
 	sc := scanner{buf: buf, number: s.number, seed: j.id.seed(s.number), file: s.path, stream: j.opt.Name, stop: stop}
 	if r.acked.end.segment() == s.number {
