@@ -19,7 +19,7 @@
 //
 // A failure of the function is a [*FunctionError], which says in which way it failed; every other error is not the
 // function's fault. When Invoke fails, nothing that the function emitted in that call has been put, unless the
-// error is ErrEmit.
+// error is ErrEmit or of kind FailRefused.
 //
 // Records are copied once on the way in, from where they lie into the guest's memory, and once on the way out, the
 // whole reply, so that the instance is free while they are put. Nothing is allocated per record.

@@ -33,6 +33,9 @@ var (
 	ErrUnavailable = errors.New("the function's code cannot be loaded")
 	// ErrEmit: the Emitter did not take the function's output records. Its own error is wrapped.
 	ErrEmit = errors.New("output records could not be put")
+	// ErrRefused, wrapped in an Emitter's error, says that a record can never be put: its key or its data is out of the stream's
+	// limits. That is the function's failure, of kind FailRefused.
+	ErrRefused = errors.New("the stream does not take an output record")
 )
 
 // FieldError names what was refused and the rule that it broke. It is an ErrInvalid.
@@ -65,9 +68,11 @@ const (
 	FailExit      ErrorKind = "exit"            // it called proc_exit; a Go guest's fatal errors end so, with code 2
 	FailMalformed ErrorKind = "malformed_reply" // what it returned breaks the ABI
 	FailDenied    ErrorKind = "denied"          // it emitted to a stream that it was not granted
+	FailRefused   ErrorKind = "refused"         // it emitted a record that is out of the stream's limits
 )
 
-// FunctionError is a failure of the function itself. None of its outputs was put. The next call of the function
+// FunctionError is a failure of the function itself. None of its outputs was put, except, with FailRefused, those to streams
+// that it named before. The next call of the function
 // is not affected: an instance that may be in an undefined state has been thrown away.
 type FunctionError struct {
 	Function   string

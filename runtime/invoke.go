@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -108,6 +109,12 @@ func (rt *Runtime) emit(ctx context.Context, f *function, v *version, call *Call
 			Function: f.name, Version: v.number, Invocation: reply.Invocation, Source: call.Source,
 			Stream: string(o.Stream), Records: o.Records,
 		})
+		if errors.Is(err, ErrRefused) {
+			return &FunctionError{
+				Function: f.name, Version: v.number, Invocation: reply.Invocation, Kind: FailRefused,
+				Message: fmt.Sprintf("stream %q does not take what it emitted: %v", shorten(text(o.Stream)), err),
+			}
+		}
 		if err != nil {
 			return fmt.Errorf("%w: stream %q: %w", ErrEmit, o.Stream, err)
 		}

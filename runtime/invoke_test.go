@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -143,6 +144,20 @@ func TestEmitterFailureIsTheHosts(t *testing.T) {
 	var f *FunctionError
 	if !errors.Is(err, ErrEmit) || !errors.Is(err, w.emitted.err) || errors.As(err, &f) {
 		t.Errorf("error %v", err)
+	}
+}
+
+func TestRefusedOutputIsTheFunctions(t *testing.T) {
+	w := open(t)
+	w.deploy(t, "probe", guests["probe"], Config{Emit: []string{"s"}})
+	w.emitted.err = fmt.Errorf("key of 257 characters: %w", ErrRefused)
+	_, err := w.ask(t.Context(), "probe", "emit s data")
+	if f := failure(t, err, FailRefused); !strings.Contains(f.Message, "257 characters") {
+		t.Errorf("message %q", f.Message)
+	}
+	w.emitted.err = nil
+	if _, err := w.ask(t.Context(), "probe", "emit s data"); err != nil {
+		t.Errorf("the next call: %v", err)
 	}
 }
 

@@ -18,7 +18,7 @@ const (
 var outcomes = []string{
 	outcomeOK, outcomeThrottled, outcomeCanceled, outcomeHost,
 	string(FailError), string(FailTrap), string(FailTimeout), string(FailMemory), string(FailExit),
-	string(FailMalformed), string(FailDenied),
+	string(FailMalformed), string(FailDenied), string(FailRefused),
 }
 
 // metrics are the runtime's own; those of a function are made once and kept with it.

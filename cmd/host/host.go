@@ -210,6 +210,9 @@ func (e emitter) Emit(ctx context.Context, em runtime.Emission) error {
 	if err == nil {
 		_, err = stream.PutRun(ctx, em.Records, nil)
 	}
+	if errors.Is(err, shards.ErrInvalid) {
+		return fmt.Errorf("%w: %w", runtime.ErrRefused, err)
+	}
 	if errors.Is(err, shards.ErrNotFound) {
 		return fmt.Errorf("function %s emits to stream %q, which does not exist: create it: %w", em.Function, em.Stream, err)
 	}

@@ -95,6 +95,14 @@ func TestEmitter(t *testing.T) {
 	if err := (emitter{h.streams}).Emit(t.Context(), em); err != nil {
 		t.Fatal(err)
 	}
+	var long record.Builder
+	if err := long.Append(record.Record{Key: []byte(strings.Repeat("k", 257)), Data: []byte("d")}); err != nil {
+		t.Fatal(err)
+	}
+	err = emitter{h.streams}.Emit(t.Context(), runtime.Emission{Function: "f", Stream: "out", Records: long.Run()})
+	if !errors.Is(err, runtime.ErrRefused) || !strings.Contains(err.Error(), "257 characters") {
+		t.Errorf("a key of 257 characters: %v", err)
+	}
 	d, err := h.streams.Describe(t.Context(), "out")
 	if err != nil {
 		t.Fatal(err)
