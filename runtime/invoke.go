@@ -38,6 +38,9 @@ func (rt *Runtime) Invoke(ctx context.Context, call Call, reply *Reply) error {
 	}
 	err = rt.invoke(ctx, f, v, &call, reply)
 	f.metrics.observe(err, reply.Duration, reply.Emitted)
+	if failed := (*FunctionError)(nil); errors.As(err, &failed) {
+		f.logs.append(failed.logLine(time.Now()))
+	}
 	if err != nil {
 		return fmt.Errorf("runtime: invoke %q version %d: %w", f.name, v.number, err)
 	}

@@ -307,3 +307,23 @@ func waitTurn(t testing.TB) {
 		t.Fatal("the test ended")
 	}
 }
+
+// A failure is in the function's log with its stack, whoever made the call.
+func TestFailureIsLogged(t *testing.T) {
+	w := open(t)
+	w.deploy(t, "probe", guests["probe"], Config{})
+	_, err := w.ask(t.Context(), "probe", "panic poison")
+	f := failure(t, err, FailError)
+	lines, err := w.Logs(t.Context(), "probe", time.Time{}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := false
+	for line := range lines {
+		found = found || line.Invocation == f.Invocation && line.Level == "error" &&
+			strings.Contains(line.Message, "poison") && strings.Contains(line.Message, "main.go:")
+	}
+	if !found {
+		t.Errorf("the log does not tell of %v", f)
+	}
+}

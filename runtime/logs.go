@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"strings"
 	"sync"
 	"time"
 
@@ -127,4 +128,16 @@ func (rt *Runtime) Logs(ctx context.Context, name string, from time.Time, follow
 			}
 		}
 	}, nil
+}
+
+// logLine is the failure as a line of the function's log, its stack included, so that it is found there whoever made the call.
+func (e *FunctionError) logLine(now time.Time) LogLine {
+	message := string(e.Kind) + ": " + e.Message
+	if e.Stack != "" {
+		message += "\n" + e.Stack
+	}
+	if len(message) > maxLineBytes {
+		message = strings.ToValidUTF8(message[:maxLineBytes], "") + " …"
+	}
+	return LogLine{Time: now, Function: e.Function, Version: e.Version, Invocation: e.Invocation, Level: abi.LevelError, Message: message}
 }

@@ -32,11 +32,14 @@ func (j *Journal) Append(ctx context.Context, parts []Part) error {
 	if size > MaxPutBytes {
 		return j.wrap("put", fmt.Errorf("%w: %d bytes", ErrTooLarge, size))
 	}
-	r := requests.Get().(*request)
+	r, _ := j.writer.unused.Get().(*request)
+	if r == nil {
+		r = &request{done: make(chan struct{}, 1)}
+	}
 	r.parts, r.size = parts, size
 	err := j.submit(ctx, r)
 	*r = request{done: r.done}
-	requests.Put(r)
+	j.writer.unused.Put(r)
 	return err
 }
 
@@ -48,8 +51,6 @@ type request struct {
 	err     error
 	done    chan struct{} // receives once
 }
-
-var requests = sync.Pool{New: func() any { return &request{done: make(chan struct{}, 1)} }}
 
 // control is an entry that carries something other than records. apply runs under the journal's mutex once the entry is on disk.
 type control struct {
@@ -64,7 +65,8 @@ type control struct {
 // writer is the queue in front of the one who writes. At most one goroutine is in commit at a time: the one
 // that found the queue idle, or the one started to take over from it.
 type writer struct {
-	j *Journal
+	j      *Journal
+	unused sync.Pool // of *request
 
 	mu      sync.Mutex
 	idle    sync.Cond // signalled when nobody writes any more
