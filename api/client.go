@@ -196,7 +196,7 @@ func lines[T any](c *Client, ctx context.Context, r request) iter.Seq2[T, error]
 			return
 		}
 		defer resp.Body.Close()
-		reader := newLineReader(resp.Body, maxAnswer)
+		reader := newLineReader(resp.Body, maxAnswer, resp.ContentLength)
 		for {
 			readErr := reader.fill()
 			for {

@@ -120,7 +120,7 @@ func TestWriteProblemBearsAnything(t *testing.T) {
 
 // cutLines reads all lines of a text.
 func cutLines(r io.Reader, maxLine int) (list []string, err error) {
-	l := newLineReader(r, maxLine)
+	l := newLineReader(r, maxLine, int64(maxLine%3)-1)
 	note := func(line []byte, state lineState) {
 		if state == lineTooLong {
 			list = append(list, "too long")

@@ -9,6 +9,7 @@ import (
 const (
 	lineBuffer = 256 << 10
 	lineSlack  = 64 << 10
+	minBuffer  = 512
 )
 
 // lineReader cuts a body into lines. Its memory is one buffer, which grows to
@@ -24,8 +25,14 @@ type lineReader struct {
 	skipping bool  // the line at start is too long and its end has not come yet
 }
 
-func newLineReader(r io.Reader, maxLine int) *lineReader {
-	return &lineReader{r: r, max: maxLine, buf: make([]byte, min(lineBuffer, maxLine+lineSlack))}
+// newLineReader reads lines of at most maxLine bytes. length is how long the
+// body is, so that a short one has a small buffer, or -1 when that is not known.
+func newLineReader(r io.Reader, maxLine int, length int64) *lineReader {
+	size := min(lineBuffer, maxLine+lineSlack)
+	if length >= 0 {
+		size = int(min(int64(size), max(length+1, minBuffer)))
+	}
+	return &lineReader{r: r, max: maxLine, buf: make([]byte, size)}
 }
 
 // lineState is what take found.

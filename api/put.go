@@ -166,7 +166,7 @@ func (c *call) putLines(st putter, q *putQuery) error {
 
 	o := newOutcome(q.Results)
 	p := &linePut{
-		lanes: startLanes(ctx, st, o), outcome: o, reader: newLineReader(body, shards.MaxRecordBytes),
+		lanes: startLanes(ctx, st, o), outcome: o, reader: newLineReader(body, shards.MaxRecordBytes, c.r.ContentLength),
 		path: path, random: rand.NewChaCha8(randomSeed()),
 	}
 	broken := p.pump()

@@ -302,7 +302,7 @@ func TestLineAllocates(t *testing.T) {
 	to.room.Store(1 << 40)
 	path, _ := parsePointer("/origin")
 	o := newOutcome(false)
-	p := &linePut{lanes: startLanes(t.Context(), to, o), outcome: o, reader: newLineReader(nil, 1<<20), path: path}
+	p := &linePut{lanes: startLanes(t.Context(), to, o), outcome: o, reader: newLineReader(nil, 1<<20, -1), path: path}
 	put := func(n int) {
 		for range n {
 			if err := p.line(event, lineWhole); err != nil {
