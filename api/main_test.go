@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -70,6 +71,15 @@ type host struct {
 	dir      string
 	url      string
 	registry *prometheus.Registry
+	closers  []func() // ends everything, from the front
+}
+
+// close ends the host; a second call does nothing.
+func (h *host) close() {
+	for _, end := range slices.Backward(h.closers) {
+		end()
+	}
+	h.closers = nil
 }
 
 // emitter puts what functions emit.
@@ -85,12 +95,14 @@ func (e emitter) Emit(ctx context.Context, m runtime.Emission) error {
 }
 
 // boot starts engines and a listener; all end with the test.
-func boot(t testing.TB) *host { return bootWith(t, Limits{}) }
+func boot(t testing.TB) *host { return bootWith(t, t.TempDir(), Limits{}) }
 
-func bootWith(t testing.TB, limits Limits) *host {
+// bootWith is boot on a data directory, which may be that of a host that was closed.
+func bootWith(t testing.TB, dir string, limits Limits) *host {
 	t.Helper()
 	ctx := context.Background()
-	h := &host{dir: t.TempDir(), registry: prometheus.NewRegistry()}
+	h := &host{dir: dir, registry: prometheus.NewRegistry()}
+	t.Cleanup(h.close)
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -100,25 +112,25 @@ func bootWith(t testing.TB, limits Limits) *host {
 	quiet := slog.New(slog.DiscardHandler)
 	b, err := broker.Open(ctx, broker.Options{Dir: filepath.Join(h.dir, "nats"), Logger: quiet})
 	must(err)
-	t.Cleanup(func() { b.Close() })
+	h.closers = append(h.closers, func() { b.Close() })
 	c, err := catalog.Open(ctx, catalog.Options{JetStream: b.JetStream(), Dir: filepath.Join(h.dir, "catalog"), Logger: quiet})
 	must(err)
-	t.Cleanup(func() { c.Close() })
+	h.closers = append(h.closers, func() { c.Close() })
 	h.store, err = shards.Open(ctx, shards.Options{Dir: filepath.Join(h.dir, "streams"), Catalog: c})
 	must(err)
-	t.Cleanup(func() { h.store.Close() })
+	h.closers = append(h.closers, func() { h.store.Close() })
 	functions, err := c.Table(ctx, "functions")
 	must(err)
 	code, err := c.Blobs(ctx, "code")
 	must(err)
 	rt, err := runtime.Open(ctx, runtime.Options{Functions: functions, Code: code, Emitter: emitter{h.store}, CacheDir: filepath.Join(scratch, "cache")})
 	must(err)
-	t.Cleanup(func() { rt.Close(ctx) })
+	h.closers = append(h.closers, func() { rt.Close(ctx) })
 	mappings, err := c.Table(ctx, "mappings")
 	must(err)
 	tr, err := triggers.Open(ctx, triggers.Options{Streams: triggers.FromStore(h.store), Functions: rt, Definitions: mappings})
 	must(err)
-	t.Cleanup(func() { tr.Close(ctx) })
+	h.closers = append(h.closers, func() { tr.Close(ctx) })
 
 	h.handler = New(Options{Streams: h.store, Functions: rt, Mappings: tr, Version: "test", Registerer: h.registry, Limits: limits})
 	h.listen(t)
@@ -139,7 +151,7 @@ func (h *host) listen(t testing.TB) {
 	if h.Client, err = NewClient(h.url, ClientOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	h.closers = append(h.closers, func() {
 		h.Client.Close()
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()

@@ -208,7 +208,7 @@ func TestStop(t *testing.T) {
 
 // TestStalledBody stops sending in the middle of a body.
 func TestStalledBody(t *testing.T) {
-	h := bootWith(t, Limits{LinesIdle: 50 * time.Millisecond, BodyIdle: 50 * time.Millisecond})
+	h := bootWith(t, t.TempDir(), Limits{LinesIdle: 50 * time.Millisecond, BodyIdle: 50 * time.Millisecond})
 	h.stream(t, "s", 1)
 	for _, kind := range []string{typeLines, typeBatch} {
 		read, write := io.Pipe()
@@ -229,7 +229,7 @@ func TestStalledBody(t *testing.T) {
 // TestGuardEnds checks that the guard of a body does not cut the work after it:
 // an invocation that takes longer than a body may pause.
 func TestGuardEnds(t *testing.T) {
-	h := bootWith(t, Limits{BodyIdle: 20 * time.Millisecond})
+	h := bootWith(t, t.TempDir(), Limits{BodyIdle: 20 * time.Millisecond})
 	h.deploy(t, "echo", FunctionConfig{Timeout: Duration(200 * time.Millisecond)})
 	_, err := h.Invoke(t.Context(), "echo", 0, []byte("loop"))
 	if p := asProblem(t, err); p.Kind() != KindFunctionFailed || p.Function.Kind != "timeout" {
@@ -259,13 +259,13 @@ func (b *linesBody) Read(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// TestMemoryStaysFlat puts 256 MB of NDJSON into a putter that keeps nothing:
+// TestMemoryStaysFlat puts 128 MB of NDJSON into a putter that keeps nothing:
 // the heap does not grow with the body.
 func TestMemoryStaysFlat(t *testing.T) {
 	to := &refusingPutter{}
 	to.room.Store(1 << 40)
 	line := append(bytes.Clone(event), '\n')
-	body := &heapWatcher{r: &linesBody{line: line, left: (256 << 20) / len(line)}}
+	body := &heapWatcher{r: &linesBody{line: line, left: (128 << 20) / len(line)}}
 	goruntime.GC()
 	var before goruntime.MemStats
 	goruntime.ReadMemStats(&before)
