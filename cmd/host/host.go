@@ -36,6 +36,8 @@ type hostConfig struct {
 	retryMax    time.Duration
 	logger      *slog.Logger
 
+	tlsCert, tlsKey string // PEM files; the API is served over TLS when they are given
+
 	acceptDamage bool // open a catalog of which both copies are damaged with what is left of it
 }
 
@@ -52,6 +54,7 @@ type host struct {
 	wait   sync.WaitGroup
 
 	apiListener, adminListener net.Listener
+	certificate                *certificate // of the API's listener; nil without TLS
 
 	catalog   *catalog.Catalog
 	streams   *shards.Store
@@ -90,6 +93,9 @@ func (h *host) start(ctx context.Context) error {
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if err := h.listenAdmin(metrics); err != nil {
+		return err
+	}
+	if h.certificate, err = openCertificate(h.config.tlsCert, h.config.tlsKey, h.config.logger.With("part", "tls")); err != nil {
 		return err
 	}
 	// The API's port is taken before anything is opened, so that a second host fails at once; it is served last.
@@ -225,6 +231,14 @@ func (h *host) onStop(f func(ctx context.Context) error) { h.stops = append(h.st
 // addr is the API's address, HOST:PORT.
 func (h *host) addr() string { return h.apiListener.Addr().String() }
 
+// url is where the API is reached.
+func (h *host) url() string {
+	if h.certificate != nil {
+		return "https://" + h.addr()
+	}
+	return "http://" + h.addr()
+}
+
 // adminAddr is the admin listener's address.
 func (h *host) adminAddr() string { return h.adminListener.Addr().String() }
 
@@ -276,6 +290,9 @@ func (h *host) serveAPI(metrics prometheus.Registerer) {
 		Logger: log, Registerer: metrics, Version: buildVersion().Version,
 	})
 	server := api.NewServer(handler, log)
+	if h.certificate != nil {
+		server.TLSConfig = h.certificate.config()
+	}
 	h.serve(server, h.apiListener)
 	h.onStop(func(ctx context.Context) error {
 		if err := server.Shutdown(ctx); err != nil {
@@ -287,7 +304,11 @@ func (h *host) serveAPI(metrics prometheus.Registerer) {
 
 func (h *host) serve(server *http.Server, l net.Listener) {
 	h.wait.Go(func() {
-		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		serve := server.Serve
+		if server.TLSConfig != nil {
+			serve = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
+		}
+		if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
 			h.failed <- err
 		}
 	})

@@ -9,7 +9,7 @@ import (
 )
 
 // serveSettings are the flags of serve that are also SHARDMILL_* variables and keys of the config file.
-var serveSettings = []string{"data-dir", "listen", "admin-listen", "log-level", "log-format", "drain", "insecure"}
+var serveSettings = []string{"data-dir", "listen", "admin-listen", "log-level", "log-format", "drain", "insecure", "tls-cert", "tls-key"}
 
 func newServe(a *app) *cobra.Command {
 	var config hostConfig
@@ -52,6 +52,8 @@ func newServe(a *app) *cobra.Command {
 	flags.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&format, "log-format", "text", "text or json")
 	flags.DurationVar(&config.drain, "drain", defaultDrain, "how long the work under way may take to end when the host stops")
+	flags.StringVar(&config.tlsCert, "tls-cert", "", "PEM file with the certificate chain of the API's listener, which then speaks TLS; a renewed file is taken without a restart")
+	flags.StringVar(&config.tlsKey, "tls-key", "", "PEM file with the key of --tls-cert")
 	flags.BoolVar(&config.acceptDamage, "accept-catalog-damage", false, "start with what is left of the definitions when both copies of them are damaged")
 	flags.BoolVar(&insecure, "insecure", false, "allow addresses that other machines reach, though there is no authentication")
 	return c
@@ -68,7 +70,7 @@ func serve(ctx context.Context, config hostConfig) error {
 	if err != nil {
 		return err
 	}
-	config.logger.Info("host is ready", "api", "http://"+h.addr(), "admin", "http://"+h.adminAddr(),
+	config.logger.Info("host is ready", "api", h.url(), "admin", "http://"+h.adminAddr(),
 		"data", h.dir.path, "took", shortDuration(time.Since(start)))
 	var failure error
 	select {
