@@ -1,8 +1,10 @@
 package shards
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -25,6 +27,11 @@ const (
 	DefaultMaxRecordBytes = 1 << 20
 	MaxNameLength         = 128 // of a stream
 	MaxKeyLength          = 256 // of a partition key, in Unicode code points
+	OnDemandShards        = 4   // of an on-demand stream when nothing else is asked for
+
+	// MaxListedShards is the most shards that a stream can have, its open ones and the closed ones whose records are
+	// still retained together: a definition has to fit into one value of the catalog.
+	MaxListedShards = 4000
 
 	defaultCacheBytes    = 64 << 20
 	defaultSpareBytes    = 512 << 20
@@ -49,9 +56,12 @@ type Options struct {
 // Config is the shape of a stream to create. The zero value of a field means its default.
 type Config struct {
 	Name           string        // 1 to 128 of a-z A-Z 0-9 _ . -
-	Shards         int           // 1 to 1,000; 0: 1
+	Shards         int           // open ones, 1 to 1,000; 0: 1, and 4 on demand
 	Retention      time.Duration // 1 hour to 365 days, in whole milliseconds; 0: 24 hours
 	MaxRecordBytes int           // most bytes of data a record may have, 1 KiB to 10 MiB; 0: 1 MiB
+	Mode           Mode          // who chooses the number of shards; "": provisioned
+	Limits         Limits        // what a shard takes; "": whatever the hardware can
+	Tags           map[string]string
 }
 
 // normalized fills in the defaults and checks the limits. Its error is a *FieldError.
@@ -59,38 +69,55 @@ func (c Config) normalized() (Config, error) {
 	if err := checkName(c.Name); err != nil {
 		return c, err
 	}
-	if c.Shards == 0 {
-		c.Shards = DefaultShards
+	c.Mode = cmp.Or(c.Mode, Provisioned)
+	if c.Mode == OnDemand {
+		c.Shards = cmp.Or(c.Shards, OnDemandShards)
 	}
-	if c.Retention == 0 {
-		c.Retention = DefaultRetention
+	c.Shards = cmp.Or(c.Shards, DefaultShards)
+	c.Retention = cmp.Or(c.Retention, DefaultRetention)
+	c.MaxRecordBytes = cmp.Or(c.MaxRecordBytes, DefaultMaxRecordBytes)
+	if err := checkShards(c.Shards); err != nil {
+		return c, err
 	}
-	if c.MaxRecordBytes == 0 {
-		c.MaxRecordBytes = DefaultMaxRecordBytes
+	if err := checkRetention(c.Retention); err != nil {
+		return c, err
 	}
-	switch {
-	case c.Shards < 1 || c.Shards > MaxShards:
-		return c, invalid("shards", strconv.Itoa(c.Shards), fmt.Sprintf("1 to %d", MaxShards))
-	case c.Retention < MinRetention || c.Retention > MaxRetention:
-		return c, invalid("retention", c.Retention.String(), fmt.Sprintf("%v to %v (365 days)", MinRetention, MaxRetention))
-	case c.Retention%time.Millisecond != 0:
-		return c, invalid("retention", c.Retention.String(), "whole milliseconds")
-	case c.MaxRecordBytes < MinRecordBytes || c.MaxRecordBytes > MaxRecordBytes:
-		return c, invalid("maxRecordBytes", strconv.Itoa(c.MaxRecordBytes), fmt.Sprintf("%d to %d", MinRecordBytes, MaxRecordBytes))
-	}
-	return c, nil
+	set := c.settings()
+	return c, set.check()
 }
 
-func checkName(name string) error {
-	ok := len(name) >= 1 && len(name) <= MaxNameLength && name != "." && name != ".."
-	for _, c := range []byte(name) {
-		ok = ok && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '.' || c == '-')
-	}
-	if !ok {
-		return invalid("name", abbreviated(name), fmt.Sprintf(`1 to %d of a-z A-Z 0-9 _ . - (and not "." or "..")`, MaxNameLength))
+func checkShards(n int) error {
+	if n < 1 || n > MaxShards {
+		return invalid("shards", strconv.Itoa(n), fmt.Sprintf("1 to %d", MaxShards))
 	}
 	return nil
 }
+
+// settings are what the definition keeps of a normalized config and Update can change.
+func (c *Config) settings() settings {
+	return settings{
+		RetentionMillis: c.Retention.Milliseconds(), MaxRecordBytes: c.MaxRecordBytes,
+		Mode: c.Mode, Limits: c.Limits, Tags: maps.Clone(c.Tags),
+	}
+}
+
+func checkName(name string) error {
+	if !isName(name) || name == "." || name == ".." {
+		return invalid("name", abbreviated(name), nameLimit()+` (and not "." or "..")`)
+	}
+	return nil
+}
+
+// isName says whether a text has the length and the characters of a name.
+func isName(s string) bool {
+	ok := len(s) >= 1 && len(s) <= MaxNameLength
+	for _, c := range []byte(s) {
+		ok = ok && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '.' || c == '-')
+	}
+	return ok
+}
+
+func nameLimit() string { return fmt.Sprintf("1 to %d of a-z A-Z 0-9 _ . -", MaxNameLength) }
 
 // checkRecord says whether a record may be put. Its error is a *FieldError.
 func checkRecord(r *record.Record, maxBytes int) error {

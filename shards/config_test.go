@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/shardmill/shardmill/sdk/record"
 )
 
@@ -13,13 +15,17 @@ var testNow = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
 func TestConfig(t *testing.T) {
 	c, err := Config{Name: "s"}.normalized()
-	want := Config{Name: "s", Shards: 1, Retention: 24 * time.Hour, MaxRecordBytes: 1 << 20}
-	if err != nil || c != want {
-		t.Errorf("defaults are %+v, %v", c, err)
+	want := Config{Name: "s", Shards: 1, Retention: 24 * time.Hour, MaxRecordBytes: 1 << 20, Mode: Provisioned}
+	if diff := cmp.Diff(want, c); err != nil || diff != "" {
+		t.Errorf("%v %s", err, diff)
+	}
+	if c, err := (Config{Name: "s", Mode: OnDemand}).normalized(); err != nil || c.Shards != 4 {
+		t.Errorf("on demand: %d shards, %v", c.Shards, err)
 	}
 	for _, good := range []Config{
 		{Name: strings.Repeat("x", 128), Shards: 1000, Retention: 365 * 24 * time.Hour, MaxRecordBytes: 10 << 20},
 		{Name: "A_b.c-9", Shards: 1, Retention: time.Hour, MaxRecordBytes: 1 << 10},
+		{Name: "s", Mode: OnDemand, Shards: 7, Limits: LimitsAWS, Tags: map[string]string{"k": ""}},
 	} {
 		if _, err := good.normalized(); err != nil {
 			t.Errorf("%+v: %v", good, err)
@@ -45,6 +51,9 @@ func TestConfig(t *testing.T) {
 		{Config{Name: "s", Retention: time.Hour + time.Microsecond}, "retention", []string{"milliseconds"}},
 		{Config{Name: "s", MaxRecordBytes: 1<<10 - 1}, "maxRecordBytes", []string{"1023", "1024 to 10485760"}},
 		{Config{Name: "s", MaxRecordBytes: 10<<20 + 1}, "maxRecordBytes", nil},
+		{Config{Name: "s", Mode: "odd"}, "mode", []string{"odd", "on-demand"}},
+		{Config{Name: "s", Limits: "odd"}, "limits", []string{"odd", "aws"}},
+		{Config{Name: "s", Tags: map[string]string{"": "v"}}, "tags", []string{"1 to 128"}},
 	} {
 		_, err := bad.c.normalized()
 		checkField(t, err, bad.field, bad.says...)

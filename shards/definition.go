@@ -1,7 +1,6 @@
 package shards
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,22 +11,20 @@ import (
 	"github.com/shardmill/shardmill/shards/journal"
 )
 
-// definitionFormat is the newest format of a definition that this program reads.
-const definitionFormat = 1
-
 // firstEpoch is the epoch of the shards that a stream is created with.
 const firstEpoch = 1
 
-// definition is a stream as the catalog keeps it, in JSON, under the stream's name.
+// definition is a stream as the catalog keeps it under the stream's name; encode makes its JSON. One that others may
+// see is never changed.
 type definition struct {
-	Format          int               `json:"format"`
-	Name            string            `json:"name"`
-	ID              string            `json:"id"`    // a ULID; names the stream's folder
-	State           definitionState   `json:"state"` // creating until the log has been made
-	Created         time.Time         `json:"created"`
-	RetentionMillis int64             `json:"retentionMillis"`
-	MaxRecordBytes  int               `json:"maxRecordBytes"`
-	Shards          []shardDefinition `json:"shards"` // by ascending ID
+	Name      string
+	ID        string          // a ULID; names the stream's folder
+	State     definitionState // creating until the log has been made
+	Created   time.Time
+	NextShard ShardID           // above every ID that has been given
+	Shards    []shardDefinition // by ascending ID
+	Consumers []Consumer        // by name
+	settings
 }
 
 type definitionState string
@@ -40,23 +37,23 @@ const (
 // shardDefinition is one shard. Open shards divide the ring between them; a closed one can still be read
 // and its children are the shards that name it as a parent.
 type shardDefinition struct {
-	ID        ShardID    `json:"id"`
-	Epoch     uint32     `json:"epoch"` // greater than that of its parents
-	StartHash Hash       `json:"startHash"`
-	EndHash   Hash       `json:"endHash"`
-	Parents   []ShardID  `json:"parents,omitempty"` // none, one (split) or two (merge)
-	State     ShardState `json:"state"`
-	Created   time.Time  `json:"created"`
-	Closed    *time.Time `json:"closed,omitempty"`
+	ID        ShardID
+	Epoch     uint32 // greater than that of its parents
+	StartHash Hash
+	EndHash   Hash
+	Parents   []ShardID // none, or one or two, which may have left the definition
+	State     ShardState
+	Created   time.Time
+	Closed    *time.Time // of a closed one
+	Last      uint64     // of a closed one: its last sequence number
 }
 
 // newDefinition is the definition of a stream that is about to be made from a normalized config.
 func newDefinition(c Config, now time.Time) definition {
 	now = now.UTC().Truncate(time.Millisecond)
 	d := definition{
-		Format: definitionFormat, Name: c.Name, ID: ulid.Make().String(), State: stateCreating, Created: now,
-		RetentionMillis: c.Retention.Milliseconds(), MaxRecordBytes: c.MaxRecordBytes,
-		Shards: make([]shardDefinition, c.Shards),
+		Name: c.Name, ID: ulid.Make().String(), State: stateCreating, Created: now,
+		NextShard: ShardID(c.Shards), Shards: make([]shardDefinition, c.Shards), settings: c.settings(),
 	}
 	for i, r := range evenRanges(c.Shards) {
 		d.Shards[i] = shardDefinition{
@@ -70,35 +67,21 @@ func (d *definition) retention() time.Duration {
 	return time.Duration(d.RetentionMillis) * time.Millisecond
 }
 
-// hasShape says whether a stream of this definition is what a normalized config asks for.
+// hasShape says whether a stream of this definition is what a normalized config asks for. Tags are no part of that, nor
+// is the number of shards where the store chooses it.
 func (d *definition) hasShape(c Config) bool {
-	open := 0
-	for _, s := range d.Shards {
-		if s.State == ShardOpen {
-			open++
+	return (d.open() == c.Shards || c.Mode == OnDemand) && d.retention() == c.Retention &&
+		d.MaxRecordBytes == c.MaxRecordBytes && d.Mode == c.Mode && d.Limits == c.Limits
+}
+
+// open is the number of open shards.
+func (d *definition) open() (n int) {
+	for i := range d.Shards {
+		if d.Shards[i].State == ShardOpen {
+			n++
 		}
 	}
-	return open == c.Shards && d.retention() == c.Retention && d.MaxRecordBytes == c.MaxRecordBytes
-}
-
-func (d *definition) encode() []byte {
-	b, err := json.Marshal(d)
-	if err != nil {
-		panic(err) // plain fields only
-	}
-	return b
-}
-
-// decodeDefinition reads and checks what encode wrote. On an error the definition holds what could be read.
-func decodeDefinition(name string, b []byte) (definition, error) {
-	var d definition
-	if err := json.Unmarshal(b, &d); err != nil {
-		return definition{Name: name}, fmt.Errorf("definition cannot be read: %w", err)
-	}
-	if d.Format > definitionFormat {
-		return d, fmt.Errorf("definition has format %d, this program reads up to %d", d.Format, definitionFormat)
-	}
-	return d, d.check(name)
+	return n
 }
 
 func (d *definition) check(name string) error {
@@ -112,10 +95,15 @@ func (d *definition) check(name string) error {
 		return fmt.Errorf("definition has the unknown state %q", d.State)
 	case d.RetentionMillis <= 0 || d.MaxRecordBytes <= 0:
 		return errors.New("definition lacks its limits")
+	case d.Mode != Provisioned && d.Mode != OnDemand, d.Limits != Unlimited && d.Limits != LimitsAWS:
+		return fmt.Errorf("definition has the mode %q and the limits %q, which this program does not know", d.Mode, d.Limits)
 	}
 	for i, s := range d.Shards {
-		if i > 0 && s.ID <= d.Shards[i-1].ID {
+		switch {
+		case i > 0 && s.ID <= d.Shards[i-1].ID:
 			return fmt.Errorf("definition has %v behind %v", s.ID, d.Shards[i-1].ID)
+		case s.ID >= d.NextShard:
+			return fmt.Errorf("definition has %v although the next new shard is %v", s.ID, d.NextShard)
 		}
 	}
 	_, err := newRouting(d.Shards)
@@ -140,6 +128,15 @@ func (d *definition) children(id ShardID) []ShardID {
 		}
 	}
 	return ids
+}
+
+// shard is one of the shards.
+func (d *definition) shard(id ShardID) (*shardDefinition, bool) {
+	i, ok := d.find(id)
+	if !ok {
+		return nil, false
+	}
+	return &d.Shards[i], true
 }
 
 // find is the index in d.Shards of a shard.

@@ -1,15 +1,19 @@
 package shards
 
 import (
+	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/shardmill/shardmill/internal/catalog"
 )
 
 func testDefinition(shards int) definition {
-	d := newDefinition(Config{Name: "s", Shards: shards, Retention: 36 * time.Hour, MaxRecordBytes: 5000}, testNow)
+	d := newDefinition(Config{Name: "s", Shards: shards, Retention: 36 * time.Hour, MaxRecordBytes: 5000, Mode: Provisioned}, testNow)
 	d.State = stateActive
 	return d
 }
@@ -19,11 +23,15 @@ func resharded() definition {
 	d := testDefinition(2)
 	quarter := Hash{1 << 62, 0}
 	closed := testNow.Add(time.Minute)
-	d.Shards[0].State, d.Shards[0].Closed = ShardClosed, &closed
-	d.Shards[1].State, d.Shards[1].Closed = ShardClosed, &closed
+	for i := range d.Shards {
+		s := &d.Shards[i]
+		s.State, s.Closed, s.Last = ShardClosed, &closed, seq(1, uint64(7*i))
+	}
+	d.NextShard = 5
 	d.Shards = append(d.Shards,
 		shardDefinition{ID: 2, Epoch: 2, EndHash: quarter.previous(), Parents: []ShardID{0}, State: ShardOpen, Created: closed},
-		shardDefinition{ID: 3, Epoch: 2, StartHash: quarter, EndHash: d.Shards[0].EndHash, Parents: []ShardID{0}, State: ShardClosed, Created: closed},
+		shardDefinition{ID: 3, Epoch: 2, StartHash: quarter, EndHash: d.Shards[0].EndHash, Parents: []ShardID{0}, State: ShardClosed, Created: closed,
+			Closed: &closed, Last: seq(2, 0)},
 		shardDefinition{ID: 4, Epoch: 3, StartHash: quarter, EndHash: MaxHash, Parents: []ShardID{3, 1}, State: ShardOpen, Created: closed},
 	)
 	return d
@@ -35,7 +43,7 @@ func TestDefinitionRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(d, got); diff != "" {
+		if diff := cmp.Diff(d, got, cmp.AllowUnexported(definition{})); diff != "" {
 			t.Error(diff)
 		}
 	}
@@ -43,8 +51,12 @@ func TestDefinitionRoundTrip(t *testing.T) {
 		t.Error("nothing encoded")
 	}
 	d := testDefinition(1000)
-	if n := len(d.encode()); n > 512<<10 {
-		t.Errorf("a definition of 1,000 shards takes %d bytes", n)
+	d.Tags, d.Attributes = map[string]string{"k": "v"}, map[string]json.RawMessage{"a": []byte(`{"b":1}`)}
+	d.Consumers = []Consumer{{Name: "c", Created: testNow, Tags: map[string]string{"k": "v"}}, {Name: "d", Created: testNow}}
+	d.Mode, d.Limits = OnDemand, LimitsAWS
+	got, err := decodeDefinition("s", d.encode())
+	if diff := cmp.Diff(d, got, cmp.AllowUnexported(definition{})); diff != "" || err != nil {
+		t.Error(err, diff)
 	}
 }
 
@@ -70,7 +82,7 @@ func TestReshardedDefinition(t *testing.T) {
 	if _, ok := d.find(5); ok {
 		t.Error("found a shard that is not there")
 	}
-	if !d.hasShape(Config{Name: "s", Shards: 2, Retention: 36 * time.Hour, MaxRecordBytes: 5000}) {
+	if !d.hasShape(Config{Name: "s", Shards: 2, Retention: 36 * time.Hour, MaxRecordBytes: 5000, Mode: Provisioned}) {
 		t.Error("two open shards are not the shape of two shards")
 	}
 }
@@ -80,21 +92,23 @@ func TestDefinitionRefused(t *testing.T) {
 		spoil func(*definition)
 		says  string
 	}{
-		"newer":          {func(d *definition) { d.Format = 2 }, "format 2"},
 		"other name":     {func(d *definition) { d.Name = "other" }, `"other"`},
 		"no id":          {func(d *definition) { d.ID = "../../etc" }, "ID"},
 		"state":          {func(d *definition) { d.State = "odd" }, "odd"},
 		"no limits":      {func(d *definition) { d.RetentionMillis = 0 }, "limits"},
-		"shard state":    {func(d *definition) { d.Shards[1].State = "" }, "state"},
+		"mode":           {func(d *definition) { d.Mode = "odd" }, "odd"},
+		"rate limits":    {func(d *definition) { d.Limits = "odd" }, "odd"},
 		"order":          {func(d *definition) { d.Shards[1].ID = 0 }, "behind"},
+		"next shard":     {func(d *definition) { d.NextShard = 1 }, "next new shard"},
 		"gap":            {func(d *definition) { d.Shards[1].StartHash.Lo++ }, "next to divide"},
 		"overlap":        {func(d *definition) { d.Shards[1].StartHash.Hi-- }, "next to divide"},
 		"backwards":      {func(d *definition) { d.Shards[1].EndHash = Hash{} }, "next to divide"},
 		"short":          {func(d *definition) { d.Shards[1].EndHash.Lo-- }, "without a shard"},
 		"no shards":      {func(d *definition) { d.Shards = nil }, "without a shard"},
-		"all are closed": {func(d *definition) { d.Shards[0].State, d.Shards[1].State = ShardClosed, ShardClosed }, "without a shard"},
+		"all are closed": {func(d *definition) { d.Shards[0].Closed, d.Shards[1].Closed = &testNow, &testNow }, "without a shard"},
 		"around": {func(d *definition) {
 			d.Shards[1].EndHash = MaxHash
+			d.NextShard = 10
 			d.Shards = append(d.Shards, shardDefinition{ID: 9, State: ShardOpen, EndHash: MaxHash})
 		}, "next to divide"},
 	} {
@@ -106,7 +120,47 @@ func TestDefinitionRefused(t *testing.T) {
 			}
 		})
 	}
-	if _, err := decodeDefinition("s", []byte("{")); err == nil {
-		t.Error("half a definition was read")
+	for text, says := range map[string]string{
+		`{`: "cannot be read", `{"format":3}`: "format 3", `{"format":1,"shards":7}`: "cannot be read", `{"format":2,"shards":7}`: "cannot be read",
+		strings.Replace(format1, `"open"`, `"odd"`, 1): "unknown state",
+	} {
+		if _, err := decodeDefinition("s", []byte(text)); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: error does not say %q: %v", text, says, err)
+		}
+	}
+}
+
+// format1 is a definition as the first release wrote it.
+const format1 = `{"format":1,"name":"s","id":"01KAKQ8Y0000000000000000VV","state":"active","created":"2026-11-21T12:00:00Z",` +
+	`"retentionMillis":129600000,"maxRecordBytes":5000,"shards":[` +
+	`{"id":"shardId-000000000000","epoch":1,"startHash":"0","endHash":"170141183460469231731687303715884105727","state":"open","created":"2026-11-21T12:00:00Z"},` +
+	`{"id":"shardId-000000000001","epoch":1,"startHash":"170141183460469231731687303715884105728","endHash":"340282366920938463463374607431768211455","state":"open","created":"2026-11-21T12:00:00Z"}]}`
+
+func TestFormat1IsRead(t *testing.T) {
+	got, err := decodeDefinition("s", []byte(format1))
+	want := testDefinition(2)
+	want.ID = "01KAKQ8Y0000000000000000VV"
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(definition{})); diff != "" || err != nil {
+		t.Error(err, diff)
+	}
+}
+
+// TestDefinitionFits has as many shards as can be, with the longest numbers, and much else.
+func TestDefinitionFits(t *testing.T) {
+	d := testDefinition(MaxShards)
+	closed := testNow
+	last := evenRanges(MaxShards)[MaxShards-1]
+	for len(d.Shards) < MaxListedShards {
+		d.Shards = append(d.Shards, shardDefinition{
+			ID: ShardID(1<<32-10_000) + ShardID(len(d.Shards)), Epoch: 500_000, StartHash: last.start, EndHash: last.end,
+			Parents: []ShardID{1<<32 - 1, 1<<32 - 1}, State: ShardClosed, Created: testNow, Closed: &closed, Last: seq(500_000, 1<<40),
+		})
+	}
+	d.Tags = make(map[string]string)
+	for i := range MaxTags {
+		d.Tags[fmt.Sprint(strings.Repeat("ü", MaxTagKey-2), i)] = strings.Repeat("ü", MaxTagValue)
+	}
+	if n := len(d.encode()) + MaxAttributeBytes; n > catalog.MaxValueBytes {
+		t.Errorf("%d bytes", n)
 	}
 }

@@ -35,17 +35,23 @@
 //
 // The catalog's table "streams" holds one definition per stream under the stream's name, in JSON:
 //
-//	format           1; one from a newer format is not served
+//	format           2; 1 is read too; one from a newer format is not served
 //	name             again, so that a misplaced definition is found
 //	id               a ULID, the name of the stream's folder; never used again
 //	state            creating until the folder is complete, then active
 //	created          RFC 3339
+//	nextShard        the number of the next new shard: none is given twice
+//	shards           id, epoch, from and to (hash keys, decimal), parents, created; of a closed one closed and last (its last
+//	                 sequence number); times in milliseconds since the Unix epoch
+//	consumers        name, created (milliseconds), tags
 //	retentionMillis  milliseconds
 //	maxRecordBytes   bytes of data
-//	shards           id, epoch, startHash and endHash (decimal), parents, state (open or closed), created, closed
+//	mode, limits     as in Config
+//	tags, attributes as in Change
 //
 // A creation writes the definition, then makes the folder, then marks the definition active. A deletion deletes the
-// definition, then the folder.
+// definition, then the folder. Every change is one write of the definition, and holds from that write on: puts and reads take
+// the definition that is in place when they are called.
 //
 // # Cost
 //
@@ -55,6 +61,6 @@
 //
 // # Non-goals
 //
-// A stream does not know who reads it: it has no consumers, pushes nothing and delivers nothing. It does not limit
-// the rate of puts. It replicates nothing.
+// A stream does not know who reads it: it pushes nothing and delivers nothing, and a registered consumer is a name that it
+// keeps. It replicates nothing.
 package shards

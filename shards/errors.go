@@ -10,11 +10,16 @@ import (
 
 // Errors about what was asked for. They come wrapped with the operation and the names it concerns.
 var (
-	ErrInvalid  = errors.New("invalid value")                         // always a *FieldError, which names field and limit
-	ErrNotFound = errors.New("stream does not exist")                 // never existed, or was deleted
-	ErrNoShard  = errors.New("shard does not exist")                  // the stream has no shard of that number
-	ErrExists   = errors.New("stream exists already")                 // with another shape than the one asked for
-	ErrShardEnd = errors.New("closed shard has been read to its end") // always a *ShardEndError, which names the children
+	ErrInvalid     = errors.New("invalid value")                         // always a *FieldError, which names field and limit
+	ErrNotFound    = errors.New("stream does not exist")                 // never existed, or was deleted
+	ErrNoShard     = errors.New("shard does not exist")                  // the stream has no shard of that number, or no longer
+	ErrNoConsumer  = errors.New("consumer does not exist")               // the stream has no registered consumer of that name
+	ErrExists      = errors.New("exists already")                        // a stream with another shape than the one asked for; a consumer
+	ErrShardClosed = errors.New("shard is closed")                       // what was asked for needs an open one
+	ErrNotAdjacent = errors.New("shards are not adjacent")               // their hash keys do not make one range
+	ErrBusy        = errors.New("stream is being resharded")             // by another call; it takes as long as one write of a definition
+	ErrThrottled   = errors.New("rate exceeded")                         // of a shard under LimitsAWS; the record was not put
+	ErrShardEnd    = errors.New("closed shard has been read to its end") // always a *ShardEndError, which names the children
 )
 
 // Errors of the log itself. All but ErrDamaged and ErrUnavailable are the journal's own.

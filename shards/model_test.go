@@ -192,7 +192,7 @@ func (m *machine) put(records []record.Record, asRun bool) (err error) {
 // oldest is the index of the first record that is served.
 func (m *machine) oldest(id ShardID) int {
 	for i, r := range m.records[id] {
-		if time.Since(r.arrival) <= m.st.def.retention() {
+		if time.Since(r.arrival) <= m.st.def().retention() {
 			return i
 		}
 	}

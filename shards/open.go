@@ -177,7 +177,7 @@ func (s *Store) count() (streams, shards int) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for _, st := range s.streams {
-		shards += len(st.routing.slots)
+		shards += len(st.shape.Load().routing.slots)
 	}
 	return len(s.streams), shards
 }

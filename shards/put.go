@@ -31,12 +31,13 @@ func (st *Stream) Put(ctx context.Context, records []record.Record, results []Re
 	if err := st.usable(); err != nil {
 		return results, st.fail("put to", err)
 	}
-	s := takeStaging(len(st.def.Shards))
+	sh := st.shape.Load()
+	s := takeStaging(len(sh.def.Shards))
 	defer s.release()
 	base := len(results)
 	results = slices.Grow(results, len(records))
 	for i := range records {
-		slot, err := st.slotOf(&records[i])
+		slot, err := sh.slotOf(&records[i])
 		s.place(slot)
 		results = append(results, Result{Err: err})
 	}
@@ -45,7 +46,7 @@ func (st *Stream) Put(ctx context.Context, records []record.Record, results []Re
 			return results[:base], st.fail("put to", err)
 		}
 	}
-	s.divide(s.builder.Run(), st.def.Shards)
+	s.divide(s.builder.Run(), sh.def.Shards)
 	if err := st.append(ctx, s, begin); err != nil {
 		return results[:base], err
 	}
@@ -61,14 +62,15 @@ func (st *Stream) PutRun(ctx context.Context, run record.Run, results []Result) 
 	if err := st.usable(); err != nil {
 		return results, st.fail("put to", err)
 	}
-	s := takeStaging(len(st.def.Shards))
+	sh := st.shape.Load()
+	s := takeStaging(len(sh.def.Shards))
 	defer s.release()
 	base, wanted := len(results), results != nil
 	if wanted {
 		results = slices.Grow(results, run.Len())
 	}
 	for r := range run.All() {
-		slot, err := st.slotOf(&r)
+		slot, err := sh.slotOf(&r)
 		if wanted {
 			results = append(results, Result{Err: err})
 		} else if err != nil {
@@ -83,7 +85,7 @@ func (st *Stream) PutRun(ctx context.Context, run record.Run, results []Result) 
 		}
 		staged = s.builder.Run()
 	}
-	s.divide(staged, st.def.Shards)
+	s.divide(staged, sh.def.Shards)
 	if err := st.append(ctx, s, begin); err != nil {
 		return results[:base], err
 	}
@@ -94,17 +96,17 @@ func (st *Stream) PutRun(ctx context.Context, run record.Run, results []Result) 
 }
 
 // slotOf is the index in def.Shards of the shard that takes r, noShard and a *FieldError when r is invalid.
-func (st *Stream) slotOf(r *record.Record) (int, error) {
-	if err := checkRecord(r, st.def.MaxRecordBytes); err != nil {
+func (sh *shape) slotOf(r *record.Record) (int, error) {
+	if err := checkRecord(r, sh.def.MaxRecordBytes); err != nil {
 		return noShard, err
 	}
 	switch {
-	case len(st.routing.slots) == 1:
-		return st.routing.slots[0], nil
+	case len(sh.routing.slots) == 1:
+		return sh.routing.slots[0], nil
 	case r.ExplicitHash != nil:
-		return st.routing.slot(hashOf(r.ExplicitHash)), nil
+		return sh.routing.slot(hashOf(r.ExplicitHash)), nil
 	}
-	return st.routing.slot(HashKey(r.Key)), nil
+	return sh.routing.slot(HashKey(r.Key)), nil
 }
 
 // append gives the staged parts to the log and remembers what comes back.

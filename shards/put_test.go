@@ -222,7 +222,7 @@ func routeSlowly(st *Stream, r record.Record) ShardID {
 	if r.ExplicitHash != nil {
 		h = hashOf(r.ExplicitHash)
 	}
-	for _, s := range st.def.Shards {
+	for _, s := range st.def().Shards {
 		if s.StartHash.Compare(h) <= 0 && h.Compare(s.EndHash) <= 0 {
 			return s.ID
 		}
@@ -266,7 +266,7 @@ func (b *blackHole) Close() error { return nil }
 // blackHoleStream is a stream on a blackHole.
 func blackHoleStream(shards int) *Stream {
 	d := testDefinition(shards)
-	return newStream(d, &blackHole{}, newMetrics(nil, func() (int, int) { return 0, 0 }))
+	return newStream(d, 1, &blackHole{}, newMetrics(nil, func() (int, int) { return 0, 0 }))
 }
 
 func testRecords(n, size int) ([]record.Record, record.Run) {

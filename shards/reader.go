@@ -36,7 +36,6 @@ type Start struct {
 // be called from anywhere at the same time.
 type Reader struct {
 	st    *Stream
-	slot  int // index in st.def.Shards
 	shard uint32
 	log   LogReader
 
@@ -55,15 +54,15 @@ type Reader struct {
 // lies between a sequence number and there. One that the shard has never given out is ErrInvalid.
 func (st *Stream) Reader(shard ShardID, start Start) (*Reader, error) {
 	const op = "read"
-	slot, err := st.shard(op, shard)
+	s, err := st.shard(op, shard)
 	if err != nil {
 		return nil, err
 	}
-	position, err := st.position(slot, start)
+	position, err := st.position(s, start)
 	if err != nil {
 		return nil, st.fail(op, err)
 	}
-	r := &Reader{st: st, slot: slot, shard: uint32(shard)}
+	r := &Reader{st: st, shard: uint32(shard)}
 	if r.log, err = st.log.Reader(r.shard, position); err != nil {
 		return nil, st.fail(op, err)
 	}
@@ -73,8 +72,7 @@ func (st *Stream) Reader(shard ShardID, start Start) (*Reader, error) {
 }
 
 // position is the sequence number of the record that a start names.
-func (st *Stream) position(slot int, start Start) (uint64, error) {
-	s := &st.def.Shards[slot]
+func (st *Stream) position(s *shardDefinition, start Start) (uint64, error) {
 	shard := uint32(s.ID)
 	first := record.MakeSequence(s.Epoch, 1)
 	switch start.Kind {
@@ -161,9 +159,9 @@ func (r *Reader) arrive() error {
 	if r.position.Load() < next {
 		return nil
 	}
-	s := &r.st.def.Shards[r.slot]
-	if s.State == ShardClosed {
-		return &ShardEndError{Stream: r.st.def.Name, Shard: s.ID, Children: r.st.def.children(s.ID)}
+	def := r.st.def()
+	if s, ok := def.shard(ShardID(r.shard)); !ok || s.State == ShardClosed {
+		return &ShardEndError{Stream: r.st.name, Shard: ShardID(r.shard), Children: def.children(ShardID(r.shard))}
 	}
 	r.floor.Store(time.Now().UnixMicro())
 	return nil

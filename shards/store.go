@@ -31,9 +31,9 @@ type Store struct {
 
 	mu      sync.RWMutex // guards the rest
 	streams map[string]*Stream
-	busy    map[string]chan struct{} // names being created or deleted; closed when that is over
+	busy    map[string]chan struct{} // names being created, changed or deleted; closed when that is over
 	closed  bool
-	changes sync.WaitGroup // creations and deletions under way; none is added once closed is set
+	changes sync.WaitGroup // creations, changes and deletions under way; none is added once closed is set
 }
 
 // Create makes a stream and returns when it is durable and takes records. When there is one of that name
@@ -49,9 +49,9 @@ func (s *Store) Create(ctx context.Context, c Config) (d Description, created bo
 	}
 	defer done()
 	if st, err := s.Stream(c.Name); err == nil {
-		if !st.def.hasShape(c) {
-			return Description{}, false, fmt.Errorf("shards: create %q: %w with %d shards, a retention of %v and records of up to %d bytes",
-				c.Name, ErrExists, len(st.def.Shards), st.def.retention(), st.def.MaxRecordBytes)
+		if def := st.def(); !def.hasShape(c) {
+			return Description{}, false, fmt.Errorf("shards: create %q: %w as %s stream with %d shards, a retention of %v and records of up to %d bytes",
+				c.Name, ErrExists, def.Mode, def.open(), def.retention(), def.MaxRecordBytes)
 		}
 		return st.describe(), false, nil
 	}
@@ -102,11 +102,11 @@ func (s *Store) open(ctx context.Context, def definition, revision uint64) (*Str
 	}
 	if def.State == stateCreating {
 		def.State = stateActive
-		if _, err = s.defs.Update(ctx, def.Name, def.encode(), revision); err != nil {
+		if revision, err = s.defs.Update(ctx, def.Name, def.encode(), revision); err != nil {
 			return nil, errors.Join(ofCatalog(err), log.Close())
 		}
 	}
-	return newStream(def, log, s.metrics), nil
+	return newStream(def, revision, log, s.metrics), nil
 }
 
 func (s *Store) folder(id string) string { return filepath.Join(s.dir, id) }
@@ -134,19 +134,19 @@ func (s *Store) Delete(ctx context.Context, name string) error {
 	// The stream is gone now. Files that cannot be removed are removed at the next Open.
 	if st.log != nil {
 		if err := st.log.Close(); err != nil {
-			s.logger.Warn("closing a deleted stream", "stream", name, "id", st.def.ID, "error", err)
+			s.logger.Warn("closing a deleted stream", "stream", name, "id", st.id, "error", err)
 		}
 	}
-	if st.def.ID == "" { // its definition could not be read
+	if st.id == "" { // its definition could not be read
 		return nil
 	}
 	if s.spares != nil {
-		if err := s.spares.Salvage(s.folder(st.def.ID)); err != nil {
-			s.logger.Warn("keeping a deleted stream's files for new ones", "stream", name, "id", st.def.ID, "error", err)
+		if err := s.spares.Salvage(s.folder(st.id)); err != nil {
+			s.logger.Warn("keeping a deleted stream's files for new ones", "stream", name, "id", st.id, "error", err)
 		}
 	}
-	if err := os.RemoveAll(s.folder(st.def.ID)); err != nil {
-		s.logger.Warn("removing a deleted stream's files; the next start tries again", "stream", name, "id", st.def.ID, "error", err)
+	if err := os.RemoveAll(s.folder(st.id)); err != nil {
+		s.logger.Warn("removing a deleted stream's files; the next start tries again", "stream", name, "id", st.id, "error", err)
 	}
 	return nil
 }
@@ -176,7 +176,7 @@ func ofCatalog(err error) error {
 	return err
 }
 
-// begin waits until nobody else creates or deletes a stream of that name. The caller calls done.
+// begin waits until nobody else creates, changes or deletes a stream of that name. The caller calls done.
 func (s *Store) begin(ctx context.Context, name string) (done func(), err error) {
 	for {
 		s.mu.Lock()
@@ -252,7 +252,7 @@ func (s *Store) all() []*Stream {
 		all = append(all, st)
 	}
 	s.mu.RUnlock()
-	slices.SortFunc(all, func(a, b *Stream) int { return cmp.Compare(a.def.Name, b.def.Name) })
+	slices.SortFunc(all, func(a, b *Stream) int { return cmp.Compare(a.name, b.name) })
 	return all
 }
 
@@ -288,7 +288,7 @@ func (s *Store) Close() error {
 		}
 		closing.Go(func() error {
 			if err := st.log.Close(); err != nil {
-				return fmt.Errorf("shards: close %q: %w", st.def.Name, err)
+				return fmt.Errorf("shards: close %q: %w", st.name, err)
 			}
 			return nil
 		})

@@ -35,7 +35,7 @@ func TestCreateDescribeList(t *testing.T) {
 	}
 	half := Hash{1 << 63, 0}
 	want := Description{
-		Name: "b", ID: d.ID, Created: d.Created, Retention: 2 * time.Hour, MaxRecordBytes: 2048, Status: StatusActive,
+		Name: "b", ID: d.ID, Created: d.Created, Retention: 2 * time.Hour, MaxRecordBytes: 2048, Mode: Provisioned, Status: StatusActive,
 		Shards: []ShardDescription{
 			{ID: 0, Epoch: 1, State: ShardOpen, EndHash: half.previous(), Created: d.Created, Oldest: seq(1, 1), Next: seq(1, 1)},
 			{ID: 1, Epoch: 1, State: ShardOpen, StartHash: half, EndHash: MaxHash, Created: d.Created, Oldest: seq(1, 1), Next: seq(1, 1)},
@@ -89,6 +89,7 @@ func TestCreateAgain(t *testing.T) {
 	}
 	for _, other := range []Config{
 		{Name: "s"}, {Name: "s", Shards: 3, Retention: time.Hour}, {Name: "s", Shards: 3, MaxRecordBytes: 5000},
+		{Name: "s", Shards: 3, Mode: OnDemand}, {Name: "s", Shards: 3, Limits: LimitsAWS},
 	} {
 		if _, created, err := r.Create(t.Context(), other); !errors.Is(err, ErrExists) || created {
 			t.Errorf("%+v: %v, %v", other, created, err)

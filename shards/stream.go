@@ -13,8 +13,9 @@ import (
 // Stream is a handle on one stream. It is safe for use by many goroutines, and lasts: once the stream has
 // been deleted its methods fail with ErrNotFound, also when another one has been created under its name.
 type Stream struct {
-	def     definition // immutable
-	routing routing
+	name, id string
+	shape    atomic.Pointer[shape]
+
 	log     Log   // nil when failure is set
 	failure error // why the stream could not be opened
 	metrics streamMetrics
@@ -22,28 +23,33 @@ type Stream struct {
 }
 
 // newStream is a stream of a checked definition.
-func newStream(def definition, log Log, m *metrics) *Stream {
-	st := &Stream{def: def, log: log, metrics: m.stream(def.Name)}
-	st.routing, st.failure = newRouting(def.Shards)
+func newStream(def definition, revision uint64, log Log, m *metrics) *Stream {
+	st := &Stream{name: def.Name, id: def.ID, log: log, metrics: m.stream(def.Name)}
+	sh, err := newShape(def, revision)
+	st.failure = err
+	st.shape.Store(sh)
 	return st
 }
 
 // newFailedStream is the place that a stream keeps when it cannot be opened.
 func newFailedStream(def definition, reason error, m *metrics) *Stream {
-	return &Stream{def: def, failure: reason, metrics: m.stream(def.Name)}
+	st := &Stream{name: def.Name, id: def.ID, failure: reason, metrics: m.stream(def.Name)}
+	st.shape.Store(&shape{def: def})
+	return st
 }
 
 // Name is the stream's name.
-func (st *Stream) Name() string { return st.def.Name }
+func (st *Stream) Name() string { return st.name }
 
 // ID is the stream's ID, a ULID that no other stream has or will have.
-func (st *Stream) ID() string { return st.def.ID }
+func (st *Stream) ID() string { return st.id }
 
 // Shards are the IDs of the stream's shards, open and closed, ascending.
 func (st *Stream) Shards() []ShardID {
-	ids := make([]ShardID, len(st.def.Shards))
-	for i := range st.def.Shards {
-		ids[i] = st.def.Shards[i].ID
+	shards := st.def().Shards
+	ids := make([]ShardID, len(shards))
+	for i := range shards {
+		ids[i] = shards[i].ID
 	}
 	return ids
 }
@@ -53,7 +59,8 @@ func (st *Stream) ShardOf(key []byte) (ShardID, error) {
 	if err := st.usable(); err != nil {
 		return 0, st.fail("route in", err)
 	}
-	return st.def.Shards[st.routing.slot(HashKey(key))].ID, nil
+	sh := st.shape.Load()
+	return sh.def.Shards[sh.routing.slot(HashKey(key))].ID, nil
 }
 
 func (st *Stream) usable() error {
@@ -66,16 +73,19 @@ func (st *Stream) usable() error {
 	return nil
 }
 
-// shard is the index in def.Shards of a shard of a stream that can be used.
-func (st *Stream) shard(op string, id ShardID) (int, error) {
+// def is the definition as it is now; it is never changed.
+func (st *Stream) def() *definition { return &st.shape.Load().def }
+
+// shard is a shard of a stream that can be used, as it is now; it is not to be changed.
+func (st *Stream) shard(op string, id ShardID) (*shardDefinition, error) {
 	if err := st.usable(); err != nil {
-		return 0, st.fail(op, err)
+		return nil, st.fail(op, err)
 	}
-	i, ok := st.def.find(id)
+	s, ok := st.def().shard(id)
 	if !ok {
-		return 0, fmt.Errorf("shards: %s %q %v: %w", op, st.def.Name, id, ErrNoShard)
+		return nil, fmt.Errorf("shards: %s %q %v: %w", op, st.name, id, ErrNoShard)
 	}
-	return i, nil
+	return s, nil
 }
 
 // fail wraps what an operation came to. A log that was closed under a deleted stream is a stream not found.
@@ -85,13 +95,13 @@ func (st *Stream) fail(op string, err error) error {
 	case st.gone.Load() && errors.Is(err, ErrClosed):
 		err = ErrNotFound
 	case errors.As(err, &damage):
-		return fmt.Errorf("shards: %s %q: %w: %w", op, st.def.Name, ErrDamaged, err)
+		return fmt.Errorf("shards: %s %q: %w: %w", op, st.name, ErrDamaged, err)
 	}
-	return fmt.Errorf("shards: %s %q: %w", op, st.def.Name, err)
+	return fmt.Errorf("shards: %s %q: %w", op, st.name, err)
 }
 
 // cutoff is the arrival time, in microseconds since the Unix epoch, before which records are not served.
-func (st *Stream) cutoff() int64 { return time.Now().Add(-st.def.retention()).UnixMicro() }
+func (st *Stream) cutoff() int64 { return time.Now().Add(-st.def().retention()).UnixMicro() }
 
 // trimPoint is the sequence number of the oldest record of a shard that is served: records that are past the
 // retention are not, even while their segment stands. Where the log cannot say, it is the oldest stored.
@@ -106,31 +116,6 @@ func (st *Stream) trimPoint(shard uint32) (oldest, next uint64) {
 	return oldest, next
 }
 
-// describe is the stream as it is now.
-func (st *Stream) describe() Description {
-	d := Description{
-		Name: st.def.Name, ID: st.def.ID, Created: st.def.Created, Retention: st.def.retention(),
-		MaxRecordBytes: st.def.MaxRecordBytes, Status: StatusActive, Shards: make([]ShardDescription, len(st.def.Shards)),
-	}
-	if st.failure != nil {
-		d.Status, d.Reason = StatusFailed, st.failure.Error()
-	}
-	for i, s := range st.def.Shards {
-		sd := ShardDescription{
-			ID: s.ID, Epoch: s.Epoch, State: s.State, StartHash: s.StartHash, EndHash: s.EndHash,
-			Parents: s.Parents, Created: s.Created,
-		}
-		if st.failure == nil {
-			sd.Oldest, sd.Next = st.trimPoint(uint32(s.ID))
-			if at := st.log.LastArrival(uint32(s.ID)); at != 0 && sd.Oldest < sd.Next {
-				sd.LastArrival = time.UnixMicro(at).UTC()
-			}
-		}
-		d.Shards[i] = sd
-	}
-	return d
-}
-
 // Checkpoint is a consumer's position in a shard: the sequence number of the last record that is settled, a
 // small state and a revision that grows with each save.
 type Checkpoint = journal.Checkpoint
@@ -143,7 +128,7 @@ const MaxCheckpointState = 1 << 20
 
 // Checkpoint is a consumer's newest checkpoint in a shard; false when it has none or the stream is gone.
 func (st *Stream) Checkpoint(consumer string, shard ShardID) (Checkpoint, bool) {
-	if st.usable() != nil {
+	if _, ok := st.def().shard(shard); !ok || st.usable() != nil {
 		return Checkpoint{}, false
 	}
 	return st.log.Checkpoint(consumer, uint32(shard))
@@ -154,7 +139,7 @@ func (st *Stream) Checkpoint(consumer string, shard ShardID) (Checkpoint, bool) 
 // is 0 (nothing settled yet) or below the shard's next one.
 func (st *Stream) SaveCheckpoint(ctx context.Context, c Checkpoint) (uint64, error) {
 	const op = "save checkpoint in"
-	i, err := st.shard(op, ShardID(c.Shard))
+	shard, err := st.shard(op, ShardID(c.Shard))
 	if err != nil {
 		return 0, err
 	}
@@ -165,7 +150,7 @@ func (st *Stream) SaveCheckpoint(ctx context.Context, c Checkpoint) (uint64, err
 	case len(c.State) > MaxCheckpointState:
 		err = invalid("state", fmt.Sprintf("%d bytes", len(c.State)), fmt.Sprintf("at most %d bytes", MaxCheckpointState))
 	case c.Sequence != 0:
-		err = checkSequence(c.Sequence, st.def.Shards[i].Epoch, next-1)
+		err = checkSequence(c.Sequence, shard.Epoch, next-1)
 	}
 	if err != nil {
 		return 0, st.fail(op, err)
@@ -204,8 +189,8 @@ func (st *Stream) AcceptDamage(ctx context.Context, shard ShardID) (lost []Damag
 	if err := st.usable(); err != nil {
 		return nil, st.fail(op, err)
 	}
-	if _, ok := st.def.find(shard); !ok && shard != NoShard {
-		return nil, fmt.Errorf("shards: %s %q %v: %w", op, st.def.Name, shard, ErrNoShard)
+	if _, ok := st.def().shard(shard); !ok && shard != NoShard {
+		return nil, fmt.Errorf("shards: %s %q %v: %w", op, st.name, shard, ErrNoShard)
 	}
 	if lost, err = st.log.AcceptDamage(ctx, uint32(shard)); err != nil {
 		return lost, st.fail(op, err)

@@ -23,7 +23,7 @@ func (s *Store) trim(ctx context.Context, interval time.Duration) {
 			dropped, err := st.log.Trim(ctx, st.cutoff())
 			s.metrics.segmentsTrimmed.Add(float64(dropped))
 			if err != nil && ctx.Err() == nil && !st.gone.Load() {
-				s.logger.Error("expired segments cannot be dropped", "stream", st.def.Name, "error", err)
+				s.logger.Error("expired segments cannot be dropped", "stream", st.name, "error", err)
 			}
 		}
 		if wait(ctx, interval) != nil {
@@ -42,7 +42,7 @@ func (s *Store) scrub(ctx context.Context, interval time.Duration) {
 				continue
 			}
 			if err := st.log.Scrub(ctx, pause); err != nil && ctx.Err() == nil && !st.gone.Load() {
-				s.logger.Error("stream cannot be scrubbed", "stream", st.def.Name, "error", err)
+				s.logger.Error("stream cannot be scrubbed", "stream", st.name, "error", err)
 			}
 		}
 	}
