@@ -65,6 +65,7 @@ func TestBenchRefuses(t *testing.T) {
 
 // A running host is measured over its API, and nothing of that stays.
 func TestBenchHost(t *testing.T) {
+	t.Parallel()
 	h := testHost(t)
 	r := cli{env: endpoint(h)}.run(t.Context(), "bench", "host", "--for", "200ms", "--putters", "4", "--output", "json")
 	if r.status != exitOK {
@@ -105,6 +106,7 @@ func TestFigureGoals(t *testing.T) {
 
 // The function that bench deploys is the one its source says.
 func TestEchoModule(t *testing.T) {
+	t.Parallel()
 	h := testHost(t)
 	client := clientOf(t, h)
 	for _, stream := range []string{"in", "copy"} {

@@ -55,6 +55,7 @@ func words(line string) []string {
 }
 
 func TestStreamVerbs(t *testing.T) {
+	t.Parallel()
 	feed := filepath.Join(t.TempDir(), "events.ndjson")
 	writeFile(t, feed, `{"k":"a","n":1}`+"\n"+`{"n":2}`+"\n"+`{"k":"b","n":3}`+"\n")
 	play(t, testHost(t), map[string]string{"FEED": feed}, []step{
@@ -99,6 +100,7 @@ func TestStreamVerbs(t *testing.T) {
 }
 
 func TestFunctionAndMappingVerbs(t *testing.T) {
+	t.Parallel()
 	wasm := filepath.Join(t.TempDir(), "delays.wasm")
 	echo := sdkFunction(t, "echo", `package main
 

@@ -39,6 +39,7 @@ type acks struct {
 // A real process is killed at random moments while records are put and a mapping runs: every acknowledged record is in its shard
 // once and in order, every one reaches the function, and no checkpoint goes back.
 func TestKilledProcess(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	all := &acks{puts: map[string]api.PutResult{}}
 	checkpoints := map[string]api.Sequence{}

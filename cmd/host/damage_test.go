@@ -9,6 +9,7 @@ import (
 
 // Damage on disk is found and named; the verbs show it, and move past it when they are told to.
 func TestDamageVerbs(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	h := bootHost(t, hostConfig{dataDir: dir})
 	play(t, h, nil, []step{

@@ -62,6 +62,7 @@ func airports(t *testing.T) (map[string]airport, int64) {
 // Three sessions on one data directory, so that the function is compiled once: what dev computes is what the file says,
 // each session shows its own records alone, and a feed that is refused changes nothing.
 func TestDevOnce(t *testing.T) {
+	t.Parallel()
 	want, n := airports(t)
 	data := t.TempDir()
 	// The usual port is taken, by us or by a host that runs on this machine: dev takes a free one.
@@ -126,6 +127,7 @@ func checkAirports(t *testing.T, out string, want map[string]airport) {
 }
 
 func TestDevRefuses(t *testing.T) {
+	t.Parallel()
 	broken := goFunction(t, "package main\n\nfunc main() { return 1 }\n")
 	strange := goFunction(t, reactor)
 	writeFile(t, filepath.Join(strange, manifestFile), "emits: [delays]\n")
@@ -201,6 +203,7 @@ func main() {}
 `
 
 func TestDevSwapsAndDrains(t *testing.T) {
+	t.Parallel()
 	dir := sdkFunction(t, "counter", strings.ReplaceAll(counter, "FACTOR", "1"))
 	writeFile(t, filepath.Join(dir, manifestFile), "emit: [counts]\n")
 	feed := filepath.Join(t.TempDir(), "events.ndjson")
@@ -234,6 +237,7 @@ func TestDevSwapsAndDrains(t *testing.T) {
 }
 
 func TestDevOnceGivesUp(t *testing.T) {
+	t.Parallel()
 	dir := sdkFunction(t, "fails", `package main
 
 import (

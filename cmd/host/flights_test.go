@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -39,16 +40,22 @@ func flightLines(t *testing.T) (halves [2][]byte) {
 // The flights go in over HTTP, in two parts with a restart of the host between them; what the function counts per airport equals
 // what is counted from the file directly.
 func TestFlightsEndToEnd(t *testing.T) {
+	t.Parallel()
 	module := filepath.Join(t.TempDir(), "delays.wasm")
 	if err := buildFunction(t.Context(), delaysDir, module); err != nil {
 		t.Fatal(err)
 	}
+	compiled := compiledCode(t, module)
 	want, n := airports(t)
 	halves := flightLines(t)
 	for _, shardCount := range []int{1, 4, 64} {
 		t.Run(fmt.Sprintf("shards=%d", shardCount), func(t *testing.T) {
+			t.Parallel()
 			dir := t.TempDir()
 			h := bootHost(t, hostConfig{dataDir: dir})
+			if err := os.CopyFS(h.dir.cache(), compiled); err != nil {
+				t.Fatal(err)
+			}
 			client := clientOf(t, h)
 			for name, shards := range map[string]int{"flights": shardCount, "delays": 1} {
 				if _, _, err := client.CreateStream(t.Context(), name, api.StreamConfig{Shards: shards}); err != nil {
@@ -86,6 +93,15 @@ func TestFlightsEndToEnd(t *testing.T) {
 			}
 		})
 	}
+}
+
+// compiledCode has a host compile the module and returns what it keeps of that: compiling is most of the time that a host in a
+// test takes, and one that finds it in its cache need not.
+func compiledCode(t *testing.T, module string) fs.FS {
+	t.Helper()
+	h := testHost(t)
+	deployFile(t, clientOf(t, h), "compiled", module)
+	return os.DirFS(h.dir.cache())
 }
 
 func clientOf(t *testing.T, h *host) *api.Client {

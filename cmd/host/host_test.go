@@ -79,6 +79,7 @@ func TestHostThatCannotStartLeavesNothing(t *testing.T) {
 }
 
 func TestEmitter(t *testing.T) {
+	t.Parallel()
 	h := testHost(t)
 	var b record.Builder
 	if err := b.Append(record.Record{Key: []byte("k"), Data: []byte("d")}); err != nil {
@@ -140,6 +141,7 @@ func main() {}
 
 // A batch that is under way when the host stops is finished, and not delivered again by the next host.
 func TestHostDrains(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	h := bootHost(t, hostConfig{dataDir: dir})
 	play(t, h, map[string]string{"DIR": sdkFunction(t, "slow", slow)}, []step{

@@ -58,6 +58,7 @@ func (p *process) end() int {
 }
 
 func TestServeStopsOnSignals(t *testing.T) {
+	t.Parallel()
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		t.Run(sig.String(), func(t *testing.T) {
 			dir := t.TempDir()
@@ -103,6 +104,7 @@ func TestServeSecondSignalEndsAtOnce(t *testing.T) {
 
 // A reader that goes away ends dev quietly, and nothing temporary stays behind.
 func TestBrokenPipe(t *testing.T) {
+	t.Parallel()
 	tmp := t.TempDir()
 	r, w, err := os.Pipe()
 	if err != nil {
