@@ -37,6 +37,8 @@ type poller struct {
 	tries  tries
 	errors int // read errors in a row
 
+	unfinished string // what the end of the drain time cut off; "" = nothing. Read once the goroutine has ended
+
 	progress progress
 }
 
@@ -56,6 +58,9 @@ func (p *poller) run(read, work context.Context) {
 	p.batch.reset()
 	if err := p.saver.wait(); err != nil {
 		p.log.Error("the last checkpoint was not saved; the records after the one before it will be delivered again", "error", err)
+		if work.Err() != nil && p.unfinished == "" {
+			p.unfinished = "its last checkpoint is not saved"
+		}
 	}
 }
 
@@ -200,6 +205,7 @@ func (p *poller) invoke(work context.Context, s *settings) (outcome, error) {
 		Records: p.batch.runs,
 	}, reply)
 	if err != nil && work.Err() != nil {
+		p.unfinished = fmt.Sprintf("the invocation for the records %d to %d", p.batch.sequence(0), p.batch.last())
 		return outcome{}, errCutOff
 	}
 	o := outcome{Class: classify(err)}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -127,9 +128,16 @@ func (r *runner) stopping(state State) {
 	}
 }
 
-// drain waits until the runners' invocations have ended and their checkpoints are saved; when the time is
-// up or ctx is done it cuts them off. Their reading must have been stopped. Error: ErrDrain.
-func drain(ctx context.Context, limit time.Duration, runners []*runner) error {
+// cut ends the invocations under way.
+func (r *runner) cut() {
+	if r.cutOff != nil {
+		r.cutOff()
+	}
+}
+
+// drain waits until the runners' invocations have ended and their checkpoints are saved; when ctx is done it
+// cuts them off. Their reading must have been stopped. Error: ErrDrain, with what was cut off.
+func drain(ctx context.Context, runners []*runner) error {
 	done := make(chan struct{})
 	go func() {
 		for _, r := range runners {
@@ -137,23 +145,35 @@ func drain(ctx context.Context, limit time.Duration, runners []*runner) error {
 		}
 		close(done)
 	}()
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
-	var err error
 	select {
 	case <-done:
-	case <-timer.C:
-		err = ErrDrain
 	case <-ctx.Done():
-		err = ErrDrain
 	}
 	for _, r := range runners {
-		if r.cutOff != nil {
-			r.cutOff()
-		}
+		r.cut()
 	}
 	<-done
-	return err
+	return lossOf(runners)
+}
+
+// lossOf is an ErrDrain that names what the runners, which have ended, had to leave unfinished; nil when that is nothing.
+func lossOf(runners []*runner) error {
+	const most = 10 // that are named
+	var lost []string
+	for _, r := range runners {
+		for _, p := range r.pollers {
+			if p.unfinished != "" {
+				lost = append(lost, fmt.Sprintf("mapping %s, %s: %s", r.name, p.shard, p.unfinished))
+			}
+		}
+	}
+	switch n := len(lost); {
+	case n == 0:
+		return nil
+	case n > most:
+		lost = append(lost[:most], fmt.Sprintf("%d shards more", n-most))
+	}
+	return fmt.Errorf("%w: %s", ErrDrain, strings.Join(lost, "; "))
 }
 
 // pin saves where a mapping that begins at the newest records begins, so that records put after Put has

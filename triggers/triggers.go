@@ -88,28 +88,42 @@ func (t *Triggers) newRunner(name string) *runner {
 }
 
 // Close stops all mappings: reading ends at once, invocations under way get the drain time, or until ctx is
-// done, to end and have their checkpoints saved. Error: ErrDrain when some did not; their records will be
+// done, to end and have their checkpoints saved. Error: ErrDrain, naming what did not; its records will be
 // delivered again.
 func (t *Triggers) Close(ctx context.Context) error {
-	t.admin <- struct{}{}
-	defer func() { <-t.admin }()
 	t.mu.Lock()
-	closed := t.closed
+	again := t.closed
 	t.closed = true
 	t.mu.Unlock()
-	if closed {
+	t.stopAll()
+	ctx, cancel := context.WithTimeout(ctx, t.opts.DrainTimeout)
+	defer cancel()
+	select {
+	case t.admin <- struct{}{}:
+	case <-ctx.Done():
+		// Whoever is deleting a mapping waits for what it has under way.
+		for _, r := range t.sorted() {
+			r.cut()
+		}
+		t.admin <- struct{}{}
+	}
+	defer func() { <-t.admin }()
+	if again {
 		return nil
 	}
-	runners := t.sorted()
-	for _, r := range runners {
-		r.stopping(Stopped)
-	}
-	err := drain(ctx, t.opts.DrainTimeout, runners)
+	t.stopAll() // also what was being made when the first look was taken
+	err := drain(ctx, t.sorted())
 	t.metrics.unregister(t.opts.Registerer)
 	if err != nil {
 		return fmt.Errorf("triggers: close: %w", err)
 	}
 	return nil
+}
+
+func (t *Triggers) stopAll() {
+	for _, r := range t.sorted() {
+		r.stopping(Stopped)
+	}
 }
 
 // begin takes the right to change definitions, until the returned func is called.
@@ -240,8 +254,10 @@ func (t *Triggers) delete(ctx context.Context, name string) error {
 		return ErrNotFound
 	}
 	r.stopping(Deleting)
-	if err := drain(ctx, t.opts.DrainTimeout, []*runner{r}); err != nil {
-		r.log.Warn("deleting a mapping: an invocation did not end in the drain time and was cut off")
+	patient, cancel := context.WithTimeout(ctx, t.opts.DrainTimeout)
+	defer cancel()
+	if err := drain(patient, []*runner{r}); err != nil {
+		r.log.Warn("deleting a mapping", "error", err)
 	}
 	// The definition goes first: checkpoints without one are never looked at again.
 	err := t.opts.Definitions.Delete(ctx, name, r.def.revision)

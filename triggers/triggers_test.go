@@ -3,6 +3,7 @@ package triggers
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -315,8 +316,13 @@ func TestCloseCutsOffWhatOutlastsTheDrainTime(t *testing.T) {
 		b.put(func(m *Mapping) { m.MaxAttempts = 1 })
 		synctest.Wait()
 		start := time.Now()
-		if err := b.Close(context.Background()); !errors.Is(err, ErrDrain) || time.Since(start) != 10*time.Second {
+		err := b.Close(context.Background())
+		if !errors.Is(err, ErrDrain) || time.Since(start) != 10*time.Second {
 			t.Errorf("close: %v after %v", err, time.Since(start))
+		}
+		first := record.MakeSequence(1, 1)
+		if want := fmt.Sprintf("mapping m, shardId-000000000000: the invocation for the records %d to %d", first, first); !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%v does not name %s", err, want)
 		}
 		if s := b.shard(0); s.Counts.GivenUp != 0 || s.Counts.Failed != 0 || s.State != ShardStopped {
 			t.Errorf("what was cut off counts: %+v", s)
@@ -325,6 +331,95 @@ func TestCloseCutsOffWhatOutlastsTheDrainTime(t *testing.T) {
 		b.open()
 		synctest.Wait()
 		wantData(t, b.functions.deliveries(), []string{"0"}, []string{"0"})
+	})
+}
+
+// With no time at all a stop is still orderly when nothing is under way.
+func TestCloseWithoutTimeOfIdleMappings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 20)
+		for i := range 20 {
+			b.stream.put(i, "0")
+		}
+		b.put(nil)
+		synctest.Wait()
+		now, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := b.Close(now); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestCloseNamesCheckpointsThatAreNotSaved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		b.stream.saveDelay = time.Minute
+		b.stream.put(0, "0")
+		b.put(nil)
+		synctest.Wait()
+		if err := b.Close(context.Background()); !errors.Is(err, ErrDrain) || !strings.Contains(err.Error(), "last checkpoint is not saved") {
+			t.Errorf("close: %v", err)
+		}
+	})
+}
+
+func TestCloseNamesTenShards(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 12)
+		b.functions.handle = func(ctx context.Context, _ runtime.Call, _ *runtime.Reply) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		for i := range 12 {
+			b.stream.put(i, "0")
+		}
+		b.put(nil)
+		synctest.Wait()
+		err := b.Close(context.Background())
+		if err == nil || strings.Count(err.Error(), "mapping m, ") != 10 || !strings.HasSuffix(err.Error(), "; 2 shards more") {
+			t.Errorf("close: %v", err)
+		}
+	})
+}
+
+// A definition that is being changed holds up neither the end of reading nor the end of the drain time.
+func TestCloseWhileAMappingIsDeleted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 2)
+		b.functions.handle = func(ctx context.Context, call runtime.Call, _ *runtime.Reply) error {
+			if call.Source.Mapping == "m" {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			return nil
+		}
+		b.stream.put(0, "0")
+		b.put(nil)
+		if _, _, err := b.Put(t.Context(), Mapping{Name: "other", Stream: "s", Function: "f"}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		deleted := make(chan error, 1)
+		go func() { deleted <- b.Delete(t.Context(), "m") }()
+		synctest.Wait()
+		short, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		closed := make(chan error, 1)
+		start := time.Now()
+		go func() { closed <- b.Close(short) }()
+		synctest.Wait()
+		b.stream.put(1, "too late")
+		synctest.Wait()
+		if err := <-closed; err != nil || time.Since(start) != time.Second {
+			t.Errorf("close: %v after %v", err, time.Since(start))
+		}
+		if err := <-deleted; err != nil {
+			t.Errorf("delete: %v", err)
+		}
+		if n := len(b.functions.deliveries()); n != 2 {
+			t.Errorf("%d deliveries, want those before the stop alone: one for each mapping", n)
+		}
 	})
 }
 
