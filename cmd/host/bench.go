@@ -206,7 +206,7 @@ func (b *bench) rounds(quick, full int) int {
 // host starts a host in this process on a folder of its own.
 func (b *bench) host(ctx context.Context, name string) (*host, error) {
 	return startHost(ctx, hostConfig{
-		dataDir: filepath.Join(b.dir, name), listen: freePort, adminListen: freePort,
+		dataDir: filepath.Join(b.dir, name), listen: freePort, adminListen: freePort, drain: defaultDrain,
 		logger: slog.New(slog.NewTextHandler(b.a.err, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 }

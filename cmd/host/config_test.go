@@ -49,7 +49,7 @@ func TestLoadSettings(t *testing.T) {
 				writeFile(t, path, tt.yaml)
 			}
 			lookup := func(name string) (string, bool) { v, ok := tt.env[name]; return v, ok }
-			err := loadSettings(flags, []string{"listen", "drain"}, lookup, path)
+			from, err := loadSettings(flags, []string{"listen", "drain"}, lookup, path)
 			if tt.err != "" {
 				if err == nil || !strings.Contains(err.Error(), tt.err) {
 					t.Fatalf("got error %v, want %q", err, tt.err)
@@ -62,9 +62,13 @@ func TestLoadSettings(t *testing.T) {
 			if got := *listen + " " + drain.String(); got != tt.want {
 				t.Errorf("got %s, want %s", got, tt.want)
 			}
+			want := map[string]string{"file": path + ": listen", "env": "SHARDMILL_LISTEN", "flag": "--listen", "default": "--listen"}[*listen]
+			if got := from.of("listen"); got != want {
+				t.Errorf("listen is said to come from %s, want %s", got, want)
+			}
 		})
 	}
-	if err := loadSettings(pflag.NewFlagSet("", 0), nil, nil, filepath.Join(t.TempDir(), "none.yaml")); err == nil {
+	if _, err := loadSettings(pflag.NewFlagSet("", 0), nil, nil, filepath.Join(t.TempDir(), "none.yaml")); err == nil {
 		t.Error("a config file that does not exist was accepted")
 	}
 }
@@ -83,6 +87,8 @@ func TestCheckBind(t *testing.T) {
 		{"0.0.0.0:4780", false, "add --insecure"},
 		{":4780", false, "every address"},
 		{"[::]:4780", false, "add --insecure"},
+		{"[::ffff:0.0.0.0]:4780", false, "on every address of this machine"},
+		{"[::ffff:192.0.2.7]:4780", false, "on 192.0.2.7"},
 		{"192.0.2.7:4780", false, "192.0.2.7"},
 		{"192.0.2.7:4780", true, ""},
 		{":4780", true, ""},
@@ -90,7 +96,7 @@ func TestCheckBind(t *testing.T) {
 		{"4780", true, "HOST:PORT"},
 	}
 	for _, tt := range tests {
-		err := checkBind(t.Context(), "listen", tt.addr, tt.insecure)
+		err := checkBind(t.Context(), "--listen", tt.addr, tt.insecure)
 		if tt.err == "" && err != nil || tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)) {
 			t.Errorf("%s insecure=%t: got %v, want %q", tt.addr, tt.insecure, err, tt.err)
 		}
@@ -99,7 +105,7 @@ func TestCheckBind(t *testing.T) {
 
 func TestNewLogger(t *testing.T) {
 	var b bytes.Buffer
-	log, err := newLogger(&b, "warn", "json")
+	log, err := newLogger(&b, "warn", "json", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,8 +115,9 @@ func TestNewLogger(t *testing.T) {
 		t.Errorf("logged %s", s)
 	}
 	for _, bad := range [][2]string{{"verbose", "text"}, {"INFO+2", "text"}, {"info", "xml"}} {
-		if _, err := newLogger(&b, bad[0], bad[1]); err == nil {
-			t.Errorf("level %q format %q was accepted", bad[0], bad[1])
+		from := sources{"log-level": "SHARDMILL_LOG_LEVEL", "log-format": "SHARDMILL_LOG_FORMAT"}
+		if _, err := newLogger(&b, bad[0], bad[1], from); err == nil || !strings.HasPrefix(err.Error(), "SHARDMILL_LOG_") {
+			t.Errorf("level %q format %q: %v", bad[0], bad[1], err)
 		}
 	}
 }

@@ -55,6 +55,10 @@ func openDataDir(path string) (*dataDir, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
+	// Looked at before the lock, so that in somebody else's folder not even that is left.
+	if _, err := usableFormat(path, dataFormat); err != nil {
+		return nil, err
+	}
 	lock, err := lockDir(path)
 	if err != nil {
 		return nil, err
@@ -126,22 +130,31 @@ func lockOwner(f *os.File) string {
 	return "(unknown)"
 }
 
+// usableFormat is the format of the directory at path, 0 when it is fresh. A newer or foreign one is refused.
+func usableFormat(path string, want int) (int, error) {
+	have, err := readFormat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, mustBeFresh(path)
+	}
+	if err != nil {
+		return 0, err
+	}
+	if have > want {
+		return 0, fmt.Errorf("%w: %s has format %d and this shardmill reads formats up to %d; use the newer shardmill that wrote it",
+			errDirNewer, path, have, want)
+	}
+	return have, nil
+}
+
 // checkFormat makes the directory at path one of format want: a fresh directory gets its VERSION, an older one
 // is migrated step by step, a newer or foreign one is refused and left as it is.
 func checkFormat(path string, want int, migrations map[int]func(string) error) error {
-	have, err := readFormat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := mustBeFresh(path); err != nil {
-			return err
-		}
-		return writeFormat(path, want)
-	}
+	have, err := usableFormat(path, want)
 	if err != nil {
 		return err
 	}
-	if have > want {
-		return fmt.Errorf("%w: %s has format %d and this shardmill reads formats up to %d; use the newer shardmill that wrote it",
-			errDirNewer, path, have, want)
+	if have == 0 {
+		return writeFormat(path, want)
 	}
 	for ; have < want; have++ {
 		step := migrations[have]

@@ -97,8 +97,8 @@ func TestDataDirRefused(t *testing.T) {
 					t.Errorf("%s was changed to %q", name, got)
 				}
 			}
-			if _, err := os.Stat(filepath.Join(path, "nats")); err == nil {
-				t.Error("a refused directory was written to")
+			if entries := listDir(t, path); len(entries) != len(tt.files) {
+				t.Errorf("a refused directory was written to: %v", entries)
 			}
 			// The refusal must have given the lock back.
 			if lock, err := lockDir(path); err != nil {

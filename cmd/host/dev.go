@@ -161,7 +161,7 @@ type session struct {
 
 // startHost starts the session's own host on its data directory. stop drains it and removes what is temporary.
 func (s *session) startHost(ctx context.Context) (stop func() error, err error) {
-	logger, err := newLogger(s.err, s.config.logLevel, "text")
+	logger, err := newLogger(s.err, s.config.logLevel, "text", nil)
 	if err != nil {
 		return nil, err
 	}
@@ -173,12 +173,12 @@ func (s *session) startHost(ctx context.Context) (stop func() error, err error) 
 		remove = func() error { return os.RemoveAll(dir) }
 	}
 	config := hostConfig{
-		dataDir: dir, listen: s.config.listen, adminListen: freePort, logger: logger,
+		dataDir: dir, listen: s.config.listen, adminListen: freePort, logger: logger, drain: defaultDrain,
 		// Whoever is mending a function is not to wait long for the next try.
 		retryBase: 100 * time.Millisecond, retryMax: time.Second,
 	}
 	if config.listen != "" {
-		err = checkBind(ctx, "listen", config.listen, false)
+		err = checkBind(ctx, "--listen", config.listen, false)
 	} else {
 		config.listen, config.listenElse = defaultListen, freePort
 	}

@@ -31,7 +31,7 @@ type hostConfig struct {
 	listen      string        // HOST:PORT of the API; port 0 takes a free one
 	listenElse  string        // where to listen when listen is taken; "" is nowhere
 	adminListen string        // HOST:PORT of the admin listener
-	drain       time.Duration // 0 = defaultDrain
+	drain       time.Duration // what work under way gets to end in when the host stops; 0 = it is cut off at once
 	retryBase   time.Duration // first and longest wait before a batch is tried again; 0 = the triggers' own
 	retryMax    time.Duration
 	logger      *slog.Logger
@@ -69,9 +69,6 @@ var (
 
 // startHost starts a host and returns when it serves. An error leaves nothing running.
 func startHost(ctx context.Context, config hostConfig) (*host, error) {
-	if config.drain == 0 {
-		config.drain = defaultDrain
-	}
 	h := &host{config: config, failed: make(chan error, 2)}
 	h.ready.Store(&errStarting)
 	if err := h.start(ctx); err != nil {
@@ -176,11 +173,7 @@ func (h *host) openTriggers(ctx context.Context, metrics prometheus.Registerer) 
 		DrainTimeout: h.config.drain, RetryBase: h.config.retryBase, RetryMax: h.config.retryMax,
 		Logger: h.config.logger.With("part", "triggers"), Registerer: metrics,
 	})
-	if err != nil {
-		return err
-	}
-	h.onStop(h.mappings.Close)
-	return nil
+	return err // it is stopped with the API's server, see drain
 }
 
 // codeScrubInterval is how often the stored code of functions is read and checked; journals have a scrub of their own.
@@ -253,21 +246,6 @@ func (h *host) notReady() error {
 	return nil
 }
 
-// close stops the host from the front. The requests under way get the drain time to end, then the batches under way do;
-// everything is closed in any case, and nothing of the host runs when it returns.
-func (h *host) close() error {
-	h.ready.Store(&errStopping)
-	var errs []error
-	for i := len(h.stops) - 1; i >= 0; i-- {
-		ctx, cancel := context.WithTimeout(context.Background(), h.config.drain)
-		errs = append(errs, h.stops[i](ctx))
-		cancel()
-	}
-	h.stops = nil
-	h.wait.Wait()
-	return errors.Join(errs...)
-}
-
 // listenAdmin serves the admin listener from the start, so that a probe sees a host that lives and is not ready yet.
 func (h *host) listenAdmin(metrics *prometheus.Registry) error {
 	var err error
@@ -290,16 +268,13 @@ func (h *host) serveAPI(metrics prometheus.Registerer) {
 		Logger: log, Registerer: metrics, Version: buildVersion().Version,
 	})
 	server := api.NewServer(handler, log)
+	under := newRequests(server.Handler)
+	server.Handler = under
 	if h.certificate != nil {
 		server.TLSConfig = h.certificate.config()
 	}
 	h.serve(server, h.apiListener)
-	h.onStop(func(ctx context.Context) error {
-		if err := server.Shutdown(ctx); err != nil {
-			return errors.Join(fmt.Errorf("requests were cut off after the drain time: %w", err), server.Close())
-		}
-		return nil
-	})
+	h.onStop(func(ctx context.Context) error { return h.drain(ctx, server, under) })
 }
 
 func (h *host) serve(server *http.Server, l net.Listener) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
@@ -37,7 +38,7 @@ func testHost(t *testing.T) *host {
 
 func bootHost(t *testing.T, config hostConfig) *host {
 	t.Helper()
-	config.listen, config.adminListen = freePort, freePort
+	config.listen, config.adminListen, config.drain = freePort, freePort, cmp.Or(config.drain, defaultDrain)
 	config.logger = slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	h, err := startHost(t.Context(), config)
 	if err != nil {

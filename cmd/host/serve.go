@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -19,7 +20,8 @@ func newServe(a *app) *cobra.Command {
 		Use:   "serve",
 		Short: "Run the host",
 		Long: "Run the host until SIGINT or SIGTERM; it then stops taking requests, lets the work under way end and exits\n" +
-			"with status 0. A second signal ends it at once.\n\n" +
+			"with status 0, or, when something had to be cut off at the end of --drain, names it and exits with status 1.\n" +
+			"A second signal ends it at once.\n\n" +
 			"Every setting can be given as a flag, else as a variable (--data-dir is SHARDMILL_DATA_DIR), else as a key\n" +
 			"of the YAML file named by --config or SHARDMILL_CONFIG (data-dir: /var/lib/shardmill).",
 		Args: cobra.NoArgs,
@@ -27,18 +29,14 @@ func newServe(a *app) *cobra.Command {
 			if v, ok := a.lookupEnv(envName("config")); ok && file == "" {
 				file = v
 			}
-			if err := loadSettings(cmd.Flags(), serveSettings, a.lookupEnv, file); err != nil {
-				return err
-			}
-			logger, err := newLogger(a.err, level, format)
+			from, err := loadSettings(cmd.Flags(), serveSettings, a.lookupEnv, file)
 			if err != nil {
 				return err
 			}
-			config.logger = logger
-			if err := checkBind(cmd.Context(), "listen", config.listen, insecure); err != nil {
+			if config.logger, err = newLogger(a.err, level, format, from); err != nil {
 				return err
 			}
-			if err := checkBind(cmd.Context(), "admin-listen", config.adminListen, insecure); err != nil {
+			if err := config.check(cmd.Context(), from, insecure); err != nil {
 				return err
 			}
 			return serve(cmd.Context(), config)
@@ -51,12 +49,26 @@ func newServe(a *app) *cobra.Command {
 	flags.StringVar(&config.adminListen, "admin-listen", defaultAdminListen, "address of /livez, /readyz, /metrics and /debug/pprof")
 	flags.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&format, "log-format", "text", "text or json")
-	flags.DurationVar(&config.drain, "drain", defaultDrain, "how long the work under way may take to end when the host stops")
+	flags.DurationVar(&config.drain, "drain", defaultDrain, "how long requests and batches under way may take to end, all together, when the host stops; 0s cuts them off at once")
 	flags.StringVar(&config.tlsCert, "tls-cert", "", "PEM file with the certificate chain of the API's listener, which then speaks TLS; a renewed file is taken without a restart")
 	flags.StringVar(&config.tlsKey, "tls-key", "", "PEM file with the key of --tls-cert")
 	flags.BoolVar(&config.acceptDamage, "accept-catalog-damage", false, "start with what is left of the definitions when both copies of them are damaged")
 	flags.BoolVar(&insecure, "insecure", false, "allow addresses that other machines reach, though there is no authentication")
 	return c
+}
+
+// check refuses settings that no host can have; from tells where each was given.
+func (c *hostConfig) check(ctx context.Context, from sources, insecure bool) error {
+	if c.dataDir == "" {
+		return usagef("%s is empty; it must name a folder", from.of("data-dir"))
+	}
+	if c.drain < 0 {
+		return usagef("%s is %v; it must be 0s (what is under way is cut off at once) or more", from.of("drain"), c.drain)
+	}
+	if err := checkBind(ctx, from.of("listen"), c.listen, insecure); err != nil {
+		return err
+	}
+	return checkBind(ctx, from.of("admin-listen"), c.adminListen, insecure)
 }
 
 // serve runs a host until ctx ends, or until one of its listeners fails.
@@ -79,12 +91,7 @@ func serve(ctx context.Context, config hostConfig) error {
 	case failure = <-h.failed:
 		failure = fmt.Errorf("host stopped: %w", failure)
 	}
-	if err := h.close(); err != nil {
-		if failure == nil {
-			failure = err
-		}
-		config.logger.Error("host did not stop cleanly", "error", err)
-	}
+	failure = errors.Join(failure, h.close())
 	config.logger.Info("stopped")
 	return failure
 }

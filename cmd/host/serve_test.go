@@ -1,10 +1,7 @@
 package main
 
 import (
-	"bufio"
-	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -84,16 +81,7 @@ func TestServeStopsOnSignals(t *testing.T) {
 
 func TestServeSecondSignalEndsAtOnce(t *testing.T) {
 	p := startProcess(t, t.TempDir())
-	// A request whose body does not come keeps the drain from ending.
-	conn, err := net.Dial("tcp", strings.TrimPrefix(p.api, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	fmt.Fprint(conn, "PUT /v1/streams/s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\nExpect: 100-continue\r\n\r\n")
-	if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") {
-		t.Fatalf("the host answered %q, %v", line, err)
-	}
+	beginRequest(t, strings.TrimPrefix(p.api, "http://"), "s") // keeps the drain from ending
 	p.Process.Signal(syscall.SIGTERM)
 	p.log.await(t, "msg=stopping", p.ended)
 	p.Process.Signal(syscall.SIGTERM)
@@ -166,6 +154,10 @@ func TestServeRefuses(t *testing.T) {
 		{"argument", []string{"now"}, nil, exitUsage, "now"},
 		{"unknown flag", []string{"--port", "1"}, nil, exitUsage, "--port"},
 		{"bad drain", []string{"--drain", "long"}, nil, exitUsage, "drain"},
+		{"negative drain", []string{"--drain", "-1s"}, nil, exitUsage, "--drain is -1s; it must be 0s"},
+		{"negative drain by variable", nil, map[string]string{"SHARDMILL_DRAIN": "-1s"}, exitUsage, "SHARDMILL_DRAIN is -1s; it must be 0s"},
+		{"log level by variable", nil, map[string]string{"SHARDMILL_LOG_LEVEL": "loud"}, exitUsage, `SHARDMILL_LOG_LEVEL is "loud"`},
+		{"no data directory", []string{"--data-dir", ""}, nil, exitUsage, "--data-dir is empty"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
