@@ -21,22 +21,27 @@ var sentinels = []struct {
 	{shards.ErrExists, KindConflict, "Ask for the shape it has, or delete it first."},
 	{shards.ErrRevision, KindConflict, "Read it again and decide anew."},
 	{shards.ErrDamaged, KindDamaged, "GET /v1/streams/{name}/damage names what is damaged; POST …/damage/accept gives it up."},
-	{shards.ErrNoSpace, KindNoSpace, "Make space on the host's disk, or shorten a retention; then send it again."},
+	{shards.ErrNoSpace, KindNoSpace, adviceNoSpace},
 	{shards.ErrReadOnly, KindNoSpace, "The host's disk takes no writes: mend that; then send it again."},
 	{shards.ErrDisk, KindNoSpace, "The host's disk fails at writing: see its log; nothing acknowledged is lost."},
 	{shards.ErrUnavailable, KindInternal, "The stream could not be opened: see the host's log."},
 	{shards.ErrClosed, KindStopping, "Try again when the host is back."},
 	{runtime.ErrNotFound, KindFunctionNotFound, "GET /v1/functions lists the functions there are; PUT /v1/functions/{name} deploys one."},
+	{runtime.ErrNoSpace, KindNoSpace, adviceNoSpace},
 	{runtime.ErrThrottled, KindThrottled, "Try again in a moment, or raise its concurrency."},
 	{runtime.ErrUnsupported, KindCannotServe, "Deploy a module that handles this kind of call."},
 	{runtime.ErrUnavailable, KindInternal, "Deploy the function's code again, and see the host's log."},
 	{runtime.ErrClosed, KindStopping, "Try again when the host is back."},
 	{triggers.ErrNotFound, KindMappingNotFound, "GET /v1/mappings lists the mappings there are; PUT /v1/mappings/{name} makes one."},
+	{triggers.ErrNoSpace, KindNoSpace, adviceNoSpace},
 	{triggers.ErrConflict, KindConflict, "Delete the mapping first, or leave that setting as it is."},
 	{triggers.ErrClosed, KindStopping, "Try again when the host is back."},
 	{context.Canceled, KindStopping, "The request was given up."},
 	{context.DeadlineExceeded, KindStopping, "The request took too long and was given up."},
 }
+
+// adviceNoSpace names what works on a full disk as well.
+const adviceNoSpace = "Delete a stream or a function, shorten a stream's retention, or make space on the host's disk; then send it again."
 
 // problemOf is the problem that an error is answered with. Errors that nothing
 // is known about are the host's failure: their text goes to the log, not to the

@@ -21,8 +21,8 @@ import (
 //
 // Only the newest Options.KeepVersions versions are kept; of older ones the code is deleted.
 //
-// Errors: a *FieldError (ErrInvalid) for a name, a configuration or code that is refused, with nothing changed; ErrClosed;
-// what the stores answer.
+// Errors: a *FieldError (ErrInvalid) for a name, a configuration or code that is refused, with nothing changed; ErrNoSpace;
+// ErrClosed; what the stores answer.
 func (rt *Runtime) Deploy(ctx context.Context, name string, code []byte, config Config) (Function, error) {
 	if err := rt.enter(); err != nil {
 		return Function{}, fmt.Errorf("runtime: deploy %q: %w", shorten(name), err)

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+
+	"github.com/shardmill/shardmill/internal/catalog"
 )
 
 // Errors of every method. They come wrapped with the operation and the function's name.
@@ -12,6 +14,8 @@ var (
 	ErrNotFound = errors.New("function not found")
 	// ErrClosed: the runtime is closing or closed.
 	ErrClosed = errors.New("runtime is closed")
+	// ErrNoSpace: the disk has no room for the code or the definition. Nothing has changed.
+	ErrNoSpace = catalog.ErrNoSpace
 )
 
 // Errors of Deploy: nothing has changed.

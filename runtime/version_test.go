@@ -160,11 +160,11 @@ func TestFailedStoreChangesNothing(t *testing.T) {
 	w.deploy(t, "f", constant(t, "old"), Config{})
 	w.stores.fail = catalog.ErrNoSpace
 	_, err := w.Deploy(t.Context(), "f", constant(t, "new"), Config{})
-	if !errors.Is(err, catalog.ErrNoSpace) || errors.Is(err, ErrInvalid) {
+	if !errors.Is(err, ErrNoSpace) || errors.Is(err, ErrInvalid) {
 		t.Errorf("error %v", err)
 	}
 	_, err = w.Deploy(t.Context(), "g", constant(t, "new"), Config{})
-	if !errors.Is(err, catalog.ErrNoSpace) {
+	if !errors.Is(err, ErrNoSpace) {
 		t.Errorf("error %v", err)
 	}
 	w.stores.fail = nil

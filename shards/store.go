@@ -140,7 +140,7 @@ func (s *Store) Delete(ctx context.Context, name string) error {
 	if st.id == "" { // its definition could not be read
 		return nil
 	}
-	if s.spares != nil {
+	if s.spares != nil && roomy(s.dir) {
 		if err := s.spares.Salvage(s.folder(st.id)); err != nil {
 			s.logger.Warn("keeping a deleted stream's files for new ones", "stream", name, "id", st.id, "error", err)
 		}

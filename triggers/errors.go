@@ -3,6 +3,8 @@ package triggers
 import (
 	"errors"
 	"fmt"
+
+	"github.com/shardmill/shardmill/internal/catalog"
 )
 
 // Errors of the verbs, wrapped with the operation and the mapping's name.
@@ -11,6 +13,7 @@ var (
 	ErrInvalid  = errors.New("mapping is not valid")                                  // as *FieldError
 	ErrConflict = errors.New("mapping exists with other settings")                    // a setting that cannot be changed differs
 	ErrClosed   = errors.New("triggers are closed")                                   // Close has been called
+	ErrNoSpace  = catalog.ErrNoSpace                                                  // the disk has no room for the definition
 	ErrDrain    = errors.New("invocations were cut off by the end of the drain time") // from Close
 )
 

@@ -224,8 +224,8 @@ func TestPutThatCannotBeStoredLeavesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 2)
 		m := Mapping{Name: "m", Stream: "s", Function: "f", StartingPosition: Newest}
-		b.table.fail = errors.New("the catalog is full")
-		if _, _, err := b.Put(t.Context(), m); !errors.Is(err, b.table.fail) {
+		b.table.fail = catalog.ErrNoSpace
+		if _, _, err := b.Put(t.Context(), m); !errors.Is(err, ErrNoSpace) {
 			t.Errorf("put: %v", err)
 		}
 		b.table.fail = nil

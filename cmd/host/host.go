@@ -243,7 +243,7 @@ func (h *host) notReady() error {
 	if err := h.catalog.Err(); err != nil {
 		return fmt.Errorf("definitions cannot be stored: %w", err)
 	}
-	return nil
+	return writable(h.dir.cache(), lowSpace) // the cache, because a probe that a crash leaves there is no matter
 }
 
 // listenAdmin serves the admin listener from the start, so that a probe sees a host that lives and is not ready yet.

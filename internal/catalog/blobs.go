@@ -149,7 +149,7 @@ func (b *Blobs) put(ctx context.Context, name string, data []byte) error {
 	if listed && b.intact(ctx, name, len(data)) {
 		return nil
 	}
-	if err := checkSpace(b.catalog.dir, len(data)); err != nil {
+	if err := b.catalog.space.forWrite(len(data)); err != nil {
 		return err
 	}
 	if err := b.objects.put(ctx, name, data); err != nil {

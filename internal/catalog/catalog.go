@@ -24,6 +24,7 @@ var (
 	// was changed.
 	ErrInvalid = errors.New("invalid")
 	// ErrNoSpace: the disk has less free than a write may need. Nothing was changed.
+	// Deletions, and updates as large as what they replace, may use a reserve.
 	ErrNoSpace = errors.New("not enough space on disk")
 	// ErrUnknownOutcome: the write may have happened. Read the entry to find out; if
 	// it is there, it may be gone after a crash.
@@ -56,6 +57,7 @@ type Options struct {
 type Catalog struct {
 	js      jetstream.JetStream
 	dir     string
+	space   *space
 	bell    *alarmBell
 	metrics *metrics
 	log     *slog.Logger
@@ -87,7 +89,7 @@ func Open(ctx context.Context, o Options) (*Catalog, error) {
 		return nil, fmt.Errorf("catalog: open: %w", err)
 	}
 	c := &Catalog{
-		js: o.JetStream, dir: o.Dir, metrics: m, log: o.Logger,
+		js: o.JetStream, dir: o.Dir, space: &space{dir: o.Dir, free: freeBytes}, metrics: m, log: o.Logger,
 		bell:   &alarmBell{log: o.Logger, metrics: m},
 		tables: map[string]*Table{}, blobs: map[string]*Blobs{}, life: make(chan struct{}),
 	}
@@ -131,6 +133,9 @@ func (c *Catalog) open(ctx context.Context, acceptDamage bool) error {
 	if err := c.start(ctx, stream, snap); err != nil {
 		snap.abandon()
 		return err
+	}
+	if free, err := c.space.free(c.dir); err == nil && free >= reserveBytes+ballastBytes {
+		c.space.fillBallast()
 	}
 	return nil
 }
@@ -238,8 +243,8 @@ func (c *Catalog) table(name string) *Table {
 func (c *Catalog) Alarms() []Alarm { return c.bell.all() }
 
 // Err returns nil while the snapshot has every change, and otherwise why not: the disk
-// refused it, and the writes concerned were not acknowledged. It is nil again after
-// the next write that succeeds.
+// refused it, and the writes concerned were not acknowledged. Writing it is tried again
+// every second and with the next write; it is nil again once that has succeeded.
 func (c *Catalog) Err() error { return c.keeper.err() }
 
 // Close waits for the writes under way, ends the watches and closes the files. It does

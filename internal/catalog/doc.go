@@ -104,7 +104,11 @@
 //	free space    16 MiB are kept in reserve: below that writes fail with ErrNoSpace
 //
 // The reserve is because a JetStream stream of which one write has failed refuses all
-// later ones until the host is restarted.
+// later ones until the host is restarted. Deletions, and updates that are as large as
+// what they replace, may use it, because they are what makes space. Others on the disk
+// keep no reserve, so that it can be full to the last byte: for that a file of 1 MiB,
+// ballast, is written in advance, and each such write gets 64 KiB of it back. It is
+// filled again when there is space.
 //
 // # Tests
 //

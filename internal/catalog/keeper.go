@@ -14,6 +14,8 @@ const (
 	// waitTimeout bounds how long a writer waits for a change that JetStream has
 	// acknowledged and does not deliver.
 	waitTimeout = 30 * time.Second
+	// retryInterval is the time between attempts to write a snapshot that has failed.
+	retryInterval = time.Second
 )
 
 // keeper takes the changes JetStream delivers, in the order of their revisions, makes
@@ -65,6 +67,9 @@ func (k *keeper) run(ctx context.Context) {
 		close(k.done)
 	}()
 	group := make([]change, 0, maxGroup)
+	retry := time.NewTimer(retryInterval)
+	retry.Stop()
+	defer retry.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -72,8 +77,23 @@ func (k *keeper) run(ctx context.Context) {
 		case c := <-k.incoming:
 			group = k.collect(append(group[:0], c))
 			k.commit(group)
+		case <-retry.C:
+			k.again()
+		}
+		if k.err() != nil {
+			retry.Reset(retryInterval)
 		}
 	}
+}
+
+// again writes a snapshot that could not be written, without a change that asks for it.
+func (k *keeper) again() {
+	if k.err() == nil || k.snapshot.rewrite() != nil {
+		return // or the reason is still the one that was told
+	}
+	k.log.Info("catalog snapshot is written again", "file", snapshotName)
+	k.metrics.bytes.Set(float64(k.snapshot.bytes()))
+	k.settle(k.snapshot.last, nil)
 }
 
 // collect adds what else waits already.
