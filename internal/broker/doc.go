@@ -5,6 +5,10 @@
 // connection and the JetStream context on it. It is the only package that links
 // nats-server.
 //
+// A [Door] is another nats-server for clients outside of the process: with a listener, without JetStream, and with
+// nothing behind it but the subjects it is opened for. It is a server of its own, and not an account of the broker's,
+// so that no mistake in a permission leads to the definitions, and so that it can be stopped first.
+//
 // # Guarantees
 //
 //   - A message JetStream has acknowledged has been fsynced (SyncAlways).
@@ -22,6 +26,9 @@
 //	payload of one message     4 MiB
 //	memory streams             64 MiB in all
 //	file streams               no limit of their own; the disk's
+//	of a door: connections     4,096 unless told otherwise, each with 1,024 subscriptions
+//	           waiting output  128 MiB for a connection; then it is closed
+//	           log             10 lines a minute about what clients do wrong
 //
 // # Non-goals
 //
@@ -30,6 +37,5 @@
 // find all damage in JetStream's files: nats-server itself does not, which
 // is why package catalog keeps a snapshot beside it. Nor does it work around a write
 // that failed: JetStream (2.15.2) refuses all later writes to that stream until the
-// broker is opened again. Clustering and the doors for NATS and MQTT clients are not
-// opened here.
+// broker is opened again. Clustering is not opened here.
 package broker
