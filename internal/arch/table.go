@@ -32,6 +32,7 @@ var table = []row{
 
 	{path: "api", level: 4, below: apiMay},
 	{path: "api/aws", level: 4, below: apiMay},
+	{path: "api/messages", level: 4, below: []string{"shards", "sdk/record"}, never: noHTTP},
 	{path: "api/console", level: 4, below: []string{"api/auth"}},
 
 	{path: "api/auth", level: 3, below: []string{"internal/catalog"}},
@@ -73,7 +74,7 @@ var apiMay = []string{"api/auth", "triggers", "delivery", "shards", "runtime", "
 var owners = []owner{
 	{"github.com/tetratelabs/wazero", []string{"runtime"}},
 	{"github.com/nats-io/nats-server", []string{"internal/broker"}},
-	{"github.com/nats-io", []string{"internal/broker", "internal/catalog", "cmd/host"}},
+	{"github.com/nats-io", []string{"internal/broker", "internal/catalog", "api/messages", "cmd/host"}},
 	{"github.com/go-chi", []string{"api", "api/aws", "api/console", "cmd/host"}},
 	{"github.com/danielgtaylor/huma", []string{"api", "api/aws"}},
 	{"github.com/spf13", []string{"cmd/host"}},
