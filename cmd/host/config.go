@@ -87,6 +87,9 @@ func readSettings(path string, names []string) (map[string]string, error) {
 		if !slices.Contains(names, key) {
 			return nil, usagef("%s: unknown key %q; the keys are %s", path, key, strings.Join(names, ", "))
 		}
+		if list, ok := value.([]any); ok && key == ruleSetting {
+			value = ruleLines(list)
+		}
 		switch value.(type) {
 		case map[string]any, []any, nil:
 			return nil, usagef("%s: %s needs one value", path, key)

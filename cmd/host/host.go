@@ -38,12 +38,14 @@ type hostConfig struct {
 
 	tlsCert, tlsKey string // PEM files; the API is served over TLS when they are given
 
+	doors doorConfig // beside the API
+
 	acceptDamage bool // open a catalog of which both copies are damaged with what is left of it
 }
 
 // host is one running host: the packages wired together, and its two listeners.
 //
-// They are started from the back (data directory, broker, catalog, shards, runtime, triggers, API) and stopped from
+// They are started from the back (data directory, broker, catalog, shards, runtime, triggers, API, doors) and stopped from
 // the front, so that what stops can still use all that it stands on.
 type host struct {
 	dir    *dataDir
@@ -108,7 +110,7 @@ func (h *host) start(ctx context.Context) error {
 		return err
 	}
 	h.serveAPI(metrics)
-	return nil
+	return h.openDoors(ctx, metrics)
 }
 
 // open opens the engines.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,7 +30,7 @@ func newServe(a *app) *cobra.Command {
 			if v, ok := a.lookupEnv(envName("config")); ok && file == "" {
 				file = v
 			}
-			from, err := loadSettings(cmd.Flags(), serveSettings, a.lookupEnv, file)
+			from, err := loadSettings(cmd.Flags(), slices.Concat(serveSettings, doorSettings), a.lookupEnv, file)
 			if err != nil {
 				return err
 			}
@@ -52,6 +53,7 @@ func newServe(a *app) *cobra.Command {
 	flags.DurationVar(&config.drain, "drain", defaultDrain, "how long requests and batches under way may take to end, all together, when the host stops; 0s cuts them off at once")
 	flags.StringVar(&config.tlsCert, "tls-cert", "", "PEM file with the certificate chain of the API's listener, which then speaks TLS; a renewed file is taken without a restart")
 	flags.StringVar(&config.tlsKey, "tls-key", "", "PEM file with the key of --tls-cert")
+	config.doors.addFlags(flags)
 	flags.BoolVar(&config.acceptDamage, "accept-catalog-damage", false, "start with what is left of the definitions when both copies of them are damaged")
 	flags.BoolVar(&insecure, "insecure", false, "allow addresses that other machines reach, though there is no authentication")
 	return c
@@ -68,7 +70,10 @@ func (c *hostConfig) check(ctx context.Context, from sources, insecure bool) err
 	if err := checkBind(ctx, from.of("listen"), c.listen, insecure); err != nil {
 		return err
 	}
-	return checkBind(ctx, from.of("admin-listen"), c.adminListen, insecure)
+	if err := checkBind(ctx, from.of("admin-listen"), c.adminListen, insecure); err != nil {
+		return err
+	}
+	return c.doors.check(ctx, from, insecure)
 }
 
 // serve runs a host until ctx ends, or until one of its listeners fails.
