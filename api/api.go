@@ -24,6 +24,7 @@ import (
 // methods may be called at the same time.
 type Streams interface {
 	Create(ctx context.Context, c shards.Config) (d shards.Description, created bool, err error)
+	Update(ctx context.Context, name string, c shards.Change) (shards.Description, error)
 	Delete(ctx context.Context, name string) error
 	List() []shards.Description
 	Describe(ctx context.Context, name string) (shards.Description, error)
@@ -169,7 +170,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // refuseMethod answers a path that exists with another method.
 func (h *Handler) refuseMethod(w http.ResponseWriter, r *http.Request) {
 	var allowed []string
-	for _, method := range []string{http.MethodGet, http.MethodPut, http.MethodPost, http.MethodDelete} {
+	for _, method := range []string{http.MethodGet, http.MethodPut, http.MethodPost, http.MethodPatch, http.MethodDelete} {
 		if h.router.Match(chi.NewRouteContext(), method, r.URL.Path) {
 			allowed = append(allowed, method)
 		}

@@ -62,6 +62,10 @@ var badInputs = []badInput{
 	{"a body over 1 MiB", "PUT", "/v1/streams/t", typeJSON, `{"x":"` + strings.Repeat("x", 1<<20) + `"}`, 413, KindBodyTooLarge, "body", "1048576"},
 	{"an unknown parameter", "PUT", "/v1/streams/t?shards=4", typeJSON, `{}`, 400, KindUnknownParameter, "shards", ""},
 	{"another shape", "PUT", "/v1/streams/s", typeJSON, `{"shards":3}`, 409, KindConflict, "", ""},
+	{"a retention of nothing", "PATCH", "/v1/streams/s", typeJSON, `{"retention":"0s"}`, 400, KindInvalidField, "retention", "1h"},
+	{"records of nothing", "PATCH", "/v1/streams/s", typeJSON, `{"maxRecordBytes":0}`, 400, KindInvalidField, "maxRecordBytes", "1024"},
+	{"a change of the shards", "PATCH", "/v1/streams/s", typeJSON, `{"shards":3}`, 400, KindUnknownField, "shards", ""},
+	{"a change of no stream", "PATCH", "/v1/streams/none", typeJSON, `{"retention":"2h"}`, 404, KindStreamNotFound, "", ""},
 
 	// Records.
 	{"no record", "POST", "/v1/streams/s/records", typeJSON, `{"records":[]}`, 400, KindInvalidField, "records", "10000"},
@@ -114,7 +118,7 @@ var badInputs = []badInput{
 
 	// The surface.
 	{"no such path", "GET", "/v1/nothing", "", "", 404, KindNoRoute, "", ""},
-	{"no such method", "PATCH", "/v1/streams/s", typeJSON, `{}`, 405, KindMethod, "method", "GET, PUT, DELETE"},
+	{"no such method", "POST", "/v1/streams/s", typeJSON, `{}`, 405, KindMethod, "method", "GET, PUT, PATCH, DELETE"},
 	{"damage of no shard", "POST", "/v1/streams/s/damage/accept", typeJSON, `{}`, 400, KindInvalidField, "shard", "shard"},
 }
 

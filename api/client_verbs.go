@@ -20,6 +20,12 @@ func (c *Client) CreateStream(ctx context.Context, name string, config StreamCon
 	return s, status == http.StatusCreated, err
 }
 
+// UpdateStream changes a stream's settings and returns it as it is then.
+func (c *Client) UpdateStream(ctx context.Context, name string, change StreamChange) (s Stream, err error) {
+	_, err = c.call(ctx, http.MethodPatch, []string{"streams", name}, &change, &s)
+	return s, err
+}
+
 // Streams lists all streams, without their shards.
 func (c *Client) Streams(ctx context.Context) ([]Stream, error) {
 	var list StreamList

@@ -41,7 +41,7 @@ var sentinels = []struct {
 }
 
 // adviceNoSpace names what works on a full disk as well.
-const adviceNoSpace = "Delete a stream or a function, shorten a stream's retention, or make space on the host's disk; then send it again."
+const adviceNoSpace = "Delete a stream or a function, shorten a retention (PATCH /v1/streams/{name}, shardmill stream update), or make space on the host's disk; then send it again."
 
 // problemOf is the problem that an error is answered with. Errors that nothing
 // is known about are the host's failure: their text goes to the log, not to the

@@ -60,6 +60,7 @@ func routes() []route {
 		{"GET", "/v1/streams", "streams:read", read((*call).listStreams), "listStreams", "Lists all streams."},
 		{"PUT", "/v1/streams/{name}", "streams:write", define((*call).putStream), "putStream", "Creates a stream; the same again changes nothing."},
 		{"GET", "/v1/streams/{name}", "streams:read", read((*call).getStream), "getStream", "Describes a stream and its shards."},
+		{"PATCH", "/v1/streams/{name}", "streams:write", change((*call).patchStream), "patchStream", "Changes a stream's settings; what is left out stays."},
 		{"DELETE", "/v1/streams/{name}", "streams:write", remove((*call).deleteStream), "deleteStream", "Deletes a stream and its records."},
 		{"POST", "/v1/streams/{name}/records", "records:write", putForms((*call).putRecords), "putRecords", "Puts records; the answer means that they are on disk."},
 		{"GET", "/v1/streams/{name}/records", "records:read", follow[Record]((*call).readRecords), "readRecords", "Reads records, and goes on reading with follow=true."},

@@ -32,6 +32,21 @@ func (c *call) putStream(in *StreamConfig) (*Stream, bool, error) {
 	return &s, created, nil
 }
 
+// patchStream is PATCH /v1/streams/{name}.
+func (c *call) patchStream(in *StreamChange) (*Stream, error) {
+	change := shards.Change{Retention: (*time.Duration)(in.Retention)}
+	if in.MaxRecord != nil {
+		bytes := int(*in.MaxRecord)
+		change.MaxRecordBytes = &bytes
+	}
+	d, err := c.streams.Update(c.context(), c.name(), change)
+	if err != nil {
+		return nil, err
+	}
+	s := streamOf(&d)
+	return &s, nil
+}
+
 // getStream is GET /v1/streams/{name}.
 func (c *call) getStream(*none) (*Stream, error) {
 	d, err := c.streams.Describe(c.context(), c.name())

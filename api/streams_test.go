@@ -52,6 +52,22 @@ func TestStreams(t *testing.T) {
 	}
 }
 
+// TestUpdateStream changes a stream's settings one by one and both at once.
+func TestUpdateStream(t *testing.T) {
+	h, ctx := boot(t), t.Context()
+	h.stream(t, "s", 2)
+	week, large := Duration(7*24*time.Hour), Size(2<<20)
+	for _, change := range []StreamChange{{Retention: &week}, {}, {MaxRecord: &large}, {Retention: &week, MaxRecord: &large}} {
+		s, err := h.UpdateStream(ctx, "s", change)
+		if err != nil || s.Retention != week || s.ShardCount != 2 {
+			t.Errorf("%+v: %+v, %v", change, s, err)
+		}
+	}
+	if s, err := h.Stream(ctx, "s"); err != nil || s.Retention != week || s.MaxRecord != large {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
 func second[T any](_ T, err error) error { return err }
 
 // TestPutJSON puts records in each form and reads the same bytes.

@@ -15,6 +15,12 @@ type StreamConfig struct {
 	MaxRecord Size     `json:"maxRecordBytes,omitzero" doc:"The largest data of one record in bytes: 1KiB to 10MiB, 1MiB when left out."`
 }
 
+// StreamChange is what is changed of a stream: the body of PATCH /v1/streams/{name}. A field that is left out stays as it is.
+type StreamChange struct {
+	Retention *Duration `json:"retention,omitzero" doc:"How long records are kept: 1h to 365d. A shorter one takes effect at once."`
+	MaxRecord *Size     `json:"maxRecordBytes,omitzero" doc:"The largest data of one record in bytes: 1KiB to 10MiB. What is stored stays."`
+}
+
 // Stream describes a stream.
 type Stream struct {
 	Name       string    `json:"name" doc:"The stream's name."`

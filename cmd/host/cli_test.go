@@ -73,6 +73,13 @@ func TestStreamVerbs(t *testing.T) {
 		{line: "stream list --output json", stdout: `^{"name":"flights".*}\n{"name":"week".*}\n$`},
 		{line: "stream describe flights --output json", stdout: `^{"name":"flights",.*"shards":\[{"id":"shardId-000000000000"`},
 		{line: "stream describe none", status: exitFailure, stderr: `none`},
+		{line: "stream update week --retention 6d", stdout: `Retention: +144h
+.*Largest record: +2MiB
+`},
+		{line: "stream update week --retention 7d --max-record 3MiB --output json", stdout: `^{"name":"week".*"retention":"168h".*"maxRecordBytes":3145728`},
+		{line: "stream update week --retention 0s", status: exitFailure, stderr: `retention`},
+		{line: "stream update week", status: exitUsage, stderr: `at least one setting`},
+		{line: "stream update none --retention 2h", status: exitFailure, stderr: `none`},
 
 		{line: "stream put week --partition-key DFW --data hello", stdout: `Shard: +shardId-000000000000\nSequence number: +[0-9]+\n`},
 		{line: "stream put week --partition-key DFW --data {} --output json", stdout: `^{"shard":"shardId-000000000000","sequenceNumber":"[0-9]+"}\n$`},

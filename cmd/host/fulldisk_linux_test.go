@@ -98,6 +98,7 @@ func TestFullDisk(t *testing.T) {
 		{line: "stream create new", status: exitFailure, stderr: "not enough space.*Delete a stream or a function"},
 		{line: "function deploy new WASM", status: exitFailure, stderr: "not enough space.*Delete a stream or a function"},
 		{line: "mapping create m --stream kept --function kept", status: exitFailure, stderr: "not enough space.*Delete a stream or a function"},
+		{line: "stream update large --retention 1h", stdout: "Retention: +1h"},
 		{line: "function delete gone", stdout: "deleted"},
 		{line: "stream delete large", stdout: "deleted"},
 		{line: "stream create new", stdout: "new"},

@@ -11,8 +11,8 @@ import (
 )
 
 func newStream(a *app) *cobra.Command {
-	return group("stream", "Streams: create, list, describe, delete; put and tail records; damage",
-		newStreamCreate(a), newStreamList(a), newStreamDescribe(a), newStreamDelete(a),
+	return group("stream", "Streams: create, update, list, describe, delete; put and tail records; damage",
+		newStreamCreate(a), newStreamUpdate(a), newStreamList(a), newStreamDescribe(a), newStreamDelete(a),
 		newStreamPut(a), newStreamTail(a), newStreamDamage(a))
 }
 
@@ -37,6 +37,40 @@ func newStreamCreate(a *app) *cobra.Command {
 	c.Flags().IntVar(&config.Shards, "shards", 1, "how many shards, 1 to 1000")
 	textFlag(c.Flags(), &config.Retention, "retention", "duration", "how long records are kept, 1h to 365d (default 24h)")
 	textFlag(c.Flags(), &config.MaxRecord, "max-record", "size", "the largest data of one record, 1KiB to 10MiB (default 1MiB)")
+	return c
+}
+
+func newStreamUpdate(a *app) *cobra.Command {
+	var retention api.Duration
+	var largest api.Size
+	c := &cobra.Command{
+		Use:   "update NAME",
+		Short: "Change a stream's settings; those that are not given stay",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var change api.StreamChange
+			if cmd.Flags().Changed("retention") {
+				change.Retention = &retention
+			}
+			if cmd.Flags().Changed("max-record") {
+				change.MaxRecord = &largest
+			}
+			if change == (api.StreamChange{}) {
+				return usagef("stream update needs at least one setting: --retention or --max-record")
+			}
+			client, err := a.client()
+			if err != nil {
+				return err
+			}
+			stream, err := client.UpdateStream(cmd.Context(), args[0], change)
+			if err != nil {
+				return err
+			}
+			return a.printStream(stream)
+		},
+	}
+	textFlag(c.Flags(), &retention, "retention", "duration", "how long records are kept, 1h to 365d; a shorter one takes effect at once")
+	textFlag(c.Flags(), &largest, "max-record", "size", "the largest data of one record, 1KiB to 10MiB; what is stored stays")
 	return c
 }
 
