@@ -9,7 +9,7 @@ EXAMPLES := $(patsubst %/,%,$(dir $(wildcard functions/examples/*/*.go)))
 EXAMPLES := $(sort $(EXAMPLES))
 PLATFORMS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 
-.PHONY: all build test check fmt vet lint tidy examples race cross bench fuzz clean
+.PHONY: all build test check fmt vet lint tidy examples race cross bench fuzz conformance clean
 
 all: build
 
@@ -26,6 +26,7 @@ fmt:
 
 vet:
 	$(GO) vet ./...
+	$(GO) vet -tags conformance ./api/aws/conformance
 
 lint:
 	$(GO) tool staticcheck ./...
@@ -65,6 +66,11 @@ fuzz:
 			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file) || exit 1; \
 		done || exit 1; \
 	done
+
+# Clients that know nothing of this project against a real host; what they are is installed first. Needs Python, Node.js, Java and Maven.
+conformance:
+	api/aws/conformance/install
+	$(GO) test -tags conformance -count 1 -timeout 20m -v ./api/aws/conformance
 
 clean:
 	rm -rf shardmill dist

@@ -33,6 +33,7 @@ var table = []row{
 	{path: "api", level: 4, below: apiMay},
 	{path: "api/aws", level: 4, below: apiMay},
 	{path: "api/messages", level: 4, below: []string{"shards", "sdk/record"}, never: noHTTP},
+	{path: "api/aws/conformance", level: 4},
 	{path: "api/console", level: 4, below: []string{"api/auth"}},
 
 	{path: "api/auth", level: 3, below: []string{"internal/catalog"}},
