@@ -3,12 +3,9 @@
 package conformance
 
 import (
-	"bufio"
 	"cmp"
-	"context"
 	"fmt"
 	"math/big"
-	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -31,8 +28,9 @@ func TestProducerAndClientLibrary(t *testing.T) {
 		t.Fatal(err)
 	}
 	k := libraries{
-		java: []string{java, "-cp", "java/target/classes:" + strings.TrimSpace(string(classpath))},
-		host: startHost(t, true), dynamo: startDynalite(t, node),
+		java:   []string{java, "-cp", "java/target/classes:" + strings.TrimSpace(string(classpath))},
+		host:   startHost(t, true), // KCL keeps its leases in DynamoDB.
+		dynamo: startNode(t, node, "js/node_modules/dynalite/cli.js", "--createTableMs", "0", "--updateTableMs", "0"),
 	}
 	for _, retrieval := range []string{"polling", "fanout"} {
 		t.Run(retrieval, func(t *testing.T) { k.check(t, retrieval) })
@@ -96,33 +94,6 @@ func (k libraries) consume(t *testing.T, stream, worker, retrieval, file string)
 		}
 	})
 	return cmd
-}
-
-// startDynalite runs the DynamoDB that KCL keeps its leases in and gives its URL.
-func startDynalite(t *testing.T, node string) string {
-	t.Helper()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(free.Addr().String())
-	free.Close()
-	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, node, "js/node_modules/dynalite/cli.js", "--host", "127.0.0.1", "--port", port, "--createTableMs", "0", "--updateTableMs", "0")
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { cancel(); cmd.Wait() })
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
-	fields := strings.Fields(line)
-	return fields[len(fields)-1]
 }
 
 func waitFor(t *testing.T, what string, done func() bool) {
