@@ -39,7 +39,7 @@ var table = []row{
 	{path: "api/auth", level: 3, below: []string{"internal/catalog"}},
 	{
 		path: "triggers", level: 3,
-		below: []string{"shards", "runtime", "sdk", "sdk/abi", "sdk/record", "internal/catalog"},
+		below: []string{"triggers/filter", "shards", "runtime", "sdk", "sdk/abi", "sdk/record", "internal/catalog"},
 		never: noHTTP,
 	},
 	{
@@ -60,6 +60,7 @@ var table = []row{
 	{path: "functions/examples/*", level: engineLevel, below: []string{"sdk"}, standardOnly: true},
 
 	{path: "shards/journal", level: 1, beside: []string{"sdk/record"}, never: noHTTP},
+	{path: "triggers/filter", level: 1, never: noHTTP},
 	{path: "internal/catalog", level: 1, never: noHTTP},
 	{path: "internal/broker", level: 1, never: noHTTP},
 	{path: "internal/arch", level: 1},
