@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -93,15 +94,25 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// TestFollowDeleted deletes a stream that is followed: the follow says so for
-// each shard.
+// TestFollowDeleted deletes a stream that is followed: the follow says so once
+// and ends, in both forms.
 func TestFollowDeleted(t *testing.T) {
 	h, ctx := boot(t), t.Context()
 	h.stream(t, "s", 2)
 	if _, err := h.Put(ctx, "s", []PutRecord{{PartitionKey: "k", Text: new("text")}}); err != nil {
 		t.Fatal(err)
 	}
-	gone := map[string]bool{}
+	events, err := http.NewRequestWithContext(ctx, http.MethodGet, h.url+"/v1/streams/s/records?follow=true&from=newest", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	events.Header.Set("Accept", typeEvents)
+	resp, err := http.DefaultClient.Do(events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	told := 0
 	for r, err := range h.Records(ctx, "s", ReadOptions{Follow: true}) {
 		if err == nil {
 			if err := h.DeleteStream(ctx, "s"); err != nil {
@@ -109,16 +120,19 @@ func TestFollowDeleted(t *testing.T) {
 			}
 			continue
 		}
-		if p := asProblem(t, err); p.Kind() != KindStreamNotFound {
-			t.Errorf("%s: %+v", r.Shard, p)
+		if p := asProblem(t, err); p.Kind() != KindStreamNotFound || r.Shard != "" {
+			t.Errorf("shard %q: %+v", r.Shard, p)
 		}
-		if gone[r.Shard] = true; len(gone) == 2 {
-			break
-		}
+		told++
 	}
-	if len(gone) != 2 {
-		t.Errorf("the shards %v were told to be gone", gone)
+	if told != 1 {
+		t.Errorf("it was told %d times that the stream is gone, want once", told)
 	}
+	said, err := io.ReadAll(resp.Body)
+	if err != nil || !strings.HasPrefix(string(said), "event: problem\ndata: {") || strings.Count(string(said), "event:") != 1 {
+		t.Errorf("the server-sent events end with %q, %v; want one problem", said, err)
+	}
+	http.DefaultClient.CloseIdleConnections()
 }
 
 // TestRestart reads over a restart: the same records, the same sequence numbers,

@@ -19,7 +19,7 @@ type readQuery struct {
 	Shard  string `query:"shard" example:"shardId-000000000003" doc:"The shard to read; left out, all shards."`
 	From   string `query:"from" default:"oldest" doc:"Where to begin: oldest, newest, a sequence number (with shard), or a time in RFC 3339 form."`
 	Limit  int    `query:"limit" minimum:"0" doc:"The most records to answer; 0 or left out is without limit."`
-	Follow bool   `query:"follow" doc:"Go on with records as they arrive, until the client ends it."`
+	Follow bool   `query:"follow" doc:"Go on with records as they arrive, until the client ends it, the stream is deleted, or the shard that was named has been closed and read to its end."`
 }
 
 // shardRead is one shard being read.
@@ -256,9 +256,9 @@ type part struct {
 	err   error
 }
 
-// follow answers records as they arrive, until the client goes, the host stops
-// or the limit is reached. Each shard has a goroutine that waits for its
-// records; follow waits for them all.
+// follow answers records as they arrive, until the client goes, the host stops,
+// the limit is reached, the stream is deleted or no shard is left to follow. Each
+// shard has a goroutine that waits for its records; follow waits for them all.
 func (r *recordFeed) follow(c *call, st *shards.Stream, reads []*shardRead) error {
 	ctx, cancel := c.untilStop(c.context())
 	var group sync.WaitGroup
@@ -266,12 +266,19 @@ func (r *recordFeed) follow(c *call, st *shards.Stream, reads []*shardRead) erro
 	defer cancel()
 	r.alone = false
 	parts := make(chan part)
-	w := &follower{ctx: ctx, st: st, parts: parts, group: &group, started: map[shards.ShardID]bool{}, children: !oneOf(c.r)}
+	w := &follower{
+		ctx: ctx, st: st, parts: parts, group: &group, started: map[shards.ShardID]bool{}, children: !oneOf(c.r),
+		running: 1, // so that no shard that ends at once is the last
+	}
 	for _, s := range reads {
 		w.start(s)
 	}
+	w.leave()
 	return pump(ctx, r.feed, parts, func(p part) (full bool, err error) {
-		if p.err != nil {
+		switch {
+		case errors.Is(p.err, shards.ErrNotFound): // all shards are gone with the stream: it is said once
+			return true, r.feed.value("problem", &Record{Problem: problemOf(p.err)})
+		case p.err != nil:
 			return false, r.fail(p.shard, p.err)
 		}
 		for rec := range p.run.All() {
@@ -297,6 +304,7 @@ type follower struct {
 
 	mu      sync.Mutex
 	started map[shards.ShardID]bool
+	running int // goroutines that may still hand something on
 }
 
 // start follows a shard unless it is followed already.
@@ -307,7 +315,17 @@ func (w *follower) start(s *shardRead) {
 		return
 	}
 	w.started[s.id] = true
-	w.group.Go(func() { w.run(s) })
+	w.running++
+	w.group.Go(func() { defer w.leave(); w.run(s) })
+}
+
+// leave ends the follow with the last shard that is followed.
+func (w *follower) leave() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.running--; w.running == 0 {
+		close(w.parts)
+	}
 }
 
 // run hands on a shard's records until it fails or ends.

@@ -102,14 +102,14 @@ type PutFailure struct {
 // bytes; Bytes gives them in any case. A line with Problem is about a shard that
 // cannot be read on; the other shards go on.
 type Record struct {
-	Shard        string         `json:"shard" doc:"The shard that has the record."`
+	Shard        string         `json:"shard,omitzero" doc:"The shard that has the record; absent where a problem ends the whole read, as when the stream is deleted."`
 	Sequence     Sequence       `json:"sequenceNumber,omitzero" doc:"The record's sequence number in that shard."`
 	PartitionKey string         `json:"partitionKey,omitzero" doc:"The record's partition key."`
 	Arrival      time.Time      `json:"arrival,omitzero" doc:"When the host took it."`
 	JSON         jsontext.Value `json:"json,omitzero" doc:"The bytes, where they are JSON; line breaks between tokens are given as spaces."`
 	Text         *string        `json:"text,omitzero" doc:"The bytes, where they are UTF-8 but not JSON."`
 	Data         []byte         `json:"data,omitzero" doc:"The bytes in base64, where they are neither."`
-	Problem      *Problem       `json:"problem,omitempty" doc:"Why this shard cannot be read on."`
+	Problem      *Problem       `json:"problem,omitempty" doc:"Why this shard, or without one the stream, cannot be read on."`
 }
 
 // Bytes are the record's bytes.
