@@ -83,6 +83,7 @@
 //	409  call-not-handled        The function does not handle this kind of call
 //	413  body-too-large          The body is too large
 //	415  unsupported-media-type  The body's media type is not taken here
+//	421  foreign-host            The request is for another host
 //	429  throttled               All instances of the function are busy
 //	500  internal                The host failed
 //	500  damaged                 Stored records are damaged

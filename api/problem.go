@@ -41,6 +41,7 @@ const (
 	KindBodyStalled      Kind = "body-stalled"
 	KindBodyCut          Kind = "body-cut"
 	KindConflict         Kind = "conflict"
+	KindForeignHost      Kind = "foreign-host"
 	KindBodyTooLarge     Kind = "body-too-large"
 	KindMediaType        Kind = "unsupported-media-type"
 	KindCannotServe      Kind = "call-not-handled"
@@ -87,6 +88,7 @@ var kinds = []kindRow{
 	{KindCannotServe, 409, "The function does not handle this kind of call"},
 	{KindBodyTooLarge, 413, "The body is too large"},
 	{KindMediaType, 415, "The body's media type is not taken here"},
+	{KindForeignHost, 421, "The request is for another host"},
 	{KindThrottled, 429, "All instances of the function are busy"},
 	{KindInternal, 500, "The host failed"},
 	{KindDamaged, 500, "Stored records are damaged"},

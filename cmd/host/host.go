@@ -36,7 +36,8 @@ type hostConfig struct {
 	retryMax    time.Duration
 	logger      *slog.Logger
 
-	tlsCert, tlsKey string // PEM files; the API is served over TLS when they are given
+	allowHosts      []string // names besides localhost that requests to a loopback listener may be for
+	tlsCert, tlsKey string   // PEM files; the API is served over TLS when they are given
 
 	doors doorConfig // beside the API
 
@@ -257,7 +258,7 @@ func (h *host) listenAdmin(metrics *prometheus.Registry) error {
 	handler := api.NewAdmin(api.AdminOptions{
 		Checks: []api.Check{{Name: "host", Ready: h.notReady}}, Gatherer: metrics,
 	})
-	server := api.NewAdminServer(handler, h.config.logger.With("part", "admin"))
+	server := api.NewAdminServer(h.guarded(handler, h.adminListener), h.config.logger.With("part", "admin"))
 	h.serve(server, h.adminListener)
 	h.onStop(func(context.Context) error { return server.Close() })
 	return nil
@@ -270,13 +271,21 @@ func (h *host) serveAPI(metrics prometheus.Registerer) {
 		Logger: log, Registerer: metrics, Version: buildVersion().Version,
 	})
 	server := api.NewServer(handler, log)
-	under := newRequests(server.Handler)
+	under := newRequests(h.guarded(server.Handler, h.apiListener))
 	server.Handler = under
 	if h.certificate != nil {
 		server.TLSConfig = h.certificate.config()
 	}
 	h.serve(server, h.apiListener)
 	h.onStop(func(ctx context.Context) error { return h.drain(ctx, server, under) })
+}
+
+// guarded is a handler that is shielded, on a loopback listener, from web pages that take this machine's address as theirs.
+func (h *host) guarded(handler http.Handler, l net.Listener) http.Handler {
+	if addr, ok := l.Addr().(*net.TCPAddr); ok && addr.IP.IsLoopback() {
+		return api.GuardHosts(handler, h.config.allowHosts)
+	}
+	return handler
 }
 
 func (h *host) serve(server *http.Server, l net.Listener) {

@@ -112,3 +112,38 @@ func TestEmitter(t *testing.T) {
 		t.Errorf("the stream holds %d records", s.Next-s.Oldest)
 	}
 }
+
+// TestForeignHostNamesAreRefused plays a web page whose own name points at this machine: it gets nowhere, on either listener.
+func TestForeignHostNamesAreRefused(t *testing.T) {
+	h := bootHost(t, hostConfig{dataDir: t.TempDir(), allowHosts: []string{"mill.example"}})
+	t.Cleanup(func() {
+		if err := h.close(); err != nil {
+			t.Errorf("stop host: %v", err)
+		}
+	})
+	for _, test := range []struct {
+		url, host string
+		want      int
+	}{
+		{h.url() + "/v1/streams", "evil.example", http.StatusMisdirectedRequest},
+		{"http://" + h.adminAddr() + "/metrics", "evil.example", http.StatusMisdirectedRequest},
+		{h.url() + "/v1/streams", "mill.example:80", http.StatusOK},
+		{"http://" + h.adminAddr() + "/metrics", "localhost", http.StatusOK},
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, test.url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = test.host
+		transport := new(http.Transport)
+		resp, err := transport.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		transport.CloseIdleConnections()
+		if resp.StatusCode != test.want {
+			t.Errorf("GET %s for %s is answered %d, want %d", test.url, test.host, resp.StatusCode, test.want)
+		}
+	}
+}

@@ -11,7 +11,7 @@ import (
 )
 
 // serveSettings are the flags of serve that are also SHARDMILL_* variables and keys of the config file.
-var serveSettings = []string{"data-dir", "listen", "admin-listen", "log-level", "log-format", "drain", "insecure", "tls-cert", "tls-key"}
+var serveSettings = []string{"data-dir", "listen", "admin-listen", "log-level", "log-format", "drain", "insecure", "tls-cert", "tls-key", "allow-host"}
 
 func newServe(a *app) *cobra.Command {
 	var config hostConfig
@@ -51,6 +51,7 @@ func newServe(a *app) *cobra.Command {
 	flags.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&format, "log-format", "text", "text or json")
 	flags.DurationVar(&config.drain, "drain", defaultDrain, "how long requests and batches under way may take to end, all together, when the host stops; 0s cuts them off at once")
+	flags.StringSliceVar(&config.allowHosts, "allow-host", nil, "name besides localhost under which programs reach a host that listens on a loopback address; repeatable")
 	flags.StringVar(&config.tlsCert, "tls-cert", "", "PEM file with the certificate chain of the API's listener, which then speaks TLS; a renewed file is taken without a restart")
 	flags.StringVar(&config.tlsKey, "tls-key", "", "PEM file with the key of --tls-cert")
 	config.doors.addFlags(flags)
