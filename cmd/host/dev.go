@@ -40,8 +40,9 @@ func newDev(a *app) *cobra.Command {
 		Use:   "dev DIR",
 		Short: "Run a function's source on real records, and again whenever it is saved",
 		Long: "Build the function in DIR, start a host of its own, put the events of --feed to --stream and show what the\n" +
-			"function makes of them: the sums, per partition key, of the numbers in the records it emits. dev then stays up\n" +
-			"and swaps the function in whenever its source changes. The streams it may emit to, and what is shown of them,\n" +
+			"function makes of them: the sums, per partition key, of the numbers in the records it emits. dev then stays up,\n" +
+			"swaps the function in whenever its source changes and, with --feed, runs it on the records of the session again\n" +
+			"from the first, so that each save shows what it makes of the same records. The streams it may emit to, and what is shown of them,\n" +
 			"are in DIR/" + manifestFile + " (emit: [delays]), or given with --emit.",
 		Example: "  shardmill dev ./functions/examples/delays --stream flights \\\n" +
 			"    --feed ./functions/examples/delays/testdata/flights.ndjson.gz --key origin",
@@ -111,7 +112,7 @@ func (c *devConfig) manifest() (manifest, error) {
 
 // dev runs one session from the first build to the last line.
 func (a *app) dev(ctx context.Context, config devConfig) (err error) {
-	s := &session{app: a, config: config}
+	s := &session{app: a, config: config, swapped: make(chan swapped)}
 	if s.manifest, err = config.manifest(); err != nil {
 		return err
 	}
@@ -148,8 +149,11 @@ type session struct {
 	manifest manifest
 	host     *host
 	client   *api.Client
-	version  int // of the function, as swapped in last
+	version  int          // of the function, as swapped in last; the watching goroutine's once it runs
+	swapped  chan swapped // from the watching goroutine to the one that reports
 
+	began    time.Time     // before any record of this session
+	unmapped bool          // the function that was swapped in cannot be mapped: nothing runs until the next one
 	fed      time.Time     // when the feed began
 	oldest   time.Duration // the greatest iterator age seen
 	reported uint64        // records that had been processed at the last report
@@ -210,10 +214,17 @@ func (s *session) run(ctx context.Context, wasm []byte) error {
 	defer running.Wait()
 	defer stop()
 	running.Go(func() { s.followLogs(background) })
-	watching := make(chan error, 1)
+	watching, ready := make(chan error, 1), make(chan struct{})
 	if !s.config.once {
 		running.Go(func() {
-			watching <- watchSource(background, s.config.dir, 50*time.Millisecond, func() {}, func() { s.swap(background) })
+			watching <- watchSource(background, s.config.dir, 50*time.Millisecond, func() { close(ready) }, func() {
+				if swapped, ok := s.swap(background); ok {
+					select {
+					case s.swapped <- swapped:
+					case <-background.Done():
+					}
+				}
+			})
 		})
 	}
 	if s.config.feed != "" {
@@ -225,6 +236,11 @@ func (s *session) run(ctx context.Context, wasm []byte) error {
 		return nil
 	}
 	s.say("the API is at http://%s, metrics at http://%s/metrics", s.host.addr(), s.host.adminAddr())
+	select {
+	case <-ready:
+	case err := <-watching:
+		return err
+	}
 	s.say("watching %s for changes; Ctrl-C ends", s.config.dir)
 	return s.stay(ctx, watching)
 }
@@ -244,10 +260,13 @@ func (s *session) prepare(ctx context.Context, wasm []byte) error {
 	}
 	s.version = f.Version
 	s.say("version %d is ready after %s", f.Version, shortDuration(time.Since(start)))
-	_, _, err = s.client.PutMapping(ctx, s.mapping(), api.MappingConfig{
-		Stream: s.config.stream, Function: s.config.name, BatchSize: s.config.batchSize,
-	})
+	s.began = time.Now()
+	_, _, err = s.client.PutMapping(ctx, s.mapping(), s.mappingConfig())
 	return err
+}
+
+func (s *session) mappingConfig() api.MappingConfig {
+	return api.MappingConfig{Stream: s.config.stream, Function: s.config.name, BatchSize: s.config.batchSize}
 }
 
 // mapping is the name of the session's mapping.
@@ -287,35 +306,6 @@ func (s *session) createStream(ctx context.Context, name string, shards int, any
 		return nil
 	}
 	return err
-}
-
-// swap builds the function anew and puts it in the place of the one that runs. Whatever goes wrong is said, and the
-// one that runs goes on.
-func (s *session) swap(ctx context.Context) {
-	start := time.Now()
-	m, err := s.config.manifest()
-	if err == nil {
-		err = s.createOutputs(ctx, m)
-	}
-	var wasm []byte
-	if err == nil {
-		wasm, err = buildModule(ctx, s.config.dir)
-	}
-	built := time.Since(start)
-	var f api.Function
-	if err == nil {
-		f, _, err = s.client.Deploy(ctx, s.config.name, bytes.NewReader(wasm), m.config)
-	}
-	switch {
-	case ctx.Err() != nil:
-	case err != nil:
-		s.say("%s\nversion %d goes on", oneLine(err), s.version)
-	case f.Version == s.version:
-		s.say("built in %s; nothing has changed for version %d", shortDuration(built), f.Version)
-	default:
-		s.say("version %d swapped in after %s (build %s)", f.Version, shortDuration(time.Since(start)), shortDuration(built))
-		s.version = f.Version
-	}
 }
 
 // followLogs shows what the function writes.

@@ -202,17 +202,29 @@ func init() {
 func main() {}
 `
 
+// Each save shows what the new version makes of the same records; the stream is fed once.
 func TestDevSwapsAndDrains(t *testing.T) {
 	t.Parallel()
 	dir := sdkFunction(t, "counter", strings.ReplaceAll(counter, "FACTOR", "1"))
 	writeFile(t, filepath.Join(dir, manifestFile), "emit: [counts]\n")
 	feed := filepath.Join(t.TempDir(), "events.ndjson")
 	writeFile(t, feed, strings.Repeat(`{"k":"a"}`+"\n", 7))
+	// What the data directory holds of earlier sessions is not this one's.
+	data := t.TempDir()
+	h := bootHost(t, hostConfig{dataDir: data})
+	play(t, h, map[string]string{"FEED": feed}, []step{
+		{line: "stream create events --shards 4", stdout: "events"},
+		{line: "stream put events FEED --key k", stdout: "7 records"},
+	})
+	if err := h.close(); err != nil {
+		t.Fatal(err)
+	}
 
-	dev := cli{}.start(t, "dev", dir, "--stream", "events", "--feed", feed, "--key", "k", "--listen", freePort)
+	dev := cli{}.start(t, "dev", dir, "--stream", "events", "--feed", feed, "--key", "k", "--listen", freePort, "--data-dir", data)
 	said := dev.errs.await(t, "Ctrl-C ends", dev.ended)
-	if got, want := dev.out.String(), "KEY  N\nall  7\n"; got != want {
-		t.Errorf("got %q, want %q", got, want)
+	first := dev.out.String()
+	if first != "KEY   N\nall  14\n" { // the mapping is new: it begins at the oldest
+		t.Errorf("got %q", first)
 	}
 	dev.errs.await(t, "counter v1 info: got a batch", dev.ended)
 	api := regexp.MustCompile(`API is at (\S+),`).FindStringSubmatch(said)[1]
@@ -221,17 +233,71 @@ func TestDevSwapsAndDrains(t *testing.T) {
 	writeFile(t, filepath.Join(dir, "main.go"), "package main\n\nfunc main() { return 1 }\n")
 	dev.errs.await(t, "version 1 goes on", dev.ended)
 	writeFile(t, filepath.Join(dir, "main.go"), strings.ReplaceAll(counter, "FACTOR", "100"))
-	dev.errs.await(t, "version 2 swapped in after", dev.ended)
+	dev.errs.await(t, "swapped in version 2 in ", dev.ended)
+	dev.errs.await(t, "; it runs on the records of events again", dev.ended)
+	dev.errs.await(t, "7 records of events again in ", dev.ended)
+	if got, want := strings.TrimPrefix(dev.out.String(), first), "KEY    N\nall  700\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
 
-	put := cli{env: map[string]string{"SHARDMILL_ENDPOINT": api}}.run(t.Context(), "stream", "put", "events", feed, "--key", "k")
-	if put.status != exitOK {
+	env := map[string]string{"SHARDMILL_ENDPOINT": api}
+	if put := (cli{env: env}).run(t.Context(), "stream", "put", "events", feed, "--key", "k"); put.status != exitOK {
 		t.Fatalf("put: %+v", put)
 	}
-	dev.errs.await(t, "more records of events", dev.ended)
-	if !strings.HasSuffix(dev.out.String(), "all  707\n") {
-		t.Errorf("got %q, want 7 + 700", dev.out)
+	dev.errs.await(t, "7 more records of events", dev.ended)
+	if !strings.HasSuffix(dev.out.String(), "all  1,400\n") {
+		t.Errorf("got %q, want 700 + 700", dev.out)
 	}
 	if status := dev.end(); status != exitOK || strings.Contains(dev.errs.String(), "shardmill: ") {
+		t.Errorf("status %d: %s", status, dev.errs)
+	}
+}
+
+// A function that handles no batches is said and can be mended; without --feed there is nothing to run again.
+func TestDevSwapsInWhatCannotBeMapped(t *testing.T) {
+	t.Parallel()
+	const batches = `package main
+
+import (
+	"context"
+
+	"github.com/shardmill/shardmill/sdk"
+)
+
+func init() { sdk.OnBatch(func(context.Context, *sdk.Batch) error { return nil }) }
+
+func main() {}
+`
+	const invocations = `package main
+
+import (
+	"context"
+
+	"github.com/shardmill/shardmill/sdk"
+)
+
+func init() { sdk.OnInvoke(func(context.Context, []byte) ([]byte, error) { return nil, nil }) }
+
+func main() {}
+`
+	dir := sdkFunction(t, "quiet", batches)
+	feed := filepath.Join(t.TempDir(), "events.ndjson")
+	writeFile(t, feed, `{"k":"a"}`)
+	dev := cli{}.start(t, "dev", dir, "--stream", "events", "--feed", feed, "--key", "k", "--listen", freePort)
+	dev.errs.await(t, "Ctrl-C ends", dev.ended)
+	writeFile(t, filepath.Join(dir, "main.go"), invocations)
+	dev.errs.await(t, "version 2 cannot run: ", dev.ended)
+	writeFile(t, filepath.Join(dir, "main.go"), strings.ReplaceAll(batches, "return nil", "println(2); return nil"))
+	dev.errs.await(t, "1 records of events again in ", dev.ended)
+	if status := dev.end(); status != exitOK {
+		t.Errorf("status %d: %s", status, dev.errs)
+	}
+
+	dev = cli{}.start(t, "dev", dir, "--stream", "events", "--listen", freePort)
+	dev.errs.await(t, "Ctrl-C ends", dev.ended)
+	writeFile(t, filepath.Join(dir, "main.go"), batches)
+	dev.errs.await(t, "; it runs on the records that come next", dev.ended)
+	if status := dev.end(); status != exitOK {
 		t.Errorf("status %d: %s", status, dev.errs)
 	}
 }

@@ -96,6 +96,9 @@ func (s *session) progressOf(ctx context.Context) (position, error) {
 	if err != nil {
 		return position{}, err
 	}
+	if s.unmapped {
+		return position{}, nil
+	}
 	m, err := s.client.Mapping(ctx, s.mapping())
 	if err != nil {
 		return position{}, err
@@ -139,6 +142,10 @@ func (s *session) awaitProcessed(ctx context.Context, total int64) (position, er
 		select {
 		case <-ctx.Done():
 			return p, ctx.Err()
+		case swapped := <-s.swapped:
+			if err := s.restart(ctx, swapped); err != nil {
+				return p, err
+			}
 		case <-tick.C:
 		}
 	}
@@ -196,6 +203,11 @@ func (s *session) stay(ctx context.Context, watching <-chan error) error {
 				err = errors.New("the source is not watched any more")
 			}
 			return err
+		case swapped := <-s.swapped:
+			if err := s.again(ctx, swapped); err != nil {
+				return err
+			}
+			continue
 		case <-tick.C:
 		}
 		p, err := s.progressOf(ctx)
