@@ -55,36 +55,3 @@ func askedAgain(outcomes []runtime.Outcome, index int) error {
 	}
 	return fmt.Errorf("the function asked for record %d again", index)
 }
-
-// maxRejectedReasons bounds the log lines that one reply's rejected records make.
-const maxRejectedReasons = 10
-
-// logRejected logs the rejected records below retryFrom: one line for each reason.
-func (p *poller) logRejected(outcomes []runtime.Outcome, retryFrom int) {
-	type group struct{ records, first, last int }
-	var reasons []string
-	groups := map[string]*group{}
-	for _, o := range outcomes {
-		if o.Result != runtime.ResultRejected || o.Index >= retryFrom {
-			continue
-		}
-		reason := o.Reason
-		g := groups[reason]
-		if g == nil && len(reasons) >= maxRejectedReasons {
-			reason = "(other reasons)"
-			g = groups[reason]
-		}
-		if g == nil {
-			g = &group{first: o.Index}
-			groups[reason] = g
-			reasons = append(reasons, reason)
-		}
-		g.records++
-		g.last = o.Index
-	}
-	for _, reason := range reasons {
-		g := groups[reason]
-		p.log.Warn("the function rejected records", "reason", reason, "records", g.records,
-			"first", p.batch.sequence(g.first), "last", p.batch.sequence(g.last))
-	}
-}

@@ -37,6 +37,7 @@ type poller struct {
 	tries  tries
 	errors int // read errors in a row
 
+	rejections rejections
 	unfinished string // what the end of the drain time cut off; "" = nothing. Read once the goroutine has ended
 
 	progress progress
@@ -54,6 +55,7 @@ func (p *poller) run(read, work context.Context) {
 			break
 		}
 	}
+	p.rejections.flush(p.log, time.Now(), true)
 	p.rest = record.Run{}
 	p.batch.reset()
 	if err := p.saver.wait(); err != nil {
@@ -217,7 +219,10 @@ func (p *poller) invoke(work context.Context, s *settings) (outcome, error) {
 		}
 		if n != (settled{}) {
 			p.progress.settled(n)
-			p.logRejected(reply.Outcomes, o.RetryFrom)
+			p.rejections.note(reply.Outcomes, o.RetryFrom, &p.batch)
+		}
+		if len(p.rejections.reasons) > 0 {
+			p.rejections.flush(p.log, time.Now(), false)
 		}
 	}
 	p.progress.invoked(o, p.batch.records, err)

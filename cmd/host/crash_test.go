@@ -34,6 +34,26 @@ type acks struct {
 	mu   sync.Mutex
 	puts map[string]api.PutResult // by the record's text
 	sent int
+	more chan struct{} // has a token when puts has grown
+}
+
+// await returns when n more records have been acknowledged than now.
+func (a *acks) await(t *testing.T, n int, ended <-chan struct{}) {
+	t.Helper()
+	count := func() int {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return len(a.puts)
+	}
+	for until := count() + n; count() < until; {
+		select {
+		case <-a.more:
+		case <-ended:
+			t.Fatal("the host has ended by itself")
+		case <-t.Context().Done():
+			t.Fatal(t.Context().Err())
+		}
+	}
 }
 
 // A real process is killed at random moments while records are put and a mapping runs: every acknowledged record is in its shard
@@ -41,7 +61,7 @@ type acks struct {
 func TestKilledProcess(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	all := &acks{puts: map[string]api.PutResult{}}
+	all := &acks{puts: map[string]api.PutResult{}, more: make(chan struct{}, 1)}
 	checkpoints := map[string]api.Sequence{}
 	rng := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
 	rounds := crashRounds(t)
@@ -63,7 +83,7 @@ func TestKilledProcess(t *testing.T) {
 				note(ctx, client, checkpoints)
 			}
 		})
-		time.Sleep(time.Duration(50+rng.IntN(400)) * time.Millisecond) // the random moment
+		all.await(t, 1+rng.IntN(1000), p.ended) // the random moment
 		p.Process.Kill()
 		<-p.ended
 		cancel()
@@ -118,6 +138,10 @@ func (a *acks) put(ctx context.Context, client *api.Client, putter string) {
 			}
 		}
 		a.mu.Unlock()
+		select {
+		case a.more <- struct{}{}:
+		default:
+		}
 	}
 }
 

@@ -53,6 +53,9 @@ func newDev(a *app) *cobra.Command {
 			if !cmd.Flags().Changed("rows") && a.outTerminal {
 				config.rows = 20
 			}
+			if cmd.Flags().Changed("batch-size") && config.batchSize < 1 {
+				return usagef("--batch-size is %d; it must be 1 to 10000", config.batchSize)
+			}
 			if err := config.check(); err != nil {
 				return err
 			}
@@ -93,6 +96,10 @@ func (c *devConfig) check() error {
 		return usagef("--key goes with --feed")
 	case c.once && c.feed == "":
 		return usagef("--once needs --feed: without it there is nothing to wait for")
+	case c.shards < 1:
+		return usagef("--shards is %d; it must be 1 to 1000", c.shards)
+	case c.rows < 0:
+		return usagef("--rows is %d; it must be 0 (all) or more", c.rows)
 	case c.feed == "" || c.feed == "-":
 		return nil
 	}

@@ -148,6 +148,9 @@ func TestDevRefuses(t *testing.T) {
 		{"not a function", []string{goFunction(t, reactor), "--stream", "s", "--name", "f"}, exitFailure, "shardmill_abi_v1"},
 		{"no such feed", []string{delaysDir, "--stream", "s", "--feed", "none.ndjson", "--key", "k"}, exitFailure, "none.ndjson"},
 		{"bad stream", []string{delaysDir, "--stream", "a b"}, exitFailure, "a b"},
+		{"no shards", []string{delaysDir, "--stream", "s", "--shards", "0"}, exitUsage, "--shards is 0; it must be 1"},
+		{"empty batches", []string{delaysDir, "--stream", "s", "--batch-size", "0"}, exitUsage, "--batch-size is 0; it must be 1"},
+		{"negative rows", []string{delaysDir, "--stream", "s", "--rows", "-1"}, exitUsage, "--rows is -1; it must be 0"},
 		{"other machines", []string{delaysDir, "--stream", "s", "--listen", "0.0.0.0:0"}, exitUsage, "without authentication"},
 	}
 	for _, tt := range tests {
