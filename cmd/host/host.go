@@ -39,6 +39,8 @@ type hostConfig struct {
 	allowHosts      []string // names besides localhost that requests to a loopback listener may be for
 	tlsCert, tlsKey string   // PEM files; the API is served over TLS when they are given
 
+	aws awsConfig // the AWS surface
+
 	doors doorConfig // beside the API
 
 	acceptDamage bool // open a catalog of which both copies are damaged with what is left of it
@@ -110,7 +112,9 @@ func (h *host) start(ctx context.Context) error {
 	if err := h.open(ctx, metrics); err != nil {
 		return err
 	}
-	h.serveAPI(metrics)
+	if err := h.serveAPI(ctx, metrics); err != nil {
+		return err
+	}
 	return h.openDoors(ctx, metrics)
 }
 
@@ -264,20 +268,26 @@ func (h *host) listenAdmin(metrics *prometheus.Registry) error {
 	return nil
 }
 
-func (h *host) serveAPI(metrics prometheus.Registerer) {
+func (h *host) serveAPI(ctx context.Context, metrics prometheus.Registerer) error {
 	log := h.config.logger.With("part", "api")
 	handler := api.New(api.Options{
 		Streams: h.streams, Functions: h.functions, Mappings: h.mappings,
 		Logger: log, Registerer: metrics, Version: buildVersion().Version,
 	})
+	amazon, err := h.openAWS(ctx, metrics)
+	if err != nil {
+		return err
+	}
 	server := api.NewServer(handler, log)
-	under := newRequests(h.guarded(server.Handler, h.apiListener))
+	server.RegisterOnShutdown(amazon.Stop)
+	under := newRequests(h.guarded(bySurface(server.Handler, amazon), h.apiListener))
 	server.Handler = under
 	if h.certificate != nil {
 		server.TLSConfig = h.certificate.config()
 	}
 	h.serve(server, h.apiListener)
 	h.onStop(func(ctx context.Context) error { return h.drain(ctx, server, under) })
+	return nil
 }
 
 // guarded is a handler that is shielded, on a loopback listener, from web pages that take this machine's address as theirs.

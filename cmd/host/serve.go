@@ -30,7 +30,7 @@ func newServe(a *app) *cobra.Command {
 			if v, ok := a.lookupEnv(envName("config")); ok && file == "" {
 				file = v
 			}
-			from, err := loadSettings(cmd.Flags(), slices.Concat(serveSettings, doorSettings), a.lookupEnv, file)
+			from, err := loadSettings(cmd.Flags(), slices.Concat(serveSettings, awsSettings, doorSettings), a.lookupEnv, file)
 			if err != nil {
 				return err
 			}
@@ -54,6 +54,7 @@ func newServe(a *app) *cobra.Command {
 	flags.StringSliceVar(&config.allowHosts, "allow-host", nil, "name besides localhost under which programs reach a host that listens on a loopback address; repeatable")
 	flags.StringVar(&config.tlsCert, "tls-cert", "", "PEM file with the certificate chain of the API's listener, which then speaks TLS; a renewed file is taken without a restart")
 	flags.StringVar(&config.tlsKey, "tls-key", "", "PEM file with the key of --tls-cert")
+	config.aws.addFlags(flags)
 	config.doors.addFlags(flags)
 	flags.BoolVar(&config.acceptDamage, "accept-catalog-damage", false, "start with what is left of the definitions when both copies of them are damaged")
 	flags.BoolVar(&insecure, "insecure", false, "allow addresses that other machines reach, though there is no authentication")
@@ -72,6 +73,9 @@ func (c *hostConfig) check(ctx context.Context, from sources, insecure bool) err
 		return err
 	}
 	if err := checkBind(ctx, from.of("admin-listen"), c.adminListen, insecure); err != nil {
+		return err
+	}
+	if err := c.aws.check(from); err != nil {
 		return err
 	}
 	return c.doors.check(ctx, from, insecure)

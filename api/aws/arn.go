@@ -1,0 +1,123 @@
+package aws
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"math/big"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/shardmill/shardmill/shards"
+)
+
+// streamRef is how a request names a stream: in one of three ways, or in several that agree.
+type streamRef struct {
+	StreamName string `aws:"len=1..128;pattern=name"`
+	StreamARN  string `aws:"len=1..2048;pattern=stream"`
+	StreamId   string `aws:"len=24..24;pattern=streamid"`
+}
+
+// place is the front of every ARN of this account.
+func (h *Handler) place() string { return "arn:aws:kinesis:" + h.region + ":" + h.account + ":" }
+
+func (h *Handler) streamARN(name string) string { return h.place() + "stream/" + name }
+
+// consumerARN ends with the second of the registration, so that a consumer that is registered anew has another one.
+func (h *Handler) consumerARN(stream, consumer string, created time.Time) string {
+	return h.streamARN(stream) + "/consumer/" + consumer + ":" + strconv.FormatInt(created.Unix(), 10)
+}
+
+// arn is a resource's.
+type arn struct {
+	stream   string
+	consumer string // "" for a stream
+	second   int64  // of the consumer's registration
+}
+
+// parseARN reads the ARN of a stream or a consumer; that of another account or region is no resource here.
+func (h *Handler) parseARN(s string) (arn, error) {
+	missing := faultf(codeNotFound, "Resource %s under account %s not found.", cut(s), h.account)
+	parts := strings.SplitN(s, ":", 6)
+	if len(parts) != 6 || !strings.HasPrefix(parts[1], "aws") || parts[3] != h.region || parts[4] != h.account {
+		return arn{}, missing
+	}
+	name, ok := strings.CutPrefix(parts[5], "stream/")
+	if !ok {
+		return arn{}, missing
+	}
+	name, rest, ok := strings.Cut(name, "/consumer/")
+	if !ok {
+		return arn{stream: name}, nil
+	}
+	consumer, second, _ := strings.Cut(rest, ":")
+	n, err := strconv.ParseInt(second, 10, 64)
+	if err != nil {
+		return arn{}, missing
+	}
+	return arn{stream: name, consumer: consumer, second: n}, nil
+}
+
+// streamName is the name of the stream that a request is about.
+func (c *call) streamName(ref streamRef) (string, error) {
+	name := ref.StreamName
+	if ref.StreamARN != "" {
+		parsed, err := c.parseARN(ref.StreamARN)
+		if err != nil {
+			return "", err
+		}
+		if name != "" && name != parsed.stream {
+			return "", invalidArgument("StreamName %s and StreamARN %s do not name the same stream.", name, ref.StreamARN)
+		}
+		name = parsed.stream
+	}
+	if ref.StreamId != "" {
+		found, err := c.streamWithID(ref.StreamId)
+		if err != nil {
+			return "", err
+		}
+		if name != "" && name != found {
+			return "", invalidArgument("StreamId %s and StreamName %s do not name the same stream.", ref.StreamId, name)
+		}
+		name = found
+	}
+	if name == "" {
+		return "", invalidArgument("Either StreamName or StreamARN must be provided.")
+	}
+	c.names.stream = name
+	return name, nil
+}
+
+func (c *call) streamWithID(id string) (string, error) {
+	for _, d := range c.streams.List() {
+		if streamID(d.ID) == id {
+			return d.Name, nil
+		}
+	}
+	return "", faultf(codeNotFound, "Stream with id %s under account %s not found.", id, c.account)
+}
+
+// streamID is the id that AWS's model has for a stream, 20 and 3 characters, made from the stream's own.
+func streamID(id string) string {
+	sum := sha256.Sum256([]byte(id))
+	text := fmt.Sprintf("%023s", new(big.Int).SetBytes(sum[:14]).Text(36))
+	return text[:20] + "-" + text[20:23]
+}
+
+// stream is the stream that a request is about.
+func (c *call) stream(ref streamRef) (*shards.Stream, error) {
+	name, err := c.streamName(ref)
+	if err != nil {
+		return nil, err
+	}
+	return c.streams.Stream(name)
+}
+
+// description is the stream that a request is about, as it is now.
+func (c *call) description(ref streamRef) (shards.Description, error) {
+	name, err := c.streamName(ref)
+	if err != nil {
+		return shards.Description{}, err
+	}
+	return c.streams.Describe(c.r.Context(), name)
+}

@@ -1,0 +1,80 @@
+package aws
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+)
+
+const (
+	// maxBody is the most that a request may have. The largest is PutRecords: 10 MiB of data and keys, which base64 makes a
+	// third larger, and up to six bytes for each character of a key in JSON.
+	maxBody = 16 << 20
+	// maxKeptBody is the largest buffer that is kept for the next request.
+	maxKeptBody = 2 << 20
+	// bodyIdle is the longest pause in a body.
+	bodyIdle = 30 * time.Second
+)
+
+// body is a request's, in memory that is used again. Operations may change its bytes.
+type body struct{ b []byte }
+
+var bodies = sync.Pool{New: func() any { return new(body) }}
+
+// release gives the memory back: nothing may point into it any more.
+func (b *body) release() {
+	if cap(b.b) > maxKeptBody {
+		b.b = nil
+	}
+	bodies.Put(b)
+}
+
+// readBody reads the whole body.
+func (c *call) readBody() (*body, error) {
+	size := c.r.ContentLength
+	if size > maxBody {
+		return nil, errTooLarge
+	}
+	into := bodies.Get().(*body)
+	b := into.b[:0]
+	if need := max(int(size)+1, 512); cap(b) < need { // one byte more, so that the end is seen without growing
+		b = make([]byte, 0, need)
+	}
+	for {
+		if len(b) == cap(b) {
+			b = append(b, 0)[:len(b)]
+		}
+		_ = c.control.SetReadDeadline(time.Now().Add(bodyIdle))
+		n, err := c.r.Body.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		into.b = b
+		if err == nil && len(b) <= maxBody {
+			continue
+		}
+		_ = c.control.SetReadDeadline(time.Time{})
+		if err == io.EOF && len(b) <= maxBody {
+			return into, nil
+		}
+		into.release()
+		return nil, bodyFault(err)
+	}
+}
+
+// errTooLarge is a body over maxBody.
+var errTooLarge = &fault{code: "RequestEntityTooLargeException", status: http.StatusRequestEntityTooLarge,
+	message: "The request has more than 16 MiB."}
+
+// bodyFault is what an error of reading is answered with; nil is a body that is too large.
+func bodyFault(err error) error {
+	switch {
+	case err == nil, err == io.EOF:
+		return errTooLarge
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return &fault{code: "RequestTimeoutException", status: http.StatusRequestTimeout,
+			message: "No byte of the body came for 30 seconds."}
+	}
+	return &fault{code: codeSerialization, status: http.StatusBadRequest, message: "The body broke off before its end."}
+}

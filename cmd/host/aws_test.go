@@ -1,0 +1,81 @@
+package main
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+func TestBySurface(t *testing.T) {
+	say := func(word string) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Surface", word) })
+	}
+	surfaces := bySurface(say("native"), say("aws"))
+	for _, tt := range []struct{ method, path, target, want string }{
+		{"POST", "/", "Kinesis_20131202.ListStreams", "aws"},
+		{"POST", "/anything", "Kinesis_20131202.ListStreams", "aws"},
+		{"POST", "/", "", "aws"},
+		{"OPTIONS", "/", "", "aws"},
+		{"GET", "/", "", "native"},
+		{"HEAD", "/", "", "native"},
+		{"POST", "/v1/streams/s/records", "", "native"},
+	} {
+		r := httptest.NewRequest(tt.method, tt.path, nil)
+		if tt.target != "" {
+			r.Header.Set("X-Amz-Target", tt.target)
+		}
+		w := httptest.NewRecorder()
+		surfaces.ServeHTTP(w, r)
+		if got := w.Header().Get("Surface"); got != tt.want {
+			t.Errorf("%s %s with the target %q goes to %s, want %s", tt.method, tt.path, tt.target, got, tt.want)
+		}
+	}
+}
+
+func TestAWSSettings(t *testing.T) {
+	good := awsConfig{region: "eu-west-1", account: "123456789012", limits: "aws"}
+	for _, tt := range []struct {
+		change func(*awsConfig)
+		names  string // what the error has to name; "" is no error
+	}{
+		{func(*awsConfig) {}, ""},
+		{func(c *awsConfig) { c.region = "Europe" }, "--region"},
+		{func(c *awsConfig) { c.region = "" }, "--region"},
+		{func(c *awsConfig) { c.account = "12345678901" }, "--account"},
+		{func(c *awsConfig) { c.limits = "some" }, "--shard-limits"},
+	} {
+		config := good
+		tt.change(&config)
+		err := config.check(sources{})
+		if (err == nil) != (tt.names == "") || err != nil && !strings.Contains(err.Error(), tt.names) {
+			t.Errorf("%+v: %v, want an error that names %q", config, err, tt.names)
+		}
+	}
+}
+
+// TestAWSOnTheListener calls both surfaces of one host.
+func TestAWSOnTheListener(t *testing.T) {
+	h := testHost(t)
+	r, err := http.NewRequest(http.MethodPost, h.url(), strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/x-amz-json-1.1")
+	r.Header.Set("X-Amz-Target", "Kinesis_20131202.ListStreams")
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusOK || res.Header.Get("x-amzn-RequestId") == "" {
+		t.Errorf("ListStreams is answered %d with %v", res.StatusCode, res.Header)
+	}
+	if res, err = http.Get(h.url() + "/v1/streams"); err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		t.Errorf("GET /v1/streams is answered %d", res.StatusCode)
+	}
+}
