@@ -133,6 +133,31 @@ func TestDoorLimits(t *testing.T) {
 	}
 }
 
+// The server closes a connection that does not keep up. The door's own comes back, with its subscriptions.
+func TestDoorComesBack(t *testing.T) {
+	d := openDoor(t, DoorOptions{})
+	if _, err := d.Conn().Subscribe("put.>", func(m *nats.Msg) { _ = m.Respond(nil) }); err != nil {
+		t.Fatal(err)
+	}
+	back := make(chan struct{})
+	d.Conn().SetReconnectHandler(func(*nats.Conn) { close(back) })
+	id, err := d.Conn().GetClientID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.server.DisconnectClientByID(id); err != nil {
+		t.Fatal(err)
+	}
+	<-back
+	if err := d.Conn().Flush(); err != nil {
+		t.Fatal(err)
+	}
+	conn, _ := guest(t, d)
+	if _, err := conn.Request("put.a", nil, 10*time.Second); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestDoorIsClosed(t *testing.T) {
 	d := openDoor(t, DoorOptions{})
 	addr := d.Addr().String()
