@@ -44,7 +44,8 @@
 //   - What waits for a stream is put together, while the put before it is under way: the number of syncs does not grow
 //     with the number of messages. The doors wait for nothing.
 //   - Memory is bounded: 64 MiB of messages wait in a door. Beyond, the NATS door answers that the host is busy and the
-//     MQTT door reads no more. A message has 16 MiB at most.
+//     MQTT door reads no more. A message has 16 MiB at most. MQTT packets above 64 KiB that are on their way in come to
+//     128 MiB at most.
 //   - Whatever bytes a client sends, at worst its own connection is closed.
 //   - [Doors.Close] puts and acknowledges what has been received.
 //

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
@@ -101,13 +102,15 @@ func Open(ctx context.Context, o Options) (*Doors, error) {
 // doors runs any more. When ctx ends before, the messages that wait are refused; a put under way is waited for in any
 // case. Its error says that messages were refused so.
 func (d *Doors) Close(ctx context.Context) error {
-	var errs []error
+	var closing sync.WaitGroup
+	var errs [2]error
 	if d.mqtt != nil {
-		errs = append(errs, d.mqtt.close(ctx))
+		closing.Go(func() { errs[0] = d.mqtt.close(ctx) })
 	}
 	if d.nats != nil {
-		errs = append(errs, d.nats.close(ctx))
+		closing.Go(func() { errs[1] = d.nats.close(ctx) })
 	}
+	closing.Wait()
 	d.metrics.unregister()
-	return errors.Join(errs...)
+	return errors.Join(errs[:]...)
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/shardmill/shardmill/sdk/record"
 	"github.com/shardmill/shardmill/shards"
@@ -19,6 +20,8 @@ import (
 
 const (
 	maxSessions = 4096
+	// maxReading is how many bytes of packets above bodyChunk may be on their way in, of all clients together.
+	maxReading = 128 << 20
 	// acceptPause is how long the listener waits when the process has no file descriptor left.
 	acceptPause = 100 * time.Millisecond
 )
@@ -34,6 +37,7 @@ type mqttDoor struct {
 	listener   net.Listener
 	rules      []Rule
 	intake     *intake
+	reading    *semaphore.Weighted // large packets that are being read
 	metrics    doorMetrics
 	clients    prometheus.Gauge
 	log        *slog.Logger
@@ -50,8 +54,8 @@ type mqttDoor struct {
 func openMQTT(l net.Listener, rules []Rule, streams Streams, m *metrics, log *slog.Logger) *mqttDoor {
 	ctx, cancel := context.WithCancel(context.Background())
 	d := &mqttDoor{
-		listener: l, rules: rules, intake: newIntake(streams), metrics: m.door("mqtt"), clients: m.mqttClients,
-		log: log, complaints: complaints{log: log}, expire: cancel,
+		listener: l, rules: rules, intake: newIntake(streams), reading: semaphore.NewWeighted(maxReading),
+		metrics: m.door("mqtt"), clients: m.mqttClients, log: log, complaints: complaints{log: log}, expire: cancel,
 		sessions: map[*session]struct{}{}, byID: map[string]*session{},
 	}
 	d.wait.Go(func() { d.accept(ctx) })
@@ -130,6 +134,11 @@ func (d *mqttDoor) publish(ctx context.Context, s *session, m *publish, ticket u
 		return nil
 	}
 	it := item{from: s, id: ticket, one: one, size: cost(len(m.payload) + len(m.topic))}
+	// A session that is being ended puts what it has read, if there is room without waiting.
+	if d.intake.room.TryAcquire(it.size) {
+		d.intake.add(stream, it)
+		return nil
+	}
 	if err := d.intake.room.Acquire(ctx, it.size); err != nil {
 		d.metrics.failures.Inc()
 		s.finish(ticket, errLeftover)
@@ -163,6 +172,7 @@ var reasons = []struct {
 	{shards.ErrInvalid, reasonImplementation},
 	{shards.ErrNotFound, reasonImplementation},
 	{shards.ErrNoSpace, reasonQuota},
+	{shards.ErrThrottled, reasonQuota},
 }
 
 func reasonOf(err error) reason {

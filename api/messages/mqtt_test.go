@@ -301,6 +301,57 @@ func TestMQTTDrains(t *testing.T) {
 	}
 }
 
+// A client that goes on writing and does not read yet gets every acknowledgement that it is owed, and the reason.
+func TestMQTTDrainsBusyClients(t *testing.T) {
+	streams := newMemory("s")
+	s := streams.streams["s"]
+	s.gate, s.entered = make(chan struct{}), make(chan context.Context, 1<<10)
+	d := openDoors(t, streams, "#=s")
+	c := dial(t, d)
+	c.send(connectPacket(level5, "c", func(b []byte) []byte { b[9] = 60; return b }))
+	c.receive(packetConnack)
+	id := uint16(0)
+	publish := func(n int, payload string) {
+		var packets []byte
+		for range n {
+			id++
+			packets = append(packets, publishPacket(level5, "t", 1, id, payload)...)
+		}
+		c.send(packets)
+	}
+	publish(window/2, "x")
+	<-s.entered
+	c.send([]byte{0xC0, 0})
+	c.receive(packetPingresp) // they have been received
+	closing := make(chan struct{})
+	go func() { defer close(closing); d.close(t) }()
+	publish(4000, strings.Repeat("x", 4096)) // more than the system keeps for the connection
+	close(s.gate)
+	acked := uint16(0)
+	for {
+		first, err := c.r.Peek(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if packetType(first[0]>>4) == packetDisconnect {
+			break
+		}
+		acked++
+		if body := c.receive(packetPuback); len(body) != 2 || binary.BigEndian.Uint16(body) != acked {
+			t.Fatalf("PUBACK %x, want %d", body, acked)
+		}
+	}
+	if body := c.receive(packetDisconnect); body[0] != byte(reasonStopping) {
+		t.Errorf("reason %#x", body[0])
+	}
+	c.end()
+	c.Close()
+	<-closing
+	if n := len(s.stored()); n != int(acked) || n < window/2 {
+		t.Errorf("%d records are stored, %d messages acknowledged", n, acked)
+	}
+}
+
 // A client that says nothing is let go after its keep-alive.
 func TestMQTTKeepAlive(t *testing.T) {
 	d := openDoors(t, newMemory("s"), "#=s")

@@ -63,6 +63,7 @@ var kinds = []struct {
 	{record.ErrVersion, "malformed-batch", 400, "The payload is not a record batch"},
 	{shards.ErrNotFound, "stream-not-found", 404, "There is no such stream"},
 	{errBusy, "throttled", 429, "The host is busy"},
+	{shards.ErrThrottled, "throttled", 429, "The shard's rate is exceeded"},
 	{shards.ErrDamaged, "damaged", 500, "Stored records are damaged"},
 	{shards.ErrNoSpace, "no-space", 507, "The disk cannot take this"},
 	{shards.ErrReadOnly, "no-space", 507, "The disk cannot take this"},

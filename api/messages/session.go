@@ -18,6 +18,7 @@ const (
 	connectTime = 10 * time.Second // for the first packet
 	packetTime  = time.Minute      // from a packet's first byte to its last
 	writeTime   = 30 * time.Second // for a client to take what it is sent
+	lingerTime  = time.Second      // for a client to close its side, when it has been sent away
 
 	readBuffer = 16 << 10
 	// bodyChunk is how much memory a packet gets before more of it has arrived.
@@ -75,7 +76,8 @@ func (s *session) serve(ctx context.Context) {
 	defer s.conn.Close()
 	reading, cancel := s.interruptible(ctx)
 	defer cancel(nil)
-	defer context.AfterFunc(reading, func() { _ = s.conn.SetReadDeadline(time.Unix(1, 0)) })()
+	calm := unblock(reading, s.conn)
+	defer calm()
 
 	in := newPacketReader(reading, s.conn)
 	if err := s.admit(in); err != nil {
@@ -85,20 +87,54 @@ func (s *session) serve(ctx context.Context) {
 	var writer sync.WaitGroup
 	writer.Go(s.write)
 	err := s.read(reading, in)
+	calm()
 	if !errors.Is(err, errClientLeft) && s.connect.will != nil {
 		_ = s.door.publish(ctx, s, s.connect.will, noTicket)
 	}
-	var last []byte
 	if fault := (*protocolError)(nil); errors.As(err, &fault) {
-		// The client is still there. It gets the acknowledgements that are owed, and the reason.
-		_ = s.out.drain(ctx)
-		if s.connect.level == level5 {
-			last = appendDisconnect(nil, fault.code)
+		s.bid(ctx, &writer, fault)
+	} else {
+		s.out.close(nil)
+		writer.Wait()
+	}
+	s.log(err)
+}
+
+// unblock ends reads from conn when ctx ends. Once calm has returned, it does not touch the connection any more.
+func unblock(ctx context.Context, conn net.Conn) (calm func()) {
+	done := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(done)
+		_ = conn.SetReadDeadline(time.Unix(1, 0))
+	})
+	return sync.OnceFunc(func() {
+		if !stop() {
+			<-done
 		}
+	})
+}
+
+// bid takes leave of a client that is still there: it gets the acknowledgements that are owed, and the reason.
+//
+// What it sends meanwhile is read and dropped. Otherwise a client that does not read while it cannot write would never
+// take them, and closing a connection with unread bytes makes the system withdraw what the client has not read yet.
+func (s *session) bid(ctx context.Context, writer *sync.WaitGroup, fault *protocolError) {
+	var reader sync.WaitGroup
+	_ = s.conn.SetReadDeadline(time.Time{})
+	reader.Go(func() { _, _ = io.Copy(io.Discard, s.conn) })
+	_ = s.out.drain(ctx)
+	var last []byte
+	if s.connect.level == level5 {
+		last = appendDisconnect(nil, fault.code)
 	}
 	s.out.close(last)
 	writer.Wait()
-	s.log(err)
+	if half, ok := s.conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+		_ = s.conn.SetReadDeadline(time.Now().Add(lingerTime))
+		reader.Wait()
+	}
+	_ = s.conn.Close()
+	reader.Wait()
 }
 
 // log tells of a client that was sent away for what it did.
@@ -122,7 +158,14 @@ func (s *session) admit(in *packetReader) error {
 	if first[0] != byte(packetConnect)<<4 {
 		return &protocolError{reasonProtocol, "the first packet is not CONNECT"}
 	}
-	_, body, err := in.next()
+	_, n, err := in.next()
+	if err != nil {
+		return err
+	}
+	if n > bodyChunk {
+		return &protocolError{reasonTooLarge, fmt.Sprintf("a CONNECT of %d bytes", n)}
+	}
+	body, err := in.body(n)
 	if err != nil {
 		return err
 	}
@@ -163,10 +206,7 @@ var errQoS2 = &protocolError{reasonQoS, "QoS 2 is not offered: a message that is
 // read takes packets until the session ends, and says why it does.
 func (s *session) read(ctx context.Context, in *packetReader) error {
 	for {
-		first, body, err := in.next()
-		if err == nil {
-			err = s.packet(ctx, packetType(first>>4), first&0x0f, body)
-		}
+		err := s.readPacket(ctx, in)
 		switch {
 		case err == nil:
 		case ctx.Err() != nil:
@@ -177,6 +217,26 @@ func (s *session) read(ctx context.Context, in *packetReader) error {
 			return err
 		}
 	}
+}
+
+// readPacket reads a packet and does what it asks for.
+func (s *session) readPacket(ctx context.Context, in *packetReader) error {
+	first, n, err := in.next()
+	if err != nil {
+		return err
+	}
+	if n > bodyChunk {
+		// The packet counts here until it counts in the intake.
+		if err := s.door.reading.Acquire(ctx, int64(n)); err != nil {
+			return err
+		}
+		defer s.door.reading.Release(int64(n))
+	}
+	body, err := in.body(n)
+	if err != nil {
+		return err
+	}
+	return s.packet(ctx, packetType(first>>4), first&0x0f, body)
 }
 
 // packet does what a packet asks for.
@@ -307,30 +367,36 @@ func (r *packetReader) await() {
 	}
 }
 
-// next returns a packet's first byte and its body, which is the caller's.
-func (r *packetReader) next() (first byte, body []byte, err error) {
+// next returns a packet's first byte and the length of its body, which is to be read then.
+func (r *packetReader) next() (first byte, n int, err error) {
 	r.await()
 	if first, err = r.buffered.ReadByte(); err != nil {
-		return 0, nil, err
+		return 0, 0, err
 	}
 	r.deadline = time.Now().Add(packetTime)
-	n, err := r.length()
-	if err != nil {
-		return first, nil, err
+	if n, err = r.length(); err != nil {
+		return first, 0, err
 	}
 	if n > MaxMessageBytes {
-		return first, nil, &protocolError{reasonTooLarge, fmt.Sprintf("a packet of %d bytes; at most %d are taken", n, MaxMessageBytes)}
+		return first, 0, &protocolError{reasonTooLarge, fmt.Sprintf("a packet of %d bytes; at most %d are taken", n, MaxMessageBytes)}
 	}
+	return first, n, nil
+}
+
+// body reads the body of a packet, which is the caller's then.
+func (r *packetReader) body(n int) ([]byte, error) {
+	r.deadline = time.Now().Add(packetTime)
+	var body []byte
 	for len(body) < n {
 		at := len(body)
 		grown := make([]byte, min(n, max(bodyChunk, 2*at)))
 		copy(grown, body)
 		body = grown
 		if _, err := io.ReadFull(r.buffered, body[at:]); err != nil {
-			return first, nil, err
+			return nil, err
 		}
 	}
-	return first, body, nil
+	return body, nil
 }
 
 // length reads the remaining length (MQTT 5.0, section 2.1.4).

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
 )
 
 // What a client may not send ends its session with the reason, and nobody else's.
@@ -134,6 +135,7 @@ func TestSessionConnect(t *testing.T) {
 		{"authentication method", appendPacket(nil, packetConnect, append(appendText(nil, "MQTT"),
 			level5, 2, 0, 1, 4, propAuthMethod, 0, 1, 'x', 0, 0)), []byte{0, byte(reasonAuthMethod), 0}},
 		{"another protocol", []byte("GET / HTTP/1.1\r\n\r\n"), nil},
+		{"CONNECT of 70,000 bytes", append([]byte{0x10}, appendVarint(nil, 70_000)...), nil},
 		{"PUBLISH first", publishPacket(level311, "t", 0, 0, "x"), nil},
 		{"empty CONNECT", []byte{0x10, 0}, []byte{0, 3}},
 	}
@@ -209,7 +211,7 @@ func pipeSession(t testing.TB, rules ...string) (client net.Conn, served chan st
 	}
 	m := newMetrics(nil)
 	d := &mqttDoor{
-		rules: parsed, intake: newIntake(newMemory("s")), metrics: m.door("mqtt"), clients: m.mqttClients,
+		rules: parsed, intake: newIntake(newMemory("s")), reading: semaphore.NewWeighted(maxReading), metrics: m.door("mqtt"), clients: m.mqttClients,
 		log: slog.New(slog.DiscardHandler), complaints: complaints{log: slog.New(slog.DiscardHandler)},
 		sessions: map[*session]struct{}{}, byID: map[string]*session{},
 	}
