@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -63,7 +64,7 @@ func dialNATS(t testing.TB, log *lines) *nats.Conn {
 func dialMQTT(t testing.TB, log *lines, id string) mqtt.Client {
 	t.Helper()
 	o := mqtt.NewClientOptions().AddBroker("tcp://" + mqttLine.FindStringSubmatch(log.String())[1]).SetClientID(id)
-	c := mqtt.NewClient(o.SetAutoReconnect(false).SetConnectRetry(false).SetProtocolVersion(4))
+	c := mqtt.NewClient(o.SetAutoReconnect(false).SetConnectRetry(false).SetProtocolVersion(4).SetWriteTimeout(time.Second))
 	if token := c.Connect(); !token.WaitTimeout(doorTime) || token.Error() != nil {
 		t.Fatalf("connect: %v", token.Error())
 	}
@@ -92,8 +93,11 @@ func TestDoors(t *testing.T) {
 			t.Fatalf("%v, %v", answer, err)
 		}
 	}
-	if token := dialMQTT(t, log, "device").Publish("sensors/a/temp", 1, false, "20"); !token.WaitTimeout(doorTime) || token.Error() != nil {
-		t.Fatal(token.Error())
+	device := dialMQTT(t, log, "device")
+	for _, data := range []string{"20", large} {
+		if token := device.Publish("sensors/a/temp", 1, false, data); !token.WaitTimeout(doorTime) || token.Error() != nil {
+			t.Fatal(token.Error())
+		}
 	}
 	got := map[string]int{}
 	for r, err := range client.Records(t.Context(), "in", api.ReadOptions{}) {
@@ -102,7 +106,7 @@ func TestDoors(t *testing.T) {
 		}
 		got[r.PartitionKey] += len(r.Bytes())
 	}
-	if got["k"] != len("small")+len(large) || got["a"] != 2 {
+	if got["k"] != len("small")+len(large) || got["a"] != len("20")+len(large) {
 		t.Errorf("bytes by key: %v", got)
 	}
 	if _, err := conn.RequestMsg(nats.NewMsg("$JS.API.INFO"), time.Millisecond); err == nil {
@@ -158,7 +162,7 @@ type doorAcks struct {
 	mqtt map[string]bool
 }
 
-// A real process is killed at random moments while NATS and MQTT clients publish: every acknowledged message is in the
+// A real process is killed at random moments, and stopped the last time, while NATS and MQTT clients publish: every acknowledged message is in the
 // stream once, where its answer said, and in order.
 func TestKilledDoors(t *testing.T) {
 	t.Setenv("SHARDMILL_NATS_LISTEN", freePort)
@@ -182,13 +186,22 @@ func TestKilledDoors(t *testing.T) {
 			work.Go(func() { all.putMQTT(ctx, device, fmt.Sprintf("m%d.%d", round, putter)) })
 		}
 		time.Sleep(time.Duration(50+rand.IntN(300)) * time.Millisecond) // the random moment
-		p.Process.Kill()
-		<-p.ended
+		if round < rounds-1 {
+			p.Process.Kill()
+			<-p.ended
+		} else {
+			p.Process.Signal(syscall.SIGTERM)
+			if status := p.end(); status != exitOK {
+				t.Errorf("stopped under load: status %d, log:\n%s", status, p.log)
+			}
+		}
 		cancel()
 		work.Wait()
 	}
 	p := startProcess(t, dir)
-	t.Logf("%d kills, %d messages acknowledged over NATS, %d over MQTT", rounds, len(all.nats), len(all.mqtt))
+	all.mu.Lock() // for callbacks of connections that are being closed
+	defer all.mu.Unlock()
+	t.Logf("%d ends, %d messages acknowledged over NATS, %d over MQTT", rounds, len(all.nats), len(all.mqtt))
 	if len(all.nats) == 0 || len(all.mqtt) == 0 {
 		t.Fatal("nothing was acknowledged: the test proves nothing")
 	}
