@@ -73,6 +73,8 @@ type Handler struct {
 	table    map[string]operation
 	reads    *readLimits
 
+	subscriptions *subscriptions
+
 	stop func()
 	// untilStop gives a context that ends with its parent or by Stop.
 	untilStop func(context.Context) (context.Context, context.CancelFunc)
@@ -112,7 +114,7 @@ func New(o Options) (*Handler, error) {
 	}
 	h := &Handler{
 		streams: o.Streams, settings: o.Settings, region: o.Region, account: o.Account, limits: o.Limits,
-		logger: o.Logger, metrics: newMetrics(o.Registerer), table: make(map[string]operation), reads: newReadLimits(),
+		logger: o.Logger, metrics: newMetrics(o.Registerer), table: make(map[string]operation), reads: newReadLimits(), subscriptions: newSubscriptions(),
 	}
 	for _, op := range operations() {
 		h.table[op.name] = op

@@ -108,6 +108,7 @@ func deregisterStreamConsumer(c *call, in *consumerRef) (any, error) {
 	if err := c.streams.DeregisterConsumer(c.r.Context(), d.Name, con.Name); err != nil {
 		return nil, err
 	}
+	c.subscriptions.end(d.ID, con.Name)
 	if policy := attributePolicy + "." + con.Name; d.Attributes[policy] != nil {
 		return c.update(d.Name, shards.Change{Attributes: attributeOf(policy, nil)})
 	}

@@ -36,6 +36,7 @@ func operations() []operation {
 		op("RemoveTagsFromStream", manage, removeTagsFromStream),
 		op("StartStreamEncryption", manage, startEncryption),
 		op("StopStreamEncryption", manage, stopEncryption),
+		raw[subscribeInput]("SubscribeToShard", read, subscribeToShard),
 		op("TagResource", manage, tagResource),
 		op("UntagResource", manage, untagResource),
 		op("UpdateAccountSettings", manage, updateAccountSettings),

@@ -1,0 +1,354 @@
+package aws
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/protocol/eventstream"
+	"github.com/aws/aws-sdk-go-v2/service/kinesis"
+	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
+
+	"github.com/shardmill/shardmill/sdk/record"
+	"github.com/shardmill/shardmill/shards"
+)
+
+const firstShard = "shardId-000000000000"
+
+// consumer registers one and returns its ARN.
+func (r *rig) consumer(stream, name string) string {
+	r.t.Helper()
+	out := ok(r.RegisterStreamConsumer(r.ctx, &kinesis.RegisterStreamConsumerInput{
+		StreamARN: aws.String(r.handler.streamARN(stream)), ConsumerName: &name,
+	}))(r.t)
+	return *out.Consumer.ConsumerARN
+}
+
+// subscribe begins a subscription, which ends with the test.
+func (r *rig) subscribe(arn, shard string, at types.ShardIteratorType) *kinesis.SubscribeToShardEventStream {
+	r.t.Helper()
+	out := ok(r.SubscribeToShard(r.ctx, &kinesis.SubscribeToShardInput{
+		ConsumerARN: &arn, ShardId: &shard, StartingPosition: &types.StartingPosition{Type: at},
+	}))(r.t)
+	r.t.Cleanup(func() { out.GetStream().Close() })
+	return out.GetStream()
+}
+
+// next is the next event; nil at the end of the stream.
+func next(t testing.TB, s *kinesis.SubscribeToShardEventStream) *types.SubscribeToShardEvent {
+	t.Helper()
+	select {
+	case e, more := <-s.Events():
+		if !more {
+			return nil
+		}
+		return &e.(*types.SubscribeToShardEventStreamMemberSubscribeToShardEvent).Value
+	case <-time.After(10 * time.Second):
+		t.Fatal("no event in ten seconds")
+		return nil
+	}
+}
+
+// records are the next n records of a subscription.
+func records(t testing.TB, s *kinesis.SubscribeToShardEventStream, n int) (data []string) {
+	t.Helper()
+	for len(data) < n {
+		e := next(t, s)
+		if e == nil {
+			t.Fatalf("the stream ended after %d of %d records: %v", len(data), n, s.Err())
+		}
+		for _, rec := range e.Records {
+			data = append(data, string(rec.Data))
+		}
+	}
+	return data
+}
+
+// put puts records with the data PREFIX0, PREFIX1, … and one key.
+func (r *rig) put(stream, prefix string, n int) (want []string) {
+	r.t.Helper()
+	st := ok(r.store.Stream(stream))(r.t)
+	var batch []record.Record
+	for i := range n {
+		want = append(want, fmt.Sprint(prefix, i))
+		batch = append(batch, record.Record{Key: []byte("k"), Data: []byte(want[i])})
+	}
+	ok(st.Put(r.ctx, batch, nil))(r.t)
+	return want
+}
+
+func same(t testing.TB, got, want []string) {
+	t.Helper()
+	if g, w := strings.Join(got, " "), strings.Join(want, " "); g != w {
+		t.Errorf("got %.200s, want %.200s", g, w)
+	}
+}
+
+func TestSubscribe(t *testing.T) {
+	r := newRig(t)
+	r.handler.subscriptions.pace.heartbeat = 20 * time.Millisecond
+	name := r.stream("s", 1)
+	arn := r.consumer(name, "c")
+	want := r.put(name, "old", 3)
+	s := r.subscribe(arn, firstShard, types.ShardIteratorTypeTrimHorizon)
+	same(t, records(t, s, 3), want)
+	beat := next(t, s)
+	if len(beat.Records) != 0 || beat.ContinuationSequenceNumber == nil || *beat.MillisBehindLatest != 0 || len(beat.ChildShards) != 0 {
+		t.Errorf("the sign of life is %+v", beat)
+	}
+	want = r.put(name, "new", 3)
+	same(t, records(t, s, 3), want)
+
+	// Going on from a continuation number misses nothing and repeats nothing.
+	var number string
+	for number == "" {
+		if e := next(t, s); e.ContinuationSequenceNumber != nil {
+			number = *e.ContinuationSequenceNumber
+		}
+	}
+	want = r.put(name, "more", 2)
+	again := ok(r.SubscribeToShard(r.ctx, &kinesis.SubscribeToShardInput{
+		ConsumerARN: aws.String(r.consumer(name, "d")), ShardId: aws.String(firstShard),
+		StartingPosition: &types.StartingPosition{Type: types.ShardIteratorTypeAfterSequenceNumber, SequenceNumber: &number},
+	}))(t).GetStream()
+	defer again.Close()
+	same(t, records(t, again, 2), want)
+}
+
+func TestSubscribeRefuses(t *testing.T) {
+	r := newRig(t)
+	name := r.stream("s", 1)
+	arn := r.consumer(name, "c")
+	try := func(change func(*kinesis.SubscribeToShardInput)) error {
+		in := &kinesis.SubscribeToShardInput{ConsumerARN: &arn, ShardId: aws.String(firstShard), StartingPosition: &types.StartingPosition{Type: types.ShardIteratorTypeLatest}}
+		change(in)
+		out, err := r.SubscribeToShard(r.ctx, in)
+		if err == nil {
+			out.GetStream().Close()
+		}
+		return err
+	}
+	refused(t, try(func(in *kinesis.SubscribeToShardInput) { in.ConsumerARN = aws.String(arn + "1") }), "ResourceNotFoundException", "")
+	refused(t, try(func(in *kinesis.SubscribeToShardInput) { in.ShardId = aws.String("shardId-000000000009") }), "ResourceNotFoundException",
+		"Could not find shard shardId-000000000009 in stream s under account 000000000000.")
+	refused(t, try(func(in *kinesis.SubscribeToShardInput) { in.StartingPosition.Type = "NOW" }), "ValidationException", "")
+	refused(t, try(func(in *kinesis.SubscribeToShardInput) {
+		in.StartingPosition.Type = types.ShardIteratorTypeAtSequenceNumber
+	}), "InvalidArgumentException", "")
+	refused(t, try(func(in *kinesis.SubscribeToShardInput) { in.DryRun = aws.Bool(true) }), "DryRunOperationException", "")
+}
+
+func TestSubscriptionTakesOver(t *testing.T) {
+	r := newRig(t)
+	name := r.stream("s", 1)
+	arn := r.consumer(name, "c")
+	first := r.subscribe(arn, firstShard, types.ShardIteratorTypeLatest)
+	_, err := r.SubscribeToShard(r.ctx, &kinesis.SubscribeToShardInput{
+		ConsumerARN: &arn, ShardId: aws.String(firstShard), StartingPosition: &types.StartingPosition{Type: types.ShardIteratorTypeLatest},
+	})
+	refused(t, err, "ResourceInUseException", "")
+	r.handler.subscriptions.pace.takeOver = 0
+	second := r.subscribe(arn, firstShard, types.ShardIteratorTypeLatest)
+	for next(t, first) != nil {
+	}
+	refused(t, first.Err(), "ResourceInUseException", errTakenOver.message)
+	want := r.put(name, "x", 1)
+	same(t, records(t, second, 1), want)
+
+	ok(r.DeregisterStreamConsumer(r.ctx, &kinesis.DeregisterStreamConsumerInput{ConsumerARN: &arn}))(t)
+	for next(t, second) != nil {
+	}
+	refused(t, second.Err(), "ResourceNotFoundException", "")
+}
+
+func TestSubscriptionEnds(t *testing.T) {
+	r := newRig(t)
+	r.handler.subscriptions.pace.life = 50 * time.Millisecond
+	name := r.stream("s", 1)
+	s := r.subscribe(r.consumer(name, "c"), firstShard, types.ShardIteratorTypeLatest)
+	if e := next(t, s); e != nil || s.Err() != nil {
+		t.Errorf("behind its life a subscription has %+v, %v", e, s.Err())
+	}
+	r.handler.subscriptions.pace.life = time.Minute
+	s = r.subscribe(r.consumer(name, "d"), firstShard, types.ShardIteratorTypeLatest)
+	r.must(r.store.Delete(r.ctx, name))
+	if e := next(t, s); e != nil {
+		t.Errorf("a deleted stream has %+v", e)
+	}
+	refused(t, s.Err(), "ResourceNotFoundException", "Stream s under account 000000000000 not found.")
+	name = r.stream("other", 1)
+	s = r.subscribe(r.consumer(name, "c"), firstShard, types.ShardIteratorTypeLatest)
+	r.handler.Stop()
+	if e := next(t, s); e != nil || s.Err() != nil {
+		t.Errorf("of a host that stops a subscription has %+v, %v", e, s.Err())
+	}
+}
+
+// TestFanOut checks that ten subscriptions at a tail share one pump, over both versions of HTTP.
+func TestFanOut(t *testing.T) {
+	r := newRig(t)
+	name := r.stream("s", 1)
+	const consumers, n = 10, 300
+	var streams []*kinesis.SubscribeToShardEventStream
+	for i := range consumers {
+		streams = append(streams, r.subscribe(r.consumer(name, fmt.Sprint("c", i)), firstShard, types.ShardIteratorTypeTrimHorizon))
+	}
+	users := func() int {
+		h := &r.handler.subscriptions.hub
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if len(h.pumps) != 1 {
+			return 0
+		}
+		for _, p := range h.pumps {
+			return p.users
+		}
+		return 0
+	}
+	eventually(t, "all at one pump", func() bool { return users() == consumers })
+	var want []string
+	for i := range 3 {
+		want = append(want, r.put(name, fmt.Sprint("p", i, "-"), n)...)
+	}
+	var all sync.WaitGroup
+	for i, s := range streams {
+		all.Go(func() {
+			got := records(t, s, 3*n)
+			if strings.Join(got, " ") != strings.Join(want, " ") {
+				t.Errorf("consumer %d got other records", i)
+			}
+		})
+	}
+	all.Wait()
+	for _, s := range streams {
+		s.Close()
+	}
+	eventually(t, "no pump", func() bool {
+		h := &r.handler.subscriptions.hub
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return len(h.pumps) == 0
+	})
+}
+
+// eventually waits until something holds, which nothing tells of.
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(10 * time.Second); !holds(); <-tick.C {
+		if time.Now().After(end) {
+			t.Fatalf("not %s in ten seconds", what)
+		}
+	}
+}
+
+// TestPumpAt checks what a pump has for every position.
+func TestPumpAt(t *testing.T) {
+	p := &pump{next: 10, changed: make(chan struct{})}
+	if a := p.at(10); a.changed == nil {
+		t.Errorf("at its beginning a pump has %+v", a)
+	}
+	if a := p.at(7); a.until != 10 {
+		t.Errorf("before its beginning a pump has %+v, want to be read up to 10", a)
+	}
+	frame := make([]byte, maxPumped/2)
+	waiting := p.at(10).changed
+	p.publish([]event{{first: 10, next: 14, frame: frame}}, nil)
+	select {
+	case <-waiting:
+	default:
+		t.Error("nobody was woken")
+	}
+	p.publish([]event{{first: 14, next: 15, frame: frame}}, nil)
+	for position, want := range map[uint64]answer{10: {event: &event{next: 14}}, 12: {until: 14}, 14: {event: &event{next: 15}}, 9: {until: 15}} {
+		a := p.at(position)
+		if a.until != want.until || (a.event == nil) != (want.event == nil) || a.event != nil && a.event.next != want.event.next {
+			t.Errorf("at %d a pump has %+v, want %+v", position, a, want)
+		}
+	}
+	if a := p.at(15); a.changed == nil {
+		t.Errorf("at the tail a pump has %+v", a)
+	}
+	if a := p.at(16); a.changed == nil {
+		t.Errorf("a reader that is ahead gets %+v", a)
+	}
+	p.publish([]event{{first: 15, next: 16, frame: frame}}, nil)
+	if a := p.at(10); a.until != 16 {
+		t.Errorf("at what it has dropped a pump has %+v", a)
+	}
+	p.publish([]event{{first: 16, next: 16, last: true}}, nil)
+	if a := p.at(16); a.event == nil || !a.event.last {
+		t.Errorf("at the shard's end a pump has %+v", a)
+	}
+	p.publish(nil, shards.ErrNotFound)
+	if a := p.at(17); a.err == nil {
+		t.Errorf("at an error a pump has %+v", a)
+	}
+}
+
+// TestEventFrames decodes frames with the SDK's library.
+func TestEventFrames(t *testing.T) {
+	b := append(initialFrame(), faultFrame(errTakenOver)...)
+	in := strings.NewReader(string(b))
+	decoder := eventstream.NewDecoder()
+	for _, want := range []map[string]string{
+		{":message-type": "event", ":event-type": "initial-response"},
+		{":message-type": "exception", ":exception-type": "ResourceInUseException"},
+	} {
+		m, err := decoder.Decode(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, value := range want {
+			if got := m.Headers.Get(name); got == nil || got.String() != value {
+				t.Errorf("header %s is %v, want %s", name, got, value)
+			}
+		}
+	}
+	if in.Len() != 0 {
+		t.Errorf("%d bytes are left", in.Len())
+	}
+}
+
+// TestSubscribeSlowly lets a subscription fall off the pump and checks that it gets everything nevertheless, once and in order.
+func TestSubscribeSlowly(t *testing.T) {
+	r := newRig(t)
+	name := r.stream("s", 1)
+	st := ok(r.store.Stream(name))(t)
+	s := r.subscribe(r.consumer(name, "c"), firstShard, types.ShardIteratorTypeLatest)
+	big := strings.Repeat("x", 1<<20-100)
+	const n = 40
+	for i := range n {
+		ok(st.Put(r.ctx, []record.Record{{Key: []byte("k"), Data: []byte(fmt.Sprint(i, big))}}, nil))(t)
+	}
+	for i, data := range records(t, s, n) {
+		if !strings.HasPrefix(data, fmt.Sprint(i, "x")) {
+			t.Fatalf("record %d begins with %.10s", i, data)
+		}
+	}
+}
+
+// TestSubscribeOverHTTP2 speaks HTTP/2 without TLS, as the JavaScript SDK does.
+func TestSubscribeOverHTTP2(t *testing.T) {
+	r := newRig(t)
+	name := r.stream("s", 1)
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	transport := &http.Transport{Protocols: protocols}
+	defer transport.CloseIdleConnections()
+	r.Client = kinesis.New(r.Options(), func(o *kinesis.Options) { o.HTTPClient = &http.Client{Transport: transport} })
+	s := r.subscribe(r.consumer(name, "c"), firstShard, types.ShardIteratorTypeLatest)
+	want := r.put(name, "h2-", 2)
+	same(t, records(t, s, 2), want)
+	ctx, cancel := context.WithTimeout(r.ctx, time.Second)
+	defer cancel()
+	if _, err := r.ListStreams(ctx, &kinesis.ListStreamsInput{}); err != nil {
+		t.Errorf("beside a subscription: %v", err)
+	}
+}
