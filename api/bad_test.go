@@ -53,6 +53,12 @@ var badInputs = []badInput{
 	{"a retention as number", "PUT", "/v1/streams/t", typeJSON, `{"retention":24}`, 400, KindInvalidField, "retention", "unit"},
 	{"a short retention", "PUT", "/v1/streams/t", typeJSON, `{"retention":"59m"}`, 400, KindInvalidField, "retention", "1h"},
 	{"a long retention", "PUT", "/v1/streams/t", typeJSON, `{"retention":"366d"}`, 400, KindInvalidField, "retention", "365"},
+	{"no shards", "PUT", "/v1/streams/t", typeJSON, `{"shards":0}`, 400, KindInvalidField, "shards", "1 to 1000"},
+	{"shards of null", "PUT", "/v1/streams/t", typeJSON, `{"shards":null}`, 400, KindInvalidField, "shards", "1 to 1000"},
+	{"no retention", "PUT", "/v1/streams/t", typeJSON, `{"retention":"0s"}`, 400, KindInvalidField, "retention", "1h to 365d"},
+	{"records of no bytes", "PUT", "/v1/streams/t", typeJSON, `{"maxRecordBytes":0}`, 400, KindInvalidField, "maxRecordBytes", "1KiB"},
+	{"a body of null", "PUT", "/v1/streams/t", typeJSON, ` null`, 400, KindInvalidField, "body", "object"},
+	{"a body in Latin-1", "PUT", "/v1/streams/t", typeJSON + "; charset=latin1", `{}`, 415, KindMediaType, "Content-Type", "utf-8"},
 	{"a large record limit", "PUT", "/v1/streams/t", typeJSON, `{"maxRecordBytes":"11MiB"}`, 400, KindInvalidField, "maxRecordBytes", "10485760"},
 	{"an odd size", "PUT", "/v1/streams/t", typeJSON, `{"maxRecordBytes":"1.5MiB"}`, 400, KindInvalidField, "maxRecordBytes", "128MiB"},
 	{"an array as body", "PUT", "/v1/streams/t", typeJSON, `[]`, 400, KindInvalidField, "body", "object"},
@@ -72,12 +78,12 @@ var badInputs = []badInput{
 	{"no records", "POST", "/v1/streams/s/records", typeJSON, `{}`, 400, KindInvalidField, "records", "10000"},
 	{"too many records", "POST", "/v1/streams/s/records", typeJSON, `{"records":[` + strings.Repeat(`{},`, 10_000) + `{}]}`, 400, KindInvalidField, "records", "10000"},
 	{"an unknown field of a record", "POST", "/v1/streams/s/records", typeJSON, jsonBody(`"partitionKey":"k","text":"","key":1`), 400, KindUnknownField, "records[0].key", ""},
-	{"no data", "POST", "/v1/streams/s/records", typeJSON, jsonBody(`"partitionKey":"k"`), 400, KindInvalidField, "records[0]", "exactly one"},
-	{"text and json", "POST", "/v1/streams/s/records", typeJSON, jsonBody(`"partitionKey":"k","text":"","json":1`), 400, KindInvalidField, "records[0]", "exactly one"},
-	{"data that is not base64", "POST", "/v1/streams/s/records", typeJSON, jsonBody(`"partitionKey":"k","data":"!"`), 400, KindInvalidField, "records[0].data", "base64"},
+	{"no data", "POST", "/v1/streams/s/records", typeJSON, jsonBody(`"partitionKey":"k"`), 400, KindInvalidField, "data", "exactly one"},
+	{"text and json", "POST", "/v1/streams/s/records", typeJSON, jsonBody(`"partitionKey":"k","text":"","json":1`), 400, KindInvalidField, "data", "exactly one"},
+	{"data that is not base64", "POST", "/v1/streams/s/records", typeJSON, jsonBody(`"partitionKey":"k","data":"!"`), 400, KindInvalidField, "data", "base64"},
 	{"no key", "POST", "/v1/streams/s/records", typeJSON, jsonBody(`"text":""`), 400, KindInvalidField, "partitionKey", "1 to 256"},
-	{"a hash key that is no number", "POST", "/v1/streams/s/records", typeJSON, jsonBody(`"partitionKey":"k","text":"","explicitHashKey":"x"`), 400, KindInvalidField, "records[0].explicitHashKey", "340282366920938463463374607431768211455"},
-	{"a hash key of 2^128", "POST", "/v1/streams/s/records", typeJSON, jsonBody(`"partitionKey":"k","text":"","explicitHashKey":"340282366920938463463374607431768211456"`), 400, KindInvalidField, "records[0].explicitHashKey", "340282366920938463463374607431768211455"},
+	{"a hash key that is no number", "POST", "/v1/streams/s/records", typeJSON, jsonBody(`"partitionKey":"k","text":"","explicitHashKey":"x"`), 400, KindInvalidField, "explicitHashKey", "340282366920938463463374607431768211455"},
+	{"a hash key of 2^128", "POST", "/v1/streams/s/records", typeJSON, jsonBody(`"partitionKey":"k","text":"","explicitHashKey":"340282366920938463463374607431768211456"`), 400, KindInvalidField, "explicitHashKey", "340282366920938463463374607431768211455"},
 	{"records of another type", "POST", "/v1/streams/s/records", "text/csv", "a,b", 415, KindMediaType, "Content-Type", typeLines},
 	{"records of no type", "POST", "/v1/streams/s/records", "", "1", 415, KindMediaType, "Content-Type", typeLines},
 	{"a pointer that is none", "POST", "/v1/streams/s/records?key=origin", typeLines, "1\n", 400, KindInvalidField, "key", "slash"},
@@ -101,6 +107,8 @@ var badInputs = []badInput{
 
 	// Functions and mappings.
 	{"a long timeout", "PUT", "/v1/functions/f?timeout=16m", typeModule, "x", 400, KindInvalidField, "timeout", "15m"},
+	{"no timeout", "PUT", "/v1/functions/f?timeout=0s", typeModule, "x", 400, KindInvalidField, "timeout", "1ms to 15m"},
+	{"no memory", "PUT", "/v1/functions/f?memory=0", typeModule, "x", 400, KindInvalidField, "memory", "1MiB"},
 	{"a timeout without unit", "PUT", "/v1/functions/f?timeout=3", typeModule, "x", 400, KindInvalidField, "timeout", "unit"},
 	{"little memory", "PUT", "/v1/functions/f?memory=1KiB", typeModule, "x", 400, KindInvalidField, "memory", "4096"},
 	{"an odd memory", "PUT", "/v1/functions/f?memory=much", typeModule, "x", 400, KindInvalidField, "memory", "128MiB"},
@@ -111,8 +119,9 @@ var badInputs = []badInput{
 	{"a negative version", "POST", "/v1/functions/echo/invoke?version=-1", "", "", 400, KindInvalidField, "version", "0"},
 	{"logs from an odd time", "GET", "/v1/functions/echo/logs?from=now", "", "", 400, KindInvalidField, "from", ""},
 	{"a mapping of nothing", "PUT", "/v1/mappings/m", typeJSON, ``, 400, KindInvalidField, "stream", "stream"},
+	{"no batch", "PUT", "/v1/mappings/m", typeJSON, `{"stream":"s","function":"echo","batchSize":0}`, 400, KindInvalidField, "batchSize", "10000"},
 	{"a large batch", "PUT", "/v1/mappings/m", typeJSON, `{"stream":"s","function":"echo","batchSize":10001}`, 400, KindInvalidField, "batchSize", "10000"},
-	{"a long batch window", "PUT", "/v1/mappings/m", typeJSON, `{"stream":"s","function":"echo","batchWindow":"6m"}`, 400, KindInvalidField, "batchWindow", "300s"},
+	{"a long batch window", "PUT", "/v1/mappings/m", typeJSON, `{"stream":"s","function":"echo","batchWindow":"6m"}`, 400, KindInvalidField, "batchWindow", "5m"},
 	{"an odd starting position", "PUT", "/v1/mappings/m", typeJSON, `{"stream":"s","function":"echo","startingPosition":"middle"}`, 400, KindInvalidField, "startingPosition", "oldest"},
 	{"an odd mapping name", "PUT", "/v1/mappings/a%20b", typeJSON, `{"stream":"s","function":"echo"}`, 400, KindInvalidField, "name", "a-z"},
 
@@ -255,5 +264,70 @@ func TestRefusedHeaders(t *testing.T) {
 	}
 	if n := len(h.all(t, "s", ReadOptions{})); n != 0 {
 		t.Errorf("%d records are stored", n)
+	}
+}
+
+// TestProblemsShowWhatWasGiven holds the one wording of a refused value: field is
+// value, but must be limit, with the value as it was sent.
+func TestProblemsShowWhatWasGiven(t *testing.T) {
+	h := boot(t)
+	h.stream(t, "s", 1)
+	for _, c := range []struct{ method, path, body, value, detail string }{
+		{"PUT", "/v1/streams/t", `{"shards":"4"}`, `4`, `shards is 4, but must be a whole number.`},
+		{"PUT", "/v1/streams/t", `{"shards":[4]}`, `[4]`, `shards is "[4]", but must be a whole number.`},
+		{"PUT", "/v1/streams/t", `{"shards":0}`, `0`, `shards is 0, but must be 1 to 1000.`},
+		{"PUT", "/v1/streams/t", `{"shards":1001}`, `1001`, `shards is 1001, but must be 1 to 1000.`},
+		{"PUT", "/v1/streams/t", `{"retention":24}`, `24`, `retention is 24, but must be a duration with its unit, such as 500ms, 3s, 24h or 7d.`},
+		{"PUT", "/v1/streams/t", `{"retention":"366d"}`, `366d`, `retention is "366d", but must be 1h to 365d.`},
+		{"PUT", "/v1/streams/t", `[]`, `[]`, `body is "[]", but must be an object.`},
+		{"PUT", "/v1/streams/a%22b", `{}`, `a"b`, `name is "a\"b", but must be 1 to 128 of a-z A-Z 0-9 _ . - (and not "." or "..").`},
+		{"POST", "/v1/streams/s/records", `{"records":{"a":1}}`, `{"a":1}`, `records is "{\"a\":1}", but must be an array.`},
+		{"POST", "/v1/streams/s/records", `{"records":[]}`, `0 records`, `records is 0 records, but must be 1 to 10000 records; application/x-ndjson has no limit.`},
+		{"POST", "/v1/streams/s/records", `{"records":[{"partitionKey":5,"text":""}]}`, `5`, `records[0].partitionKey is 5, but must be a string.`},
+		{"POST", "/v1/streams/s/records", jsonBody(`"partitionKey":"k","data":"!"`), `!`, `data is "!", but must be a string in base64 with padding (RFC 4648 section 4).`},
+		{"PUT", "/v1/mappings/m", `{"stream":"s","function":"f","batchWindow":"6m"}`, `6m`, `batchWindow is 6m, but must be 0s to 5m.`},
+		{"PUT", "/v1/mappings/m", `{"stream":"s","function":"none"}`, `none`, `function is "none", but must be the name of a function that exists.`},
+	} {
+		_, body := h.send(t, c.method, c.path, typeJSON, c.body)
+		var p Problem
+		if err := json.Unmarshal([]byte(body), &p); err != nil || p.Detail != c.detail || p.Value != c.value {
+			t.Errorf("%s %s: %s\nwant the value %s and the detail %s", c.path, c.body, body, c.value, c.detail)
+		}
+	}
+}
+
+// TestBadRecordsAreRefusedAlone puts good records beside every kind of bad one:
+// the good ones are put, and each bad one is told with field and limit.
+func TestBadRecordsAreRefusedAlone(t *testing.T) {
+	h := boot(t)
+	h.stream(t, "s", 1)
+	bad := []struct{ record, field, limit string }{
+		{`{"partitionKey":"","text":"x"}`, "partitionKey", "1 to 256 characters"},
+		{`{"partitionKey":"` + strings.Repeat("k", 257) + `","text":"x"}`, "partitionKey", "1 to 256 characters"},
+		{`{"partitionKey":"k","text":"` + strings.Repeat("x", 1<<20+1) + `"}`, "data", "at most 1048576 bytes"},
+		{`{"partitionKey":"k","data":"A"}`, "data", base64Form},
+		{`{"partitionKey":"k","data":"AA==","json":1}`, "data", "exactly one of data, text and json"},
+		{`{"partitionKey":"k"}`, "data", "exactly one of data, text and json"},
+		{`{"partitionKey":"k","text":"x","explicitHashKey":"-1"}`, "explicitHashKey", "a decimal number from 0 to 340282366920938463463374607431768211455"},
+	}
+	var records []string
+	for _, b := range bad {
+		records = append(records, `{"partitionKey":"k","text":"good"}`, b.record)
+	}
+	status, body := h.send(t, "POST", "/v1/streams/s/records", typeJSON, `{"records":[`+strings.Join(records, ",")+`]}`)
+	var a PutAnswer
+	if err := json.Unmarshal([]byte(body), &a); err != nil || status != 200 || a.Put != int64(len(bad)) || a.Failed != int64(len(bad)) || len(a.Results) != 2*len(bad) {
+		t.Fatalf("%d %s: %v", status, body, err)
+	}
+	for i, b := range bad {
+		if good := a.Results[2*i]; good.Shard == "" || good.Sequence == 0 || good.Error != "" {
+			t.Errorf("the good record before %.60s: %+v", b.record, good)
+		}
+		if r := a.Results[2*i+1]; r.Error != KindInvalidField || r.Field != b.field || r.Limit != b.limit || !strings.Contains(r.Message, b.limit) || r.Shard != "" {
+			t.Errorf("%.60s: %+v", b.record, r)
+		}
+	}
+	if got := h.all(t, "s", ReadOptions{}); len(got) != len(bad) {
+		t.Errorf("%d records are stored, want %d", len(got), len(bad))
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/shardmill/shardmill/internal/field"
 	"github.com/shardmill/shardmill/runtime"
 	"github.com/shardmill/shardmill/shards"
 	"github.com/shardmill/shardmill/triggers"
@@ -59,7 +60,10 @@ func problemOf(err error) *Problem {
 		p := problem(KindFunctionFailed, "%v. Its log lines of invocation %s may say more.", failed, failed.Invocation)
 		p.Function = &FunctionFailure{
 			Name: failed.Function, Version: failed.Version, Kind: string(failed.Kind), Message: failed.Message,
-			Stack: failed.Stack, ExitCode: failed.ExitCode, Invocation: failed.Invocation,
+			Stack: failed.Stack, Invocation: failed.Invocation,
+		}
+		if failed.Kind == runtime.FailExit {
+			p.Function.ExitCode = &failed.ExitCode
 		}
 		return p
 	}
@@ -80,25 +84,16 @@ func problemOf(err error) *Problem {
 
 // refusal is the problem of a value that an engine refused, nil for other errors.
 func refusal(err error) *Problem {
-	var stream *shards.FieldError
-	var function *runtime.FieldError
-	var mapping *triggers.FieldError
-	var p *Problem
-	switch {
-	case errors.As(err, &stream):
-		p = problem(KindInvalidField, "%v.", stream)
-		p.Field, p.Value, p.Limit = stream.Field, cut(stream.Value), stream.Limit
-	case errors.As(err, &function):
-		kind := KindInvalidField
-		if function.Field == "code" {
-			kind = KindInvalidModule
-		}
-		p = problem(kind, "%v.", function)
-		p.Field, p.Value, p.Limit = function.Field, cut(function.Value), function.Limit
-	case errors.As(err, &mapping):
-		p = problem(KindInvalidField, "%v.", mapping)
-		p.Field, p.Value, p.Limit = mapping.Field, cut(mapping.Value), mapping.Limit
+	var refused *field.Error
+	if !errors.As(err, &refused) {
+		return nil
 	}
+	kind := KindInvalidField
+	if refused.Field == "code" {
+		kind = KindInvalidModule
+	}
+	p := problem(kind, "%v.", refused)
+	p.Field, p.Value, p.Limit = refused.Field, field.Cut(refused.Value), refused.Limit
 	return p
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"mime/multipart"
 	"net/textproto"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -111,13 +112,13 @@ func TestInvoke(t *testing.T) {
 	}
 	for body, want := range map[string]FunctionFailure{
 		"fail": {Kind: "error", Message: "asked to fail"},
-		"exit": {Kind: "exit", ExitCode: 3},
+		"exit": {Kind: "exit", ExitCode: new(3)},
 		"loop": {Kind: "timeout"},
 	} {
 		_, err := h.Invoke(ctx, "echo", 0, []byte(body))
 		p := asProblem(t, err)
 		f := p.Function
-		if p.Status != 502 || p.Kind() != KindFunctionFailed || f == nil || f.Kind != want.Kind || f.ExitCode != want.ExitCode || !strings.Contains(f.Message, want.Message) || f.Invocation == "" || f.Version != 1 {
+		if p.Status != 502 || p.Kind() != KindFunctionFailed || f == nil || f.Kind != want.Kind || !reflect.DeepEqual(f.ExitCode, want.ExitCode) || !strings.Contains(f.Message, want.Message) || f.Invocation == "" || f.Version != 1 {
 			t.Errorf("%s: %+v %+v", body, p, f)
 		}
 	}

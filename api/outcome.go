@@ -53,13 +53,13 @@ func (o *outcome) refused(t ticket, p *Problem) {
 		o.first, o.at = p, t.line
 	}
 	if o.wanted {
-		o.keep(t.place, PutResult{Error: p.Kind(), Message: p.Detail})
+		o.keep(t.place, PutResult{Error: p.Kind(), Message: p.Detail, Field: p.Field, Limit: p.Limit})
 		return
 	}
 	failures := o.answer.Failures
 	at, _ := slices.BinarySearchFunc(failures, t.line, func(f PutFailure, line int64) int { return cmp.Compare(f.Line, line) })
 	if at < maxFailures {
-		failures = slices.Insert(failures, at, PutFailure{Line: t.line, Error: p.Kind(), Message: p.Detail})
+		failures = slices.Insert(failures, at, PutFailure{Line: t.line, Error: p.Kind(), Message: p.Detail, Field: p.Field, Limit: p.Limit})
 		o.answer.Failures = failures[:min(len(failures), maxFailures)]
 	}
 }
@@ -94,7 +94,7 @@ func (o *outcome) conclude(c *call) error {
 	}
 	p := *o.first
 	if o.answer.Failed > 1 {
-		p = *problem(KindRecordsRefused, "None of the %d records was put. Record 1: %s", o.answer.Failed, o.first.Detail)
+		p = *problem(KindRecordsRefused, "None of the %d records was put. Record %d: %s", o.answer.Failed, o.at, o.first.Detail)
 		p.Field, p.Value, p.Limit = o.first.Field, o.first.Value, o.first.Limit
 	}
 	p.Put = &o.answer

@@ -8,6 +8,8 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/go-json-experiment/json"
+
+	"github.com/shardmill/shardmill/internal/field"
 )
 
 // problemType is the prefix of every problem's type. What follows it is the
@@ -143,7 +145,7 @@ type FunctionFailure struct {
 	Kind       string `json:"kind" doc:"error, trap, timeout, memory, exit, malformed_reply, denied or refused."`
 	Message    string `json:"message" doc:"What the function or its trap said."`
 	Stack      string `json:"stack,omitempty" doc:"The guest's stack, one frame a line."`
-	ExitCode   int    `json:"exitCode,omitempty" doc:"The code given to exit."`
+	ExitCode   *int   `json:"exitCode,omitempty" doc:"The code given to exit, where the kind is exit."`
 	Invocation string `json:"invocation,omitempty" doc:"The invocation's id; its log lines carry it."`
 }
 
@@ -189,23 +191,15 @@ func problem(kind Kind, format string, args ...any) *Problem {
 }
 
 // invalidField is the problem of a value outside its limit.
-func invalidField(field, value, limit string) *Problem {
-	p := problem(KindInvalidField, "%s is %s, but must be %s.", field, quote(value), limit)
-	p.Field, p.Value, p.Limit = field, cut(value), limit
-	return p
+func invalidField(name, value, limit string) *Problem {
+	return refusal(field.Invalid(name, value, limit))
 }
 
 // quote puts a value of a request in a sentence: quoted and cut.
 func quote(value string) string { return strconv.Quote(cut(value)) }
 
 // cut shortens a value of a request to what a problem repeats of it.
-func cut(value string) string {
-	const most = 100
-	if len(value) <= most {
-		return value
-	}
-	return strings.ToValidUTF8(value[:most], "") + "…"
-}
+func cut(value string) string { return field.Cut(value) }
 
 // writeProblem answers with p. The answer's instance is the request's path.
 func writeProblem(w http.ResponseWriter, r *http.Request, p *Problem) {

@@ -2,11 +2,17 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"encoding/base64"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/shardmill/shardmill/sdk/record"
 	"github.com/shardmill/shardmill/shards"
@@ -44,64 +50,85 @@ func (c *call) putRecords(q *putQuery) error {
 }
 
 // putJSON puts the records of an application/json body. What is wrong with the
-// body's shape refuses all of it; what is wrong with one record, that record.
+// body as a whole (its JSON, an unknown field, a value of another kind, its size)
+// refuses all of it; what is wrong with one record refuses that record alone.
 func (c *call) putJSON(st putter) error {
-	var body PutRecords
+	var body incoming
 	if err := c.readJSON(&body, c.limits.Records); err != nil {
 		return err
 	}
-	records, err := body.decode()
-	if err != nil {
-		return err
-	}
-	results, err := st.Put(c.context(), records, nil)
-	if err != nil {
-		return err
+	if n := len(body.Records); n < 1 || n > maxPutRecords {
+		return invalidField("records", strconv.Itoa(n)+" records", fmt.Sprintf("1 to %d records; %s has no limit", maxPutRecords, typeLines))
 	}
 	o := newOutcome(true)
-	o.settle(tickets(len(results)), results)
+	records := make([]record.Record, 0, len(body.Records))
+	taken := make([]ticket, 0, len(body.Records))
+	for i, t := range tickets(len(body.Records)) {
+		r, bad := body.Records[i].decode()
+		if bad != nil {
+			o.refuse(t, bad)
+			continue
+		}
+		records, taken = append(records, r), append(taken, t)
+	}
+	if len(records) > 0 {
+		results, err := st.Put(c.context(), records, nil)
+		if err != nil {
+			return err
+		}
+		o.settle(taken, results)
+	}
 	return o.conclude(c)
 }
 
-// decode makes the records of a body.
-func (b *PutRecords) decode() ([]record.Record, error) {
-	if n := len(b.Records); n < 1 || n > maxPutRecords {
-		return nil, invalidField("records", strconv.Itoa(n)+" records", "1 to 10000 records; put more as "+typeLines)
-	}
-	records := make([]record.Record, len(b.Records))
-	for i := range b.Records {
-		in, out := &b.Records[i], &records[i]
-		field := "records[" + strconv.Itoa(i) + "]"
-		out.Key = []byte(in.PartitionKey)
-		forms := 0
-		if in.Data != nil {
-			out.Data = in.Data
-			forms++
-		}
-		if in.Text != nil {
-			out.Data = []byte(*in.Text)
-			forms++
-		}
-		if in.JSON != nil {
-			out.Data = in.JSON
-			forms++
-		}
-		if forms != 1 {
-			return nil, invalidField(field, strconv.Itoa(forms)+" of data, text and json", "a record with exactly one of data, text and json")
-		}
-		if in.ExplicitHashKey == "" {
-			continue
-		}
-		hash, err := shards.ParseHash(in.ExplicitHashKey)
+// incoming is PutRecords as it is read: data stays text, so that what is no
+// base64 is the fault of its record only.
+type incoming struct {
+	Records []incomingRecord `json:"records"`
+}
+
+type incomingRecord struct {
+	PartitionKey    string         `json:"partitionKey"`
+	Data            *string        `json:"data"`
+	Text            *string        `json:"text"`
+	JSON            jsontext.Value `json:"json"`
+	ExplicitHashKey *string        `json:"explicitHashKey"`
+}
+
+// decode makes the record, or says what is wrong with it.
+func (in *incomingRecord) decode() (r record.Record, _ *Problem) {
+	r.Key = []byte(in.PartitionKey)
+	var given []string
+	if in.Data != nil {
+		given = append(given, "data")
+		data, err := base64.StdEncoding.DecodeString(*in.Data)
 		if err != nil {
-			p := *problemOf(err)
-			p.Field = field + ".explicitHashKey"
-			return nil, &p
+			return r, invalidField("data", *in.Data, base64Form)
+		}
+		r.Data = data
+	}
+	if in.Text != nil {
+		given = append(given, "text")
+		r.Data = []byte(*in.Text)
+	}
+	if in.JSON != nil {
+		given = append(given, "json")
+		r.Data = in.JSON
+	}
+	if len(given) != 1 {
+		p := problem(KindInvalidField, "The record has %s, but must have exactly one of data, text and json.", cmp.Or(strings.Join(given, " and "), "no data"))
+		p.Field, p.Value, p.Limit = "data", strings.Join(given, ", "), "exactly one of data, text and json"
+		return r, p
+	}
+	if in.ExplicitHashKey != nil {
+		hash, err := shards.ParseHash(*in.ExplicitHashKey)
+		if err != nil {
+			return r, problemOf(err)
 		}
 		b := hash.Bytes()
-		out.ExplicitHash = b[:]
+		r.ExplicitHash = b[:]
 	}
-	return records, nil
+	return r, nil
 }
 
 // putBatch puts the records of a raw record batch.
@@ -117,7 +144,7 @@ func (c *call) putBatch(st *shards.Stream, wanted bool) error {
 		return p
 	}
 	if batch.Len() == 0 {
-		return invalidField("body", "0 records", "a record batch of at least one record")
+		return invalidField("body", "0 records", "at least 1 record")
 	}
 	results, err := st.PutRun(c.context(), batch.Run(), make([]shards.Result, 0, batch.Len()))
 	if err != nil {

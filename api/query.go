@@ -38,6 +38,9 @@ func decodeQuery(raw string, v any) error {
 		if limit := setScalar(field, values[name][0]); limit != "" {
 			return invalidField(name, values[name][0], limit)
 		}
+		if limit := known[i].Tag.Get("some"); limit != "" && field.IsZero() {
+			return invalidField(name, values[name][0], limit)
+		}
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -59,15 +60,24 @@ func (c *call) needMediaType(allowed ...string) error {
 		p.Field, p.Value, p.Limit = "Content-Encoding", cut(coding), "identity"
 		return p
 	}
-	got := c.mediaType()
-	for _, t := range allowed {
-		if t == got {
-			return nil
-		}
+	if got := c.mediaType(); slices.Contains(allowed, got) {
+		return c.needUTF8(got)
 	}
 	limit := strings.Join(allowed, " or ")
 	p := problem(KindMediaType, "The body's Content-Type is %s; send it as %s.", quote(c.r.Header.Get("Content-Type")), limit)
 	p.Field, p.Value, p.Limit = "Content-Type", cut(c.r.Header.Get("Content-Type")), limit
+	return p
+}
+
+// needUTF8 refuses text of another character set: JSON is UTF-8 (RFC 8259).
+func (c *call) needUTF8(mediaType string) error {
+	_, params, _ := mime.ParseMediaType(c.r.Header.Get("Content-Type"))
+	set, given := params["charset"]
+	if !given || strings.EqualFold(set, "utf-8") || (mediaType != typeJSON && mediaType != typeLines) {
+		return nil
+	}
+	p := problem(KindMediaType, "The body's character set is %s; send it as UTF-8.", quote(set))
+	p.Field, p.Value, p.Limit = "Content-Type", cut(c.r.Header.Get("Content-Type")), mediaType+"; charset=utf-8"
 	return p
 }
 
@@ -109,22 +119,29 @@ func (c *call) readJSON(v any, limit int64) error {
 	return decodeJSON(b, v)
 }
 
+// base64Form is what a field for bytes may be.
+const base64Form = "a string in base64 with padding (RFC 4648 section 4)"
+
 // decodeJSON decodes one JSON value into v. Unknown and repeated members are
-// refused, as are values of another type; the problem names the field.
+// refused, as are values of another type, null in place of an object, and zero
+// where only leaving a member out means its default; the problem names the field.
 func decodeJSON(b []byte, v any) error {
+	if string(bytes.TrimSpace(b)) == "null" {
+		return invalidField("body", "null", describeType(reflect.TypeOf(v)))
+	}
 	err := json.Unmarshal(b, v, json.RejectUnknownMembers(true))
 	var semantic *json.SemanticError
 	var syntactic *jsontext.SyntacticError
 	switch {
 	case err == nil:
-		return nil
+		return refuseZeros(b, v)
 	case errors.As(err, &semantic) && errors.Is(semantic.Err, json.ErrUnknownName):
 		field := fieldPath(semantic.JSONPointer)
 		p := problem(KindUnknownField, "The field %s is unknown here; leave it out or correct its name. Known: %s.", quote(field), strings.Join(knownFields(v, semantic.JSONPointer), ", "))
 		p.Field = cut(field)
 		return p
 	case errors.As(err, &semantic):
-		return mistypedField(semantic)
+		return mistypedField(b, semantic)
 	case errors.As(err, &syntactic):
 		what := "is not valid JSON"
 		if errors.Is(syntactic.Err, jsontext.ErrDuplicateName) {
@@ -138,7 +155,7 @@ func decodeJSON(b []byte, v any) error {
 }
 
 // mistypedField is the problem of a value that does not fit its field.
-func mistypedField(e *json.SemanticError) *Problem {
+func mistypedField(body []byte, e *json.SemanticError) *Problem {
 	field, limit := fieldPath(e.JSONPointer), ""
 	if t := e.GoType; t != nil {
 		limit = describeType(t)
@@ -151,7 +168,68 @@ func mistypedField(e *json.SemanticError) *Problem {
 	if field == "" {
 		field = "body"
 	}
-	return invalidField(field, string(e.JSONValue), limit)
+	return invalidField(field, shownJSON(valueAt(body, e.JSONPointer)), limit)
+}
+
+// shownJSON is a JSON value as a problem repeats it: text without its quotes.
+func shownJSON(v jsontext.Value) string {
+	if v.Kind() == '"' {
+		if text, err := jsontext.AppendUnquote(nil, v); err == nil {
+			return string(text)
+		}
+	}
+	return string(v)
+}
+
+// valueAt is the value that a pointer names in a JSON text, nil when there is none.
+func valueAt(body []byte, p jsontext.Pointer) jsontext.Value {
+	d := jsontext.NewDecoder(bytes.NewReader(body))
+	for token := range p.Tokens() {
+		open, err := d.ReadToken()
+		if err != nil {
+			return nil
+		}
+		for i := 0; ; i++ {
+			name := strconv.Itoa(i)
+			if open.Kind() == '{' {
+				member, err := d.ReadToken()
+				if err != nil || member.Kind() != '"' {
+					return nil
+				}
+				name = member.String()
+			}
+			if name == token {
+				break
+			}
+			if d.SkipValue() != nil {
+				return nil
+			}
+		}
+	}
+	v, err := d.ReadValue()
+	if err != nil {
+		return nil
+	}
+	return v
+}
+
+// refuseZeros refuses members that are given as zero though their field, which
+// says by its tag "some" what it may be, takes zero for "left out".
+func refuseZeros(b []byte, v any) error {
+	target := reflect.ValueOf(v).Elem()
+	if target.Kind() != reflect.Struct {
+		return nil
+	}
+	for _, f := range reflect.VisibleFields(target.Type()) {
+		limit := f.Tag.Get("some")
+		if limit == "" || !target.FieldByIndex(f.Index).IsZero() {
+			continue
+		}
+		if given := valueAt(b, jsontext.Pointer("").AppendToken(jsonName(f))); given != nil {
+			return invalidField(jsonName(f), shownJSON(given), limit)
+		}
+	}
+	return nil
 }
 
 // describeType says what JSON a Go type takes.
@@ -162,7 +240,7 @@ func describeType(t reflect.Type) string {
 	case reflect.TypeFor[Size]():
 		return errSize.Error()
 	case reflect.TypeFor[[]byte]():
-		return "a string in base64 with padding (RFC 4648 section 4)"
+		return base64Form
 	case reflect.TypeFor[time.Time]():
 		return "a time in RFC 3339 form, such as 2026-11-21T03:45:00Z"
 	}

@@ -10,9 +10,9 @@ import (
 // StreamConfig is what a stream is created with: the body of PUT
 // /v1/streams/{name}. A field that is left out takes its default.
 type StreamConfig struct {
-	Shards    int      `json:"shards,omitzero" minimum:"1" maximum:"1000" default:"1" doc:"How many shards the stream has."`
-	Retention Duration `json:"retention,omitzero" doc:"How long records are kept: 1h to 365d; 24h when left out."`
-	MaxRecord Size     `json:"maxRecordBytes,omitzero" doc:"The largest data of one record in bytes: 1KiB to 10MiB, 1MiB when left out."`
+	Shards    int      `json:"shards,omitzero" minimum:"1" maximum:"1000" default:"1" some:"1 to 1000" doc:"How many shards the stream has."`
+	Retention Duration `json:"retention,omitzero" some:"1h to 365d" doc:"How long records are kept: 1h to 365d; 24h when left out."`
+	MaxRecord Size     `json:"maxRecordBytes,omitzero" some:"1KiB to 10MiB" doc:"The largest data of one record in bytes: 1KiB to 10MiB, 1MiB when left out."`
 }
 
 // StreamChange is what is changed of a stream: the body of PATCH /v1/streams/{name}. A field that is left out stays as it is.
@@ -88,6 +88,8 @@ type PutResult struct {
 	Sequence Sequence `json:"sequenceNumber,omitzero" doc:"The record's sequence number in that shard."`
 	Error    Kind     `json:"error,omitempty" doc:"Why the record was refused: a kind of problem."`
 	Message  string   `json:"message,omitempty" doc:"What is wrong with the record."`
+	Field    string   `json:"field,omitempty" doc:"The field of the record that is refused."`
+	Limit    string   `json:"limit,omitempty" doc:"What the field may be."`
 }
 
 // PutFailure is one refused line or record.
@@ -95,6 +97,8 @@ type PutFailure struct {
 	Line    int64  `json:"line" doc:"The line, or the record of a raw batch, counted from 1."`
 	Error   Kind   `json:"error" doc:"Why it was refused: a kind of problem."`
 	Message string `json:"message" doc:"What is wrong with it."`
+	Field   string `json:"field,omitempty" doc:"The field that is refused."`
+	Limit   string `json:"limit,omitempty" doc:"What the field may be."`
 }
 
 // Record is one record as it is read: a line of GET
@@ -152,8 +156,8 @@ type LostRecords struct {
 // FunctionConfig is what a function is deployed with. A field that is left out
 // takes its default.
 type FunctionConfig struct {
-	Timeout     Duration `json:"timeout,omitzero" query:"timeout" doc:"How long one call may take: 1ms to 15m; 3s when left out."`
-	Memory      Size     `json:"memory,omitzero" query:"memory" doc:"How much memory an instance may have: 1MiB to 4096MiB, 128MiB when left out."`
+	Timeout     Duration `json:"timeout,omitzero" query:"timeout" some:"1ms to 15m" doc:"How long one call may take: 1ms to 15m; 3s when left out."`
+	Memory      Size     `json:"memory,omitzero" query:"memory" some:"1MiB to 4096MiB" doc:"How much memory an instance may have: 1MiB to 4096MiB, 128MiB when left out."`
 	Concurrency int      `json:"concurrency,omitzero" query:"concurrency" minimum:"0" doc:"How many instances may run at once; 0 leaves it to the host."`
 	Emit        []string `json:"emit,omitempty" query:"emit" doc:"A stream the function may emit records to; repeatable."`
 }
@@ -202,7 +206,7 @@ type LogLine struct {
 type MappingConfig struct {
 	Stream           string    `json:"stream" doc:"The stream to read."`
 	Function         string    `json:"function" doc:"The function to call."`
-	BatchSize        int       `json:"batchSize,omitzero" minimum:"1" maximum:"10000" default:"100" doc:"The most records of one call."`
+	BatchSize        int       `json:"batchSize,omitzero" minimum:"1" maximum:"10000" default:"100" some:"1 to 10000 records" doc:"The most records of one call."`
 	BatchWindow      Duration  `json:"batchWindow,omitzero" doc:"How long to wait for a batch to fill: 0s to 5m."`
 	StartingPosition string    `json:"startingPosition,omitempty" enum:"oldest,newest,timestamp" default:"oldest" doc:"Where a shard without checkpoint is begun."`
 	StartingTime     time.Time `json:"startingTime,omitzero" doc:"With startingPosition timestamp: the arrival time to begin at."`

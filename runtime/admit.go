@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/shardmill/shardmill/internal/field"
 	"github.com/shardmill/shardmill/sdk/abi"
 )
 
@@ -31,14 +32,16 @@ func (m *moduleInfo) admit(host map[string]string, memoryBytes int64) error {
 		signature, ok := host[name]
 		switch {
 		case !ok || i.kind != externFunction:
-			return &FieldError{"code", shorten(name), "is imported and does not exist; a function may import the functions of wasi_snapshot_preview1"}
+			return &FieldError{Field: "code", Value: name, Problem: "imports " + field.Shown(name) + ", which does not exist", Limit: "a module that imports functions of wasi_snapshot_preview1 only"}
 		case signature != i.signature:
-			return &FieldError{"code", shorten(name), "is imported as " + i.signature + " and is " + signature}
+			return &FieldError{Field: "code", Value: name, Problem: "imports " + name + " as " + i.signature, Limit: "a module that imports it as " + signature}
 		}
 	}
 	if m.memoryPages > uint64(memoryBytes)/wasmPage {
-		return &FieldError{"memory", fmt.Sprintf("%d pages", m.memoryPages),
-			fmt.Sprintf("of 64 KiB are declared by the code, more than its limit of %d MiB", memoryBytes>>20)}
+		return &FieldError{
+			Field: "memory", Value: fmt.Sprintf("%d bytes", memoryBytes), Problem: fmt.Sprintf("is %d MiB", memoryBytes>>20),
+			Limit: fmt.Sprintf("at least the %d pages of 64 KiB that the code declares", m.memoryPages),
+		}
 	}
 	return nil
 }
@@ -46,14 +49,14 @@ func (m *moduleInfo) admit(host map[string]string, memoryBytes int64) error {
 func (m *moduleInfo) admitExports() error {
 	_, isFunction := m.exports[abi.ExportVersion]
 	if _, isCommand := m.exports["_start"]; isCommand && !isFunction {
-		return &FieldError{"code", "", "is a command (it exports _start); build it as a reactor, for Go with -buildmode=c-shared"}
+		return badCode("is a command (it exports _start)", "a reactor; for Go, build it with -buildmode=c-shared")
 	}
 	for _, e := range abiExports {
 		switch signature, ok := m.exports[e.name]; {
 		case !ok && !e.optional:
-			return &FieldError{"code", "", "does not export " + e.name + "; a function must export " + requiredExports()}
+			return badCode("does not export "+e.name, "a module that exports "+requiredExports())
 		case ok && signature != e.signature:
-			return &FieldError{"code", "", fmt.Sprintf("exports %s as %q, it must be %q", e.name, signature, e.signature)}
+			return badCode(fmt.Sprintf("exports %s as %q", e.name, signature), fmt.Sprintf("a module that exports it as %q", e.signature))
 		}
 	}
 	return nil

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/shardmill/shardmill/internal/field"
 )
 
 // Limits of a configuration, and what zero values mean.
@@ -53,21 +55,21 @@ func (c Config) normalize() (Config, error) {
 	}
 	switch {
 	case c.Timeout < MinTimeout || c.Timeout > MaxTimeout:
-		return c, &FieldError{"timeout", c.Timeout.String(), fmt.Sprintf("must be %v to %v", MinTimeout, MaxTimeout)}
+		return c, field.Invalid("timeout", field.Duration(c.Timeout), field.Duration(MinTimeout)+" to "+field.Duration(MaxTimeout))
 	case c.MemoryBytes < MinMemoryBytes || c.MemoryBytes > MaxMemoryBytes:
-		return c, &FieldError{"memory", strconv.FormatInt(c.MemoryBytes, 10),
-			fmt.Sprintf("must be %d to %d MiB, in bytes", MinMemoryBytes>>20, MaxMemoryBytes>>20)}
+		return c, field.Invalid("memory", strconv.FormatInt(c.MemoryBytes, 10)+" bytes",
+			fmt.Sprintf("%dMiB to %dMiB", MinMemoryBytes>>20, MaxMemoryBytes>>20))
 	case c.Concurrency < 1 || c.Concurrency > MaxConcurrency:
-		return c, &FieldError{"concurrency", strconv.Itoa(c.Concurrency), fmt.Sprintf("must be 1 to %d", MaxConcurrency)}
+		return c, field.Invalid("concurrency", strconv.Itoa(c.Concurrency), fmt.Sprintf("1 to %d", MaxConcurrency))
 	}
 	c.MemoryBytes = (c.MemoryBytes + wasmPage - 1) / wasmPage * wasmPage
 	c.Emit = slices.Compact(slices.Sorted(slices.Values(c.Emit)))
 	if len(c.Emit) > MaxEmit {
-		return c, &FieldError{"emit", strconv.Itoa(len(c.Emit)) + " streams", fmt.Sprintf("must be at most %d", MaxEmit)}
+		return c, field.Invalid("emit", strconv.Itoa(len(c.Emit))+" streams", fmt.Sprintf("at most %d", MaxEmit))
 	}
 	for _, stream := range c.Emit {
 		if !validName(stream, maxStreamNameBytes) {
-			return c, &FieldError{"emit", shorten(stream), nameRule(maxStreamNameBytes)}
+			return c, field.Invalid("emit", stream, nameRule(maxStreamNameBytes))
 		}
 	}
 	return c, nil
@@ -81,7 +83,7 @@ func (c Config) equal(o Config) bool {
 
 func checkName(name string) error {
 	if !validName(name, MaxNameBytes) {
-		return &FieldError{"name", shorten(name), nameRule(MaxNameBytes)}
+		return field.Invalid("name", name, nameRule(MaxNameBytes))
 	}
 	return nil
 }
@@ -101,7 +103,7 @@ func validName(name string, limit int) bool {
 }
 
 func nameRule(limit int) string {
-	return fmt.Sprintf("must be 1 to %d letters, digits, '-', '_' or '.', and not only dots", limit)
+	return fmt.Sprintf("1 to %d letters, digits, '-', '_' or '.', and not only dots", limit)
 }
 
 // shorten keeps an error about an absurd value readable.

@@ -71,8 +71,6 @@ func TestErrorTexts(t *testing.T) {
 		err  error
 		want string
 	}{
-		{&FieldError{"timeout", "1h0m0s", "must be less"}, `timeout "1h0m0s" must be less`},
-		{&FieldError{"code", "", "is not a module"}, "code is not a module"},
 		{&FunctionError{Function: "f", Version: 3, Kind: FailTrap, Message: "unreachable"}, "function f version 3 failed (trap): unreachable"},
 	} {
 		if got := c.err.Error(); got != c.want {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/shardmill/shardmill/internal/catalog"
+	"github.com/shardmill/shardmill/internal/field"
 	"github.com/shardmill/shardmill/sdk/abi"
 )
 
@@ -44,8 +45,8 @@ func (rt *Runtime) deploy(ctx context.Context, name string, code []byte, config 
 		return nil, err
 	}
 	if len(code) > rt.options.MaxCodeBytes {
-		return nil, &FieldError{"code", fmt.Sprintf("%d bytes", len(code)),
-			fmt.Sprintf("is larger than the limit of %d bytes (%d MiB)", rt.options.MaxCodeBytes, rt.options.MaxCodeBytes>>20)}
+		return nil, field.Invalid("code", fmt.Sprintf("%d bytes", len(code)),
+			fmt.Sprintf("at most %d bytes (%d MiB)", rt.options.MaxCodeBytes, rt.options.MaxCodeBytes>>20))
 	}
 	digest := digestOf(code)
 	if f := rt.same(name, digest, config); f != nil {
@@ -87,7 +88,7 @@ func (rt *Runtime) same(name, digest string, config Config) *function {
 func (rt *Runtime) admit(ctx context.Context, v *version, code []byte) error {
 	info, err := inspect(code)
 	if err != nil {
-		return &FieldError{Field: "code", Limit: err.Error()}
+		return badCode(err.Error(), "")
 	}
 	if err := info.admit(rt.engine.host, v.config.MemoryBytes); err != nil {
 		return err
@@ -97,7 +98,7 @@ func (rt *Runtime) admit(ctx context.Context, v *version, code []byte) error {
 		if ctx.Err() != nil {
 			return err
 		}
-		return &FieldError{Field: "code", Limit: "does not compile: " + err.Error()}
+		return badCode("does not compile: "+err.Error(), "")
 	}
 	v.code.finish(p, nil)
 	_, hasKinds := info.exports[abi.ExportKinds]
@@ -109,7 +110,7 @@ func (rt *Runtime) trial(ctx context.Context, v *version, p *program, hasKinds b
 	refused := func(err error) error {
 		var failed *FunctionError
 		if errors.As(err, &failed) {
-			return &FieldError{Field: "code", Limit: fmt.Sprintf("failed %s (%s)", failed.Message, failed.Kind)}
+			return badCode(fmt.Sprintf("failed %s (%s)", failed.Message, failed.Kind), "")
 		}
 		return err
 	}
@@ -123,7 +124,7 @@ func (rt *Runtime) trial(ctx context.Context, v *version, p *program, hasKinds b
 		return refused(err)
 	}
 	if marker != abi.Version {
-		return &FieldError{"code", fmt.Sprintf("%d", marker), fmt.Sprintf("is what %s returns; it must be %d", abi.ExportVersion, abi.Version)}
+		return badCode(fmt.Sprintf("has version %d of the ABI, which is what %s returns", marker, abi.ExportVersion), fmt.Sprintf("of version %d", abi.Version))
 	}
 	kinds := AllKinds
 	if hasKinds {

@@ -3,9 +3,9 @@ package runtime
 import (
 	"errors"
 	"fmt"
-	"strconv"
 
 	"github.com/shardmill/shardmill/internal/catalog"
+	"github.com/shardmill/shardmill/internal/field"
 )
 
 // Errors of every method. They come wrapped with the operation and the function's name.
@@ -22,7 +22,7 @@ var (
 var (
 	// ErrInvalid: the name, the configuration or the code breaks a rule or a limit. What is wrapped is a
 	// *FieldError.
-	ErrInvalid = errors.New("invalid")
+	ErrInvalid = field.ErrInvalid
 )
 
 // Errors of Invoke that are not the function's fault. The function has not run, or what it did counts for
@@ -42,23 +42,14 @@ var (
 	ErrRefused = errors.New("the stream does not take an output record")
 )
 
-// FieldError names what was refused and the rule that it broke. It is an ErrInvalid.
-type FieldError struct {
-	Field string // as a user knows it: "name", "timeout", "memory", "concurrency", "emit", "code"
-	Value string // what was given, shortened; may be empty
-	Limit string // the rule, as the end of a sentence: "must be 1ms to 15m"
-}
+// FieldError names what was refused and the rule that it broke: Field is "name", "timeout", "memory", "concurrency", "emit" or "code". It is an
+// ErrInvalid.
+type FieldError = field.Error
 
-// Error names the field, its value and the limit.
-func (e *FieldError) Error() string {
-	if e.Value == "" {
-		return e.Field + " " + e.Limit
-	}
-	return e.Field + " " + strconv.Quote(e.Value) + " " + e.Limit
+// badCode is the refusal of a module: problem is what is wrong with it, limit what a module has to be there.
+func badCode(problem, limit string) error {
+	return &FieldError{Field: "code", Problem: problem, Limit: limit}
 }
-
-// Unwrap makes it an ErrInvalid.
-func (e *FieldError) Unwrap() error { return ErrInvalid }
 
 // ErrorKind is the way in which a function failed.
 type ErrorKind string

@@ -137,7 +137,7 @@ func validDigest(digest string) bool {
 func kindsOf(mask uint32) (Kinds, error) {
 	k := Kinds(mask) & AllKinds
 	if k == 0 {
-		return 0, &FieldError{"code", fmt.Sprintf("%#x", mask), "is what " + abi.ExportKinds + " returns: the function handles no kind of call"}
+		return 0, badCode(fmt.Sprintf("handles no kind of call: %s returns %#x", abi.ExportKinds, mask), "")
 	}
 	return k, nil
 }

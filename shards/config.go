@@ -103,7 +103,7 @@ func (c *Config) settings() settings {
 
 func checkName(name string) error {
 	if !isName(name) || name == "." || name == ".." {
-		return invalid("name", abbreviated(name), nameLimit()+` (and not "." or "..")`)
+		return invalid("name", name, nameLimit()+` (and not "." or "..")`)
 	}
 	return nil
 }
@@ -127,7 +127,7 @@ func checkRecord(r *record.Record, maxBytes int) error {
 	case len(r.Key) > MaxKeyLength && utf8.RuneCount(r.Key) > MaxKeyLength:
 		return invalid("partitionKey", fmt.Sprintf("%d characters", utf8.RuneCount(r.Key)), keyLimit())
 	case !utf8.Valid(r.Key):
-		return invalid("partitionKey", abbreviated(string(r.Key)), "valid UTF-8")
+		return invalid("partitionKey", string(r.Key), "valid UTF-8")
 	case len(r.Data) > maxBytes:
 		return invalid("data", fmt.Sprintf("%d bytes", len(r.Data)), fmt.Sprintf("at most %d bytes", maxBytes))
 	case r.ExplicitHash != nil && len(r.ExplicitHash) != record.HashSize:

@@ -28,7 +28,7 @@ func (s *Store) RegisterConsumer(ctx context.Context, stream, consumer string, t
 		i, found := def.consumer(consumer)
 		switch {
 		case !isName(consumer):
-			return invalid("consumer", abbreviated(consumer), nameLimit())
+			return invalid("consumer", consumer, nameLimit())
 		case found:
 			return ErrExists
 		case len(def.Consumers) >= MaxConsumers:
@@ -38,7 +38,7 @@ func (s *Store) RegisterConsumer(ctx context.Context, stream, consumer string, t
 		return checkTags(c.Tags)
 	})
 	if err != nil {
-		return Consumer{}, fmt.Errorf("shards: register consumer %s of %q: %w", abbreviated(consumer), stream, err)
+		return Consumer{}, fmt.Errorf("shards: register consumer %s of %q: %w", consumer, stream, err)
 	}
 	c.Tags = maps.Clone(c.Tags)
 	return c, nil
@@ -56,7 +56,7 @@ func (s *Store) DeregisterConsumer(ctx context.Context, stream, consumer string)
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("shards: deregister consumer %s of %q: %w", abbreviated(consumer), stream, err)
+		return fmt.Errorf("shards: deregister consumer %s of %q: %w", consumer, stream, err)
 	}
 	return nil
 }
@@ -76,7 +76,7 @@ func (s *Store) UpdateConsumer(ctx context.Context, stream, consumer string, set
 		return checkTags(c.Tags)
 	})
 	if err != nil {
-		return Consumer{}, fmt.Errorf("shards: update consumer %s of %q: %w", abbreviated(consumer), stream, err)
+		return Consumer{}, fmt.Errorf("shards: update consumer %s of %q: %w", consumer, stream, err)
 	}
 	c.Tags = maps.Clone(c.Tags)
 	return c, nil

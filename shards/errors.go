@@ -3,14 +3,14 @@ package shards
 import (
 	"errors"
 	"fmt"
-	"unicode/utf8"
 
+	"github.com/shardmill/shardmill/internal/field"
 	"github.com/shardmill/shardmill/shards/journal"
 )
 
 // Errors about what was asked for. They come wrapped with the operation and the names it concerns.
 var (
-	ErrInvalid     = errors.New("invalid value")                         // always a *FieldError, which names field and limit
+	ErrInvalid     = field.ErrInvalid                                    // always a *FieldError, which names field and limit
 	ErrNotFound    = errors.New("stream does not exist")                 // never existed, or was deleted
 	ErrNoShard     = errors.New("shard does not exist")                  // the stream has no shard of that number, or no longer
 	ErrNoConsumer  = errors.New("consumer does not exist")               // the stream has no registered consumer of that name
@@ -40,19 +40,7 @@ type DamageError = journal.DamageError
 const NoShard ShardID = ShardID(journal.NoShard)
 
 // FieldError says which field of a request is invalid and what its limit is. It is ErrInvalid.
-type FieldError struct {
-	Field string // as it is spelled in the API: "name", "partitionKey", ...
-	Value string // what was given, or its size
-	Limit string // what is allowed
-}
-
-// Error names the field, its value and the limit.
-func (e *FieldError) Error() string {
-	return fmt.Sprintf("%s: got %s, want %s", e.Field, e.Value, e.Limit)
-}
-
-// Is makes every FieldError an ErrInvalid.
-func (e *FieldError) Is(target error) bool { return target == ErrInvalid }
+type FieldError = field.Error
 
 // ShardEndError is a reader's answer when a closed shard has no more records. It is ErrShardEnd.
 type ShardEndError struct {
@@ -69,19 +57,4 @@ func (e *ShardEndError) Error() string {
 // Is makes every ShardEndError an ErrShardEnd.
 func (e *ShardEndError) Is(target error) bool { return target == ErrShardEnd }
 
-func invalid(field, value, limit string) error {
-	return &FieldError{Field: field, Value: value, Limit: limit}
-}
-
-// abbreviated quotes outside text for an error, at most 40 bytes of it.
-func abbreviated(s string) string {
-	const most = 40
-	if len(s) <= most {
-		return fmt.Sprintf("%q", s)
-	}
-	cut := most
-	for cut > 0 && !utf8.RuneStart(s[cut]) {
-		cut--
-	}
-	return fmt.Sprintf("%q… (%d bytes)", s[:cut], len(s))
-}
+func invalid(name, value, limit string) error { return field.Invalid(name, value, limit) }

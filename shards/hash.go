@@ -33,7 +33,7 @@ func ParseHash(s string) (Hash, error) {
 		n.SetString(s, 10)
 	}
 	if !ok || n.BitLen() > 128 {
-		return Hash{}, invalid("explicitHashKey", abbreviated(s), "a decimal number from 0 to "+MaxHash.String())
+		return Hash{}, invalid("explicitHashKey", s, "a decimal number from 0 to "+MaxHash.String())
 	}
 	var b [16]byte
 	n.FillBytes(b[:])

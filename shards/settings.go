@@ -10,6 +10,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/shardmill/shardmill/internal/field"
 )
 
 // Mode says who chooses the number of a stream's shards.
@@ -88,7 +90,7 @@ func (c *Change) check() error {
 	}
 	for name, value := range c.Attributes {
 		if !json.Valid(value) {
-			return invalid("attributes", abbreviated(name)+": "+abbreviated(string(value)), "JSON")
+			return invalid("attributes", name+": "+string(value), "JSON")
 		}
 	}
 	return nil
@@ -150,11 +152,11 @@ func withTags(tags, set map[string]string, remove []string) map[string]string {
 func (set *settings) check() error {
 	switch {
 	case set.MaxRecordBytes < MinRecordBytes || set.MaxRecordBytes > MaxRecordBytes:
-		return invalid("maxRecordBytes", strconv.Itoa(set.MaxRecordBytes), fmt.Sprintf("%d to %d", MinRecordBytes, MaxRecordBytes))
+		return invalid("maxRecordBytes", strconv.Itoa(set.MaxRecordBytes)+" bytes", fmt.Sprintf("%d to %d bytes", MinRecordBytes, MaxRecordBytes))
 	case set.Mode != Provisioned && set.Mode != OnDemand:
-		return invalid("mode", abbreviated(string(set.Mode)), fmt.Sprintf("%q or %q", Provisioned, OnDemand))
+		return invalid("mode", string(set.Mode), fmt.Sprintf("%q or %q", Provisioned, OnDemand))
 	case set.Limits != Unlimited && set.Limits != LimitsAWS:
-		return invalid("limits", abbreviated(string(set.Limits)), fmt.Sprintf("%q or %q", Unlimited, LimitsAWS))
+		return invalid("limits", string(set.Limits), fmt.Sprintf("%q or %q", Unlimited, LimitsAWS))
 	}
 	if err := checkTags(set.Tags); err != nil {
 		return err
@@ -165,7 +167,7 @@ func (set *settings) check() error {
 func checkRetention(d time.Duration) error {
 	switch {
 	case d < MinRetention || d > MaxRetention:
-		return invalid("retention", d.String(), fmt.Sprintf("%v to %v (365 days)", MinRetention, MaxRetention))
+		return invalid("retention", field.Duration(d), field.Duration(MinRetention)+" to "+field.Duration(MaxRetention))
 	case d%time.Millisecond != 0:
 		return invalid("retention", d.String(), "whole milliseconds")
 	}
@@ -180,10 +182,10 @@ func checkTags(tags map[string]string) error {
 	}
 	for key, value := range tags {
 		if n := utf8.RuneCountInString(key); n < 1 || n > MaxTagKey || !isTagText(key) {
-			return invalid("tags", "the key "+abbreviated(key), fmt.Sprintf("1 to %d %s", MaxTagKey, tagText))
+			return invalid("tags", key, fmt.Sprintf("keys of 1 to %d %s", MaxTagKey, tagText))
 		}
 		if utf8.RuneCountInString(value) > MaxTagValue || !isTagText(value) {
-			return invalid("tags", "the value "+abbreviated(value), fmt.Sprintf("at most %d %s", MaxTagValue, tagText))
+			return invalid("tags", value, fmt.Sprintf("values of at most %d %s", MaxTagValue, tagText))
 		}
 	}
 	return nil
@@ -207,7 +209,7 @@ func checkAttributes(attributes map[string]json.RawMessage) error {
 	size := 0
 	for name, value := range attributes {
 		if name == "" || len(name) > MaxNameLength || !utf8.ValidString(name) {
-			return invalid("attributes", "the name "+abbreviated(name), fmt.Sprintf("1 to %d bytes of UTF-8", MaxNameLength))
+			return invalid("attributes", name, fmt.Sprintf("names of 1 to %d bytes of UTF-8", MaxNameLength))
 		}
 		size += len(name) + len(value)
 	}

@@ -34,7 +34,7 @@ func ParseShardID(s string) (ShardID, error) {
 	digits := strings.TrimPrefix(s, shardPrefix)
 	n, err := strconv.ParseUint(digits, 10, 32)
 	if err != nil || digits[0] == '+' {
-		return 0, invalid("shard", abbreviated(s), `"shardId-" and a number, or the number alone`)
+		return 0, invalid("shard", s, `"shardId-" and a number, or the number alone`)
 	}
 	return ShardID(n), nil
 }

@@ -146,7 +146,7 @@ func (st *Stream) SaveCheckpoint(ctx context.Context, c Checkpoint) (uint64, err
 	_, next := st.log.Bounds(c.Shard)
 	switch {
 	case c.Consumer == "" || len(c.Consumer) > MaxConsumerLength:
-		err = invalid("consumer", abbreviated(c.Consumer), fmt.Sprintf("1 to %d bytes", MaxConsumerLength))
+		err = invalid("consumer", c.Consumer, fmt.Sprintf("1 to %d bytes", MaxConsumerLength))
 	case len(c.State) > MaxCheckpointState:
 		err = invalid("state", fmt.Sprintf("%d bytes", len(c.State)), fmt.Sprintf("at most %d bytes", MaxCheckpointState))
 	case c.Sequence != 0:

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"regexp"
 	"time"
+
+	"github.com/shardmill/shardmill/internal/field"
 )
 
 // Limits of a mapping's settings.
@@ -70,19 +72,19 @@ func (m *Mapping) normalize(now time.Time) error {
 		value any
 		limit string
 	}{
-		{namePattern.MatchString(m.Name), "name", m.Name, "must be 1 to 128 of the characters a-z A-Z 0-9 _ . -"},
-		{m.Stream != "", "stream", m.Stream, "must name a stream"},
-		{m.Function != "", "function", m.Function, "must name a function"},
-		{m.BatchSize >= 1 && m.BatchSize <= MaxBatchSize, "batchSize", m.BatchSize, "must be 1 to 10000 records"},
-		{m.BatchWindow >= 0 && m.BatchWindow <= MaxBatchWindow, "batchWindow", m.BatchWindow, "must be 0s to 300s"},
-		{m.MaxAttempts >= 0 && m.MaxAttempts <= MaxMaxAttempts, "maxAttempts", m.MaxAttempts, "must be 1 to 10000, or 0 for no limit"},
+		{namePattern.MatchString(m.Name), "name", m.Name, "1 to 128 of the characters a-z A-Z 0-9 _ . -"},
+		{m.Stream != "", "stream", m.Stream, "the name of a stream"},
+		{m.Function != "", "function", m.Function, "the name of a function"},
+		{m.BatchSize >= 1 && m.BatchSize <= MaxBatchSize, "batchSize", m.BatchSize, "1 to 10000 records"},
+		{m.BatchWindow >= 0 && m.BatchWindow <= MaxBatchWindow, "batchWindow", field.Duration(m.BatchWindow), "0s to 5m"},
+		{m.MaxAttempts >= 0 && m.MaxAttempts <= MaxMaxAttempts, "maxAttempts", m.MaxAttempts, "1 to 10000, or 0 for no limit"},
 		{
 			m.MaxRecordAge == 0 || m.MaxRecordAge >= MinMaxRecordAge && m.MaxRecordAge <= MaxMaxRecordAge,
-			"maxRecordAge", m.MaxRecordAge, "must be 60s to 168h, or 0s for no limit",
+			"maxRecordAge", field.Duration(m.MaxRecordAge), "60s to 7d, or 0s for no limit",
 		},
 	} {
 		if !check.ok {
-			return &FieldError{Field: check.field, Value: fmt.Sprint(check.value), Limit: check.limit}
+			return field.Invalid(check.field, fmt.Sprint(check.value), check.limit)
 		}
 	}
 	return m.checkStart(now)
@@ -92,17 +94,17 @@ func (m *Mapping) checkStart(now time.Time) error {
 	switch m.StartingPosition {
 	case Oldest, Newest:
 		if !m.StartingTime.IsZero() {
-			return &FieldError{"startingTime", m.StartingTime.Format(time.RFC3339Nano), "is allowed only with startingPosition timestamp"}
+			return field.Invalid("startingTime", m.StartingTime.Format(time.RFC3339Nano), "left out unless startingPosition is timestamp")
 		}
 	case AtTime:
 		if m.StartingTime.IsZero() {
-			return &FieldError{"startingTime", "", "is needed with startingPosition timestamp"}
+			return field.Invalid("startingTime", "", "a time, since startingPosition is timestamp")
 		}
 		if m.StartingTime.After(now) {
-			return &FieldError{"startingTime", m.StartingTime.Format(time.RFC3339Nano), "must not be in the future"}
+			return field.Invalid("startingTime", m.StartingTime.Format(time.RFC3339Nano), "not in the future")
 		}
 	default:
-		return &FieldError{"startingPosition", string(m.StartingPosition), "must be oldest, newest or timestamp"}
+		return field.Invalid("startingPosition", string(m.StartingPosition), "oldest, newest or timestamp")
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/shardmill/shardmill/internal/field"
 	"github.com/shardmill/shardmill/runtime"
 	"github.com/shardmill/shardmill/shards"
 )
@@ -218,13 +219,13 @@ func (r *runner) status(now time.Time) Status {
 func checkFunction(functions Functions, name string) error {
 	f, err := functions.Get(name)
 	if errors.Is(err, runtime.ErrNotFound) {
-		return &FieldError{"function", name, "must name a function that exists"}
+		return field.Invalid("function", name, "the name of a function that exists")
 	}
 	if err != nil {
 		return fmt.Errorf("function %q: %w", name, err)
 	}
 	if !f.Kinds.Has(runtime.KindBatch) {
-		return &FieldError{"function", name, "must name a function that handles stream batches"}
+		return field.Invalid("function", name, "the name of a function that handles stream batches")
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/shardmill/shardmill/internal/catalog"
+	"github.com/shardmill/shardmill/internal/field"
 	"github.com/shardmill/shardmill/shards"
 )
 
@@ -170,7 +171,7 @@ func (t *Triggers) put(ctx context.Context, m Mapping) (s Status, created bool, 
 	}
 	source, err := t.opts.Streams.Open(m.Stream)
 	if errors.Is(err, shards.ErrNotFound) {
-		return Status{}, false, &FieldError{"stream", m.Stream, "must name a stream that exists"}
+		return Status{}, false, field.Invalid("stream", m.Stream, "the name of a stream that exists")
 	}
 	if err != nil {
 		return Status{}, false, err

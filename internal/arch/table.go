@@ -39,22 +39,22 @@ var table = []row{
 	{path: "api/auth", level: 3, below: []string{"internal/catalog"}},
 	{
 		path: "triggers", level: 3,
-		below: []string{"triggers/filter", "shards", "runtime", "sdk", "sdk/abi", "sdk/record", "internal/catalog"},
+		below: []string{"triggers/filter", "shards", "runtime", "sdk", "sdk/abi", "sdk/record", "internal/catalog", "internal/field"},
 		never: noHTTP,
 	},
 	{
 		path: "delivery", level: 3,
-		below: []string{"shards", "runtime", "sdk", "sdk/abi", "sdk/record", "internal/catalog"},
+		below: []string{"shards", "runtime", "sdk", "sdk/abi", "sdk/record", "internal/catalog", "internal/field"},
 	},
 
 	{
 		path: "shards", level: engineLevel,
-		below: []string{"shards/journal", "internal/catalog", "sdk/record"},
+		below: []string{"shards/journal", "internal/catalog", "internal/field", "sdk/record"},
 		never: noHTTP,
 	},
 	{
 		path: "runtime", level: engineLevel,
-		below: []string{"internal/catalog", "sdk", "sdk/abi", "sdk/record"},
+		below: []string{"internal/catalog", "internal/field", "sdk", "sdk/abi", "sdk/record"},
 		never: noHTTP,
 	},
 	{path: "functions/examples/*", level: engineLevel, below: []string{"sdk"}, standardOnly: true},
@@ -62,6 +62,7 @@ var table = []row{
 	{path: "shards/journal", level: 1, beside: []string{"sdk/record"}, never: noHTTP},
 	{path: "triggers/filter", level: 1, never: noHTTP},
 	{path: "internal/catalog", level: 1, never: noHTTP},
+	{path: "internal/field", level: 1},
 	{path: "internal/broker", level: 1, never: noHTTP},
 	{path: "internal/arch", level: 1},
 	{path: "sdk", level: 1, beside: []string{"sdk/abi", "sdk/record"}, standardOnly: true},
@@ -70,7 +71,7 @@ var table = []row{
 	{path: "sdk/record", level: 1, standardOnly: true},
 }
 
-var apiMay = []string{"api/auth", "triggers", "delivery", "shards", "runtime", "sdk", "sdk/record", "internal/catalog"}
+var apiMay = []string{"api/auth", "triggers", "delivery", "shards", "runtime", "sdk", "sdk/record", "internal/catalog", "internal/field"}
 
 // owners are the libraries that only some may link.
 var owners = []owner{
