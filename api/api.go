@@ -208,7 +208,7 @@ func (h *Handler) answer(rt route, c *call, w middleware.WrapResponseWriter) {
 	if err == nil {
 		return
 	}
-	p := problemOf(err)
+	p := c.notFound(problemOf(err))
 	log := h.logger.With("method", rt.method, "route", rt.path, "path", c.r.URL.Path, "error", err)
 	switch {
 	case c.r.Context().Err() != nil:

@@ -13,13 +13,17 @@
 // Sequence numbers are decimal strings, shards are named "shardId-000000000003",
 // durations are strings such as "3s" or "24h", sizes are bytes or strings such as
 // "128MiB". Unknown JSON members and unknown query parameters are refused by name.
+// A member that is left out has its default; one that is given as zero or null where
+// zero is outside its limits is refused like any other value outside them.
 //
 // # Putting records
 //
 // An answer to a put with status 200 means that the records it does not name as
-// refused are on disk. A record with a wrong key or too much data is refused
-// alone; a body that has not the right shape is refused as a whole, and where every
-// record was refused the answer is a problem.
+// refused are on disk. What is wrong with one record (its key, its hash key, its
+// data: too much, no base64, none or two forms of it) refuses that record alone,
+// with field and limit in its result; what is wrong with the body as a whole (it is
+// no JSON, has a field that is unknown or of another kind, is too large) refuses
+// all of it and puts nothing. Where every record was refused the answer is a problem.
 //
 // A body of NDJSON is put while it arrives, in batches, with several puts under
 // way. These hold:
@@ -75,6 +79,7 @@
 //	404  stream-not-found        There is no such stream
 //	404  shard-not-found         There is no such shard
 //	404  function-not-found      There is no such function
+//	404  version-not-found       The function has no such version
 //	404  mapping-not-found       There is no such mapping
 //	405  method-not-allowed      The path does not take this method
 //	406  not-acceptable          The answer cannot be given in the form asked for

@@ -3,6 +3,10 @@ package api
 import (
 	"context"
 	"errors"
+	"regexp"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/shardmill/shardmill/internal/field"
 	"github.com/shardmill/shardmill/runtime"
@@ -27,6 +31,7 @@ var sentinels = []struct {
 	{shards.ErrDisk, KindNoSpace, "The host's disk fails at writing: see its log; nothing acknowledged is lost."},
 	{shards.ErrUnavailable, KindInternal, "The stream could not be opened: see the host's log."},
 	{shards.ErrClosed, KindStopping, "Try again when the host is back."},
+	{runtime.ErrNoVersion, KindVersionNotFound, "GET /v1/functions/{name} lists the function's versions."},
 	{runtime.ErrNotFound, KindFunctionNotFound, "GET /v1/functions lists the functions there are; PUT /v1/functions/{name} deploys one."},
 	{runtime.ErrNoSpace, KindNoSpace, adviceNoSpace},
 	{runtime.ErrThrottled, KindThrottled, "Try again in a moment, or raise its concurrency."},
@@ -57,7 +62,7 @@ func problemOf(err error) *Problem {
 	}
 	var failed *runtime.FunctionError
 	if errors.As(err, &failed) {
-		p := problem(KindFunctionFailed, "%v. Its log lines of invocation %s may say more.", failed, failed.Invocation)
+		p := problem(KindFunctionFailed, "").because(reasonOf(failed), "Its log lines of invocation "+failed.Invocation+" may say more.")
 		p.Function = &FunctionFailure{
 			Name: failed.Function, Version: failed.Version, Kind: string(failed.Kind), Message: failed.Message,
 			Stack: failed.Stack, Invocation: failed.Invocation,
@@ -71,7 +76,7 @@ func problemOf(err error) *Problem {
 		if !errors.Is(err, row.err) {
 			continue
 		}
-		p := problem(row.kind, "%v. %s", err, row.advice)
+		p := problem(row.kind, "").because(reasonOf(err), row.advice)
 		var damage *shards.DamageError
 		if errors.As(err, &damage) {
 			wire := damageOf(*damage)
@@ -80,6 +85,37 @@ func problemOf(err error) *Problem {
 		return p
 	}
 	return problem(KindInternal, "The host failed at this; its log says why. It may be tried again.")
+}
+
+// packageNames are what the engines' errors begin with.
+var packageNames = regexp.MustCompile(`(^|: )(shards|runtime|triggers|journal|catalog): `)
+
+// reasonOf is an error as a sentence for those who know nothing of the packages.
+func reasonOf(err error) string {
+	text := packageNames.ReplaceAllString(err.Error(), "$1")
+	first, size := utf8.DecodeRuneInString(text)
+	return string(unicode.ToUpper(first)) + text[size:] + "."
+}
+
+// notFound says by name which thing a path asks for in vain; other problems stay
+// as they are.
+func (c *call) notFound(p *Problem) *Problem {
+	for _, row := range []struct {
+		kind         Kind
+		prefix, noun string
+	}{
+		{KindStreamNotFound, "/v1/streams/", "stream"},
+		{KindFunctionNotFound, "/v1/functions/", "function"},
+		{KindMappingNotFound, "/v1/mappings/", "mapping"},
+	} {
+		if p.Kind() == row.kind && strings.HasPrefix(c.r.URL.Path, row.prefix) && p.Put == nil {
+			named := *p
+			named.because("There is no "+row.noun+" "+quote(c.name())+".", p.advice)
+			named.Field, named.Value, named.Limit = "name", cut(c.name()), "the name of a "+row.noun+" that exists"
+			return &named
+		}
+	}
+	return p
 }
 
 // refusal is the problem of a value that an engine refused, nil for other errors.

@@ -123,7 +123,7 @@ func TestInvoke(t *testing.T) {
 		}
 	}
 	_, err := h.Invoke(ctx, "echo", 9, nil)
-	if p := asProblem(t, err); p.Kind() != KindFunctionNotFound {
+	if p := asProblem(t, err); p.Kind() != KindVersionNotFound || !strings.Contains(p.Reason, "version 9") {
 		t.Errorf("an unknown version: %+v", p)
 	}
 }

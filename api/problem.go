@@ -36,6 +36,7 @@ const (
 	KindNoRoute          Kind = "no-route"
 	KindStreamNotFound   Kind = "stream-not-found"
 	KindShardNotFound    Kind = "shard-not-found"
+	KindVersionNotFound  Kind = "version-not-found"
 	KindFunctionNotFound Kind = "function-not-found"
 	KindMappingNotFound  Kind = "mapping-not-found"
 	KindMethod           Kind = "method-not-allowed"
@@ -82,6 +83,7 @@ var kinds = []kindRow{
 	{KindStreamNotFound, 404, "There is no such stream"},
 	{KindShardNotFound, 404, "There is no such shard"},
 	{KindFunctionNotFound, 404, "There is no such function"},
+	{KindVersionNotFound, 404, "The function has no such version"},
 	{KindMappingNotFound, 404, "There is no such mapping"},
 	{KindMethod, 405, "The path does not take this method"},
 	{KindNotAcceptable, 406, "The answer cannot be given in the form asked for"},
@@ -121,6 +123,8 @@ type Problem struct {
 	Status int `json:"status" doc:"The HTTP status."`
 	// Detail is a sentence that says what is wrong here and what to do.
 	Detail string `json:"detail,omitempty" doc:"What is wrong here and what to do."`
+	// Reason is what is wrong, without what to do in terms of HTTP; "" where Detail says no more.
+	Reason string `json:"reason,omitempty" doc:"What is wrong, where detail also says what to do in terms of HTTP; for programs that have advice of their own."`
 	// Instance is the path the problem arose at.
 	Instance string `json:"instance,omitempty" doc:"The path of the request."`
 	// Field names the field, query parameter or part that is refused.
@@ -135,6 +139,8 @@ type Problem struct {
 	Damage *Damage `json:"damage,omitempty" doc:"The damaged records that stand in the way."`
 	// Put says what had happened to the records of a put that failed.
 	Put *PutAnswer `json:"put,omitempty" doc:"What happened to the records of a put that failed."`
+
+	advice string // what of Detail is not Reason
 }
 
 // FunctionFailure is the failure of a function itself: it is the function's
@@ -188,6 +194,12 @@ func problem(kind Kind, format string, args ...any) *Problem {
 		Status: row.status,
 		Detail: fmt.Sprintf(format, args...),
 	}
+}
+
+// because sets what is wrong and what to do about it, and gives the problem back.
+func (p *Problem) because(reason, advice string) *Problem {
+	p.Reason, p.Detail, p.advice = reason, reason+" "+advice, advice
+	return p
 }
 
 // invalidField is the problem of a value outside its limit.

@@ -94,7 +94,7 @@ func (c *call) openReads(st *shards.Stream, d *shards.Description, q *readQuery)
 }
 
 func unknownShard(stream, shard string) *Problem {
-	p := problem(KindShardNotFound, "Stream %s has no shard %s; GET /v1/streams/%s lists its shards.", stream, quote(shard), stream)
+	p := problem(KindShardNotFound, "").because("Stream "+stream+" has no shard "+quote(shard)+".", "GET /v1/streams/"+stream+" lists its shards.")
 	p.Field, p.Value, p.Limit = "shard", cut(shard), "a shard of the stream"
 	return p
 }

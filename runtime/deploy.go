@@ -294,7 +294,7 @@ func (rt *Runtime) Code(ctx context.Context, name string, version int) ([]byte, 
 	}
 	v := f.version(version)
 	if v == nil {
-		return nil, fmt.Errorf("runtime: code %q version %d: %w", name, version, ErrNotFound)
+		return nil, fmt.Errorf("runtime: code %q version %d: %w", name, version, ErrNoVersion)
 	}
 	code, err := rt.options.Code.Get(ctx, v.digest)
 	if err != nil {

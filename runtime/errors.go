@@ -10,8 +10,10 @@ import (
 
 // Errors of every method. They come wrapped with the operation and the function's name.
 var (
-	// ErrNotFound: there is no such function, or the function has no such version.
+	// ErrNotFound: there is no such function.
 	ErrNotFound = errors.New("function not found")
+	// ErrNoVersion: the function has no such version. It is an ErrNotFound too.
+	ErrNoVersion = fmt.Errorf("no such version: %w", ErrNotFound)
 	// ErrClosed: the runtime is closing or closed.
 	ErrClosed = errors.New("runtime is closed")
 	// ErrNoSpace: the disk has no room for the code or the definition. Nothing has changed.

@@ -30,7 +30,7 @@ func (rt *Runtime) Invoke(ctx context.Context, call Call, reply *Reply) error {
 	}
 	v := f.version(call.Version)
 	if v == nil {
-		return fmt.Errorf("runtime: invoke %q version %d: %w", call.Function, call.Version, ErrNotFound)
+		return fmt.Errorf("runtime: invoke %q version %d: %w", call.Function, call.Version, ErrNoVersion)
 	}
 	reply.Version, reply.Invocation = v.number, call.ID
 	if call.ID == "" {

@@ -99,7 +99,7 @@ func newBench(a *app) *cobra.Command {
 		Long: "Measure the figures of docs/bench.md on this machine, in temporary folders under --dir. Each figure is\n" +
 			"one line; a goal that is not met does not fail the command. Functions are built from Go, which needs the Go\n" +
 			"toolchain and a checkout (--source); figures that lack them are left out, and that is said.",
-		Args: cobra.NoArgs,
+		Args: arguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return b.all(cmd.Context(), only) },
 	}
 	flags := c.Flags()

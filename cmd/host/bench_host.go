@@ -22,7 +22,7 @@ func newBenchHost(a *app) *cobra.Command {
 		Short: "Measure a running host: puts, and from a put to a function's output",
 		Long: "Measure the host at --endpoint. Streams, a function and a mapping of names that begin with \"bench-\" are made\n" +
 			"for it and deleted afterwards. It takes what the host can give: not beside traffic that matters.",
-		Args: cobra.NoArgs,
+		Args: arguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if span <= 0 {
 				return usagef("--for is %v; it must be more than 0s", span)

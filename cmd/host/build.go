@@ -86,7 +86,7 @@ func newFunctionBuild(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "build DIR",
 		Short: "Compile a function's Go source to WebAssembly",
-		Args:  cobra.ExactArgs(1),
+		Args:  arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir, err := filepath.Abs(args[0])
 			if err != nil {

@@ -72,12 +72,12 @@ func TestStreamVerbs(t *testing.T) {
 		{line: "stream list", stdout: `flights +active +2 +24h.*\nweek +active +1 +168h`},
 		{line: "stream list --output json", stdout: `^{"name":"flights".*}\n{"name":"week".*}\n$`},
 		{line: "stream describe flights --output json", stdout: `^{"name":"flights",.*"shards":\[{"id":"shardId-000000000000"`},
-		{line: "stream describe none", status: exitFailure, stderr: `none`},
+		{line: "stream describe none", status: exitFailure, stderr: `^shardmill: There is no stream "none"; "shardmill stream list" shows those there are\n$`},
 		{line: "stream update week --retention 6d", stdout: `Retention: +144h
 .*Largest record: +2MiB
 `},
 		{line: "stream update week --retention 7d --max-record 3MiB --output json", stdout: `^{"name":"week".*"retention":"168h".*"maxRecordBytes":3145728`},
-		{line: "stream update week --retention 0s", status: exitFailure, stderr: `retention`},
+		{line: "stream update week --retention 0s", status: exitUsage, stderr: `--retention is 0s, but must be 1h to 365d`},
 		{line: "stream update week", status: exitUsage, stderr: `at least one setting`},
 		{line: "stream update none --retention 2h", status: exitFailure, stderr: `none`},
 
@@ -86,6 +86,7 @@ func TestStreamVerbs(t *testing.T) {
 		{line: "stream put none --partition-key DFW --data hello", status: exitFailure, stderr: `none`},
 		{line: "stream put week --partition-key " + strings.Repeat("x", 257) + " --data hello", status: exitFailure, stderr: `partitionKey.*256`},
 		{line: "stream put week FEED --key k", status: exitFailure, stdout: `^2 records put, 1 refused\n$`, stderr: `1 of 3 records were refused; the first is line 2`},
+		{line: "stream put week --key k", stdin: `{"k":"c0"}`, stdout: `^1 record put, 0 refused\n$`},
 		{line: "stream put week --key /k --output json", stdin: `{"k":"c"}`, stdout: `^{"put":1,"failed":0}\n$`},
 		{line: "stream put week", status: exitUsage, stderr: `--key is needed`},
 		{line: "stream put week --data x", status: exitUsage, stderr: `--partition-key`},
@@ -94,6 +95,7 @@ func TestStreamVerbs(t *testing.T) {
 
 		{line: "stream tail week --from oldest --follow=false", stdout: `shardId-000000000000  [0-9]+  DFW  hello\n.*DFW  {}\n.*a  {"k":"a","n":1}\n.*c  {"k":"c"}\n$`},
 		{line: "stream tail week --from oldest --limit 1 --output json", stdout: `^{"shard":"shardId-000000000000","sequenceNumber":"[0-9]+","partitionKey":"DFW","arrival":"[^"]+","text":"hello"}\n$`},
+		{line: "stream tail week --from 15m --limit 1", stdout: `DFW  hello\n$`},
 		{line: "stream tail week --from yesterday", status: exitFailure, stderr: `from`},
 		{line: "stream tail week --shard 7 --from oldest", status: exitFailure, stderr: `shard`},
 
@@ -122,6 +124,9 @@ import (
 
 func init() {
 	sdk.OnInvoke(func(_ context.Context, in []byte) ([]byte, error) {
+		if string(in) == "panic" {
+			panic("asked to")
+		}
 		if len(in) == 0 {
 			fmt.Fprintln(os.Stderr, "an empty body came")
 			return nil, errors.New("nothing to echo")
@@ -139,7 +144,8 @@ func main() {}
 	play(t, testHost(t), files, []step{
 		{line: "function build DELAYS -o WASM", stdout: `^built .*delays.wasm \([0-9.]+ MiB\) in`},
 		{line: "function build DELAYS -o WASM --output json", stdout: `^{"file":".*delays.wasm","bytes":[0-9]+,"seconds":`},
-		{line: "function deploy delays WASM --emit delays --memory 64MiB", stdout: `Version: +1\n.*Memory: +64MiB\n.*May emit to: +delays\n`},
+		{line: "function deploy delays WASM --emit delays --memory 64MiB", stdout: `Version: +1\n.*Memory: +64MiB\n.*May emit to: +delays\n`, stderr: `^there is no stream "delays" yet: .*"shardmill stream create delays"\n$`},
+		{line: "stream create delays", stdout: `delays`},
 		{line: "function deploy delays WASM --emit delays --memory 64MiB", stdout: `Version: +1\n`},
 		{line: "function deploy delays DELAYS", stdout: `Version: +2\n.*Memory: +128MiB\n.*May emit to: +delays\n`},
 		{line: "function deploy delays WASM --timeout 1h", status: exitFailure, stderr: `timeout`},
@@ -150,10 +156,14 @@ func main() {}
 		{line: "function deploy echo ECHO --timeout 2s", stdout: `Version: +2\n.*Timeout: +2s\n`},
 		{line: "function list", stdout: `^NAME +VERSION +STATE.*\ndelays +2 +active.*\necho +2 +active`},
 		{line: "function describe delays", stdout: `VERSION +SIZE +DEPLOYED +DIGEST\n +2 .*sha256:.*\n +1 .*sha256:`},
-		{line: "function describe none", status: exitFailure, stderr: `none`},
+		{line: "function describe none", status: exitFailure, stderr: `^shardmill: There is no function "none"; "shardmill function list" shows those there are\n$`},
 		{line: "function invoke echo hello", stdout: `^echo hello$`},
 		{line: "function invoke echo --file -", stdin: "from stdin", stdout: `^echo from stdin$`},
 		{line: "function invoke echo", status: exitFailure, stderr: `nothing to echo`},
+		{line: "function invoke echo panic", status: exitFailure, stderr: `^shardmill: Function echo version 2 failed \(error\): asked to; "shardmill function logs echo" shows what it wrote\n.*main\.go:[0-9]+`},
+		{line: "function invoke echo hello --version 9", status: exitFailure, stderr: `version 9.*"shardmill function describe" shows`},
+		{line: "__complete function invoke ''", stdout: `^delays\necho\n:4\n$`, stderr: `.`},
+		{line: "__complete function deploy f x.wasm --emit ''", stdout: `^delays\n:4\n$`, stderr: `.`},
 		{line: "function invoke echo x --file y", status: exitUsage, stderr: `not both`},
 		{line: "function invoke delays x", status: exitFailure, stderr: `.`},
 		{line: "function logs echo", stdout: `error  v2  \S+  an empty body came\n`},
@@ -161,19 +171,18 @@ func main() {}
 		{line: "function logs echo --from whenever", status: exitUsage, stderr: `"whenever" is neither a time`},
 
 		{line: "stream create flights --shards 2", stdout: `flights`},
-		{line: "stream create delays", stdout: `delays`},
 		{line: "mapping create m --stream flights", status: exitUsage, stderr: `--function`},
 		{line: "mapping create m --stream flights --function none", status: exitFailure, stderr: `none`},
 		{line: "mapping create m --stream none --function delays", status: exitFailure, stderr: `none`},
-		{line: "mapping create m --stream flights --function delays --batch-size -1", status: exitFailure, stderr: `batchSize`},
+		{line: "mapping create m --stream flights --function delays --batch-size -1", status: exitUsage, stderr: `--batch-size is -1, but must be`},
 		{line: "mapping create m --stream flights --function delays --batch-size 50", stdout: `State: +enabled\n.*Batch size: +50\n.*Attempts: +without limit`},
 		{line: "mapping update m --max-attempts 3 --batch-window 1s", stdout: `Batch size: +50\nBatch window: +1s\n.*Attempts: +3`},
 		{line: "mapping update m", status: exitUsage, stderr: `at least one setting`},
-		{line: "mapping update none --batch-size 1", status: exitFailure, stderr: `none`},
+		{line: "mapping update none --batch-size 1", status: exitFailure, stderr: `^shardmill: There is no mapping "none"; "shardmill mapping list" shows those there are\n$`},
 		{line: "mapping list", stdout: `^NAME +STREAM.*\nm +flights +delays +50 +enabled`},
 		{line: "stream put flights FEED --key origin", stdout: `^20,000 records put, 0 refused\n$`},
 		{line: "stream tail delays --from oldest --limit 1 --output json", stdout: `"json":{"origin":"[A-Z]+","flights":`},
-		{line: "mapping describe m", stdout: `SHARD +STATE +CHECKPOINT.*shardId-000000000000`},
+		{line: "mapping describe m", stdout: `SHARD +STATE +CHECKPOINT.*GIVEN UP.*shardId-000000000000`},
 		{line: "mapping describe m --output json", stdout: `^{"name":"m",.*"stream":"flights".*"shards":\[{"shard":"shardId-000000000000"`},
 		{line: "mapping delete m", stdout: `mapping m deleted`},
 		{line: "mapping delete m", status: exitFailure, stderr: `m`},
@@ -192,12 +201,23 @@ func TestUsage(t *testing.T) {
 		{"", exitOK, `Usage:`, ``},
 		{"--help", exitOK, `Usage:`, ``},
 		{"stream --help", exitOK, `Available Commands:.*create`, ``},
-		{"sreve", exitUsage, ``, `^shardmill: unknown command "sreve".*\nRun 'shardmill --help' for how to use it.\n$`},
+		{"sreve", exitUsage, ``, `^shardmill: shardmill has no verb "sreve"; did you mean serve\?\nRun 'shardmill --help' for how to use it.\n$`},
 		{"stream", exitUsage, ``, `stream needs a verb: create,`},
 		{"stream make", exitUsage, ``, `stream has no verb "make"; it has create,`},
-		{"stream create", exitUsage, ``, `accepts 1 arg`},
-		{"stream create a b", exitUsage, ``, `accepts 1 arg`},
-		{"stream create a --shards many", exitUsage, ``, `--shards`},
+		{"frobnicate", exitUsage, ``, `has no verb "frobnicate"; it has bench,`},
+		{"stream create", exitUsage, ``, `^shardmill: shardmill stream create needs NAME: shardmill stream create NAME \[flags\]\n`},
+		{"stream create a b", exitUsage, ``, `takes no argument "b"`},
+		{"stream create a --shards many", exitUsage, ``, `--shards is "many", but must be 1 to 1000\n`},
+		{"stream create a --shards 0", exitUsage, ``, `--shards is 0, but must be 1 to 1000\n`},
+		{"stream create a --retention 0s", exitUsage, ``, `--retention is 0s, but must be 1h to 365d\n`},
+		{"stream create a --max-record 0", exitUsage, ``, `--max-record is 0, but must be 1KiB to 10MiB\n`},
+		{"stream create a --shard 4", exitUsage, ``, `^shardmill: shardmill stream create has no flag --shard\n`},
+		{"stream create a -x", exitUsage, ``, `has no flag -x\n`},
+		{"stream create a --shards", exitUsage, ``, `^shardmill: --shards needs a value\n`},
+		{"stream tail a --follow=maybe", exitUsage, ``, `--follow is "maybe", but must be true or false\n`},
+		{"serve --drain soon", exitUsage, ``, `--drain is "soon", but must be a duration`},
+		{"mapping create m --stream s --function f --batch-size 0", exitUsage, ``, `--batch-size is 0, but must be 1 to 10000 records\n`},
+		{"function deploy f x.wasm --timeout 0s", exitUsage, ``, `--timeout is 0s, but must be 1ms to 15m\n`},
 		{"stream list --output yaml", exitUsage, ``, `--output is "yaml"; it can be table or json`},
 		{"stream list --endpoint ftp://localhost:4780", exitUsage, ``, `--endpoint is "ftp`},
 		{"stream list --endpoint http://127.0.0.1:1", exitFailure, ``, `127.0.0.1:1.*shardmill serve`},

@@ -2,9 +2,11 @@ package main
 
 import (
 	"encoding"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -30,24 +32,69 @@ type textValue[T any] interface {
 	fmt.Stringer
 }
 
-// textFlag defines a flag that fills p; its zero value is shown as no default.
-func textFlag[T comparable, P textValue[T]](flags *pflag.FlagSet, p P, name, kind, usage string) {
-	flags.Var(&text[T, P]{p, kind}, name, usage)
+// textFlag defines a flag that fills p; its zero value is shown as no default. Where limit is not "", it says what the flag may be when
+// it is given, and zero is refused: only leaving it out means the default.
+func textFlag[T comparable, P textValue[T]](flags *pflag.FlagSet, p P, name, kind, limit, usage string) {
+	if limit != "" {
+		usage += ", " + limit
+	}
+	flags.Var(&text[T, P]{p, kind, limit}, name, usage)
 }
 
 type text[T comparable, P textValue[T]] struct {
 	value P
 	kind  string
+	limit string
 }
 
-func (t *text[T, P]) Set(s string) error { return t.value.UnmarshalText([]byte(s)) }
-func (t *text[T, P]) Type() string       { return t.kind }
-func (t *text[T, P]) String() string {
+func (t *text[T, P]) Set(s string) error {
+	if err := t.value.UnmarshalText([]byte(s)); err != nil {
+		return err
+	}
+	if t.zero() && t.limit != "" {
+		return errors.New(t.limit)
+	}
+	return nil
+}
+
+func (t *text[T, P]) zero() bool {
 	var zero T
-	if t.value == nil || *t.value == zero {
+	return t.value == nil || *t.value == zero
+}
+
+func (t *text[T, P]) Type() string { return t.kind }
+func (t *text[T, P]) String() string {
+	if t.zero() {
 		return ""
 	}
 	return t.value.String()
+}
+
+// countFlag defines a flag for a number of one or more; 0 is shown as no default.
+func countFlag(flags *pflag.FlagSet, p *int, name, limit, usage string) {
+	flags.Var(&count{p, limit}, name, usage+", "+limit)
+}
+
+type count struct {
+	value *int
+	limit string
+}
+
+func (c *count) Set(s string) error {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 {
+		return errors.New(c.limit)
+	}
+	*c.value = n
+	return nil
+}
+
+func (c *count) Type() string { return "count" }
+func (c *count) String() string {
+	if c.value == nil || *c.value == 0 {
+		return ""
+	}
+	return strconv.Itoa(*c.value)
 }
 
 // keyPointer turns the name of a top-level field into a JSON pointer (RFC 6901); a pointer stays as it is.

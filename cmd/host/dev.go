@@ -46,7 +46,7 @@ func newDev(a *app) *cobra.Command {
 			"are in DIR/" + manifestFile + " (emit: [delays]), or given with --emit.",
 		Example: "  shardmill dev ./functions/examples/delays --stream flights \\\n" +
 			"    --feed ./functions/examples/delays/testdata/flights.ndjson.gz --key origin",
-		Args: cobra.ExactArgs(1),
+		Args: arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			config.dir = args[0]
 			config.anyShards = !cmd.Flags().Changed("shards")

@@ -31,6 +31,9 @@ func (a *app) putEvents(ctx context.Context, c *api.Client, stream, file, key st
 	if watched.err != nil { // the reason why the request broke off, rather than that it did
 		return answer, fmt.Errorf("%s: %w", file, watched.err)
 	}
+	if err != nil && !errors.As(err, new(*api.Problem)) && ctx.Err() == nil {
+		err = fmt.Errorf("%w; how many of the records are on disk is not known", err)
+	}
 	return answer, err
 }
 
@@ -71,5 +74,5 @@ func putFailed(answer api.PutAnswer) error {
 		f := answer.Failures[0]
 		first = fmt.Sprintf("; the first is line %d: %s", f.Line, f.Message)
 	}
-	return fmt.Errorf("%s of %s records were refused%s", thousands(answer.Failed), thousands(answer.Put+answer.Failed), first)
+	return fmt.Errorf("%s of %s refused%s", thousands(answer.Failed), plural(answer.Put+answer.Failed, "record was", "records were"), first)
 }

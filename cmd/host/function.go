@@ -21,8 +21,9 @@ import (
 
 func newFunction(a *app) *cobra.Command {
 	return group("function", "Functions: build, deploy, list, describe, invoke, logs, delete",
-		newFunctionBuild(a), newFunctionDeploy(a), newFunctionList(a), newFunctionDescribe(a),
-		newFunctionInvoke(a), newFunctionLogs(a), newFunctionDelete(a))
+		newFunctionBuild(a), a.completing(newFunctionDeploy(a), functionNames), newFunctionList(a),
+		a.completing(newFunctionDescribe(a), functionNames), a.completing(newFunctionInvoke(a), functionNames),
+		a.completing(newFunctionLogs(a), functionNames), a.completing(newFunctionDelete(a), functionNames))
 }
 
 func newFunctionDeploy(a *app) *cobra.Command {
@@ -33,7 +34,7 @@ func newFunctionDeploy(a *app) *cobra.Command {
 		Long: "Upload a function as its new version: a .wasm file, or a folder with Go source, which is built first. The\n" +
 			"settings in the folder's " + manifestFile + " are used unless a flag gives another. The same code with the same\n" +
 			"settings makes no new version.",
-		Args: cobra.ExactArgs(2),
+		Args: arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := a.client()
 			if err != nil {
@@ -53,14 +54,26 @@ func newFunctionDeploy(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			a.warnOfMissing(cmd.Context(), client, f.Config.Emit)
 			return a.printFunction(f)
 		},
 	}
-	textFlag(c.Flags(), &config.Timeout, "timeout", "duration", "how long one call may take, 1ms to 15m (default 3s)")
-	textFlag(c.Flags(), &config.Memory, "memory", "size", "how much memory an instance may have, 1MiB to 4096MiB (default 128MiB)")
-	c.Flags().IntVar(&config.Concurrency, "concurrency", 0, "how many instances may run at once (default: the host's)")
+	textFlag(c.Flags(), &config.Timeout, "timeout", "duration", "1ms to 15m", "how long one call may take (default 3s)")
+	textFlag(c.Flags(), &config.Memory, "memory", "size", "1MiB to 4096MiB", "how much memory an instance may have (default 128MiB)")
+	countFlag(c.Flags(), &config.Concurrency, "concurrency", "1 to 1000", "how many instances may run at once (default: the host's)")
 	c.Flags().StringSliceVar(&config.Emit, "emit", nil, "stream the function may emit records to; repeatable")
+	a.completingFlag(c, "emit", streamNames)
 	return c
+}
+
+// warnOfMissing tells of streams that a function may emit to and that do not exist: what it emits there fails its batch.
+func (a *app) warnOfMissing(ctx context.Context, client *api.Client, streams []string) {
+	for _, name := range streams {
+		_, err := client.Stream(ctx, name)
+		if p := (*api.Problem)(nil); errors.As(err, &p) && p.Kind() == api.KindStreamNotFound {
+			a.say(`there is no stream %q yet: what the function emits to it fails until "shardmill stream create %s"`, name, name)
+		}
+	}
 }
 
 // loadFunction reads a module from a .wasm file, or builds it from a folder; the settings are the folder's own.
@@ -99,7 +112,7 @@ func newFunctionList(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
 		Short: "List the functions",
-		Args:  cobra.NoArgs,
+		Args:  arguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client, err := a.client()
 			if err != nil {
@@ -120,7 +133,7 @@ func newFunctionDescribe(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "describe NAME",
 		Short: "Show a function and its versions",
-		Args:  cobra.ExactArgs(1),
+		Args:  arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := a.client()
 			if err != nil {
@@ -163,7 +176,7 @@ func newFunctionInvoke(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "invoke NAME [BODY]",
 		Short: "Call a function with a body and write what it answers to standard output",
-		Args:  cobra.RangeArgs(1, 2),
+		Args:  arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := a.client()
 			if err != nil {
@@ -189,7 +202,7 @@ func newFunctionInvoke(a *app) *cobra.Command {
 			}
 			answer, err := client.Invoke(cmd.Context(), args[0], version, in)
 			if err != nil {
-				return a.explain(err)
+				return err
 			}
 			out := answer.Body
 			if _, err := a.out.Write(out); err != nil {
@@ -202,16 +215,8 @@ func newFunctionInvoke(a *app) *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&file, "file", "", "read the body from a file; - is standard input")
-	c.Flags().IntVar(&version, "version", 0, "which version to call (default: the newest)")
+	countFlag(c.Flags(), &version, "version", "1 or more", "which version to call (default: the newest)")
 	return c
-}
-
-// explain writes the stack of a function's own failure to standard error; the error stays one sentence.
-func (a *app) explain(err error) error {
-	if p := (*api.Problem)(nil); errors.As(err, &p) && p.Function != nil && p.Function.Stack != "" {
-		a.say("%s", strings.TrimRight(p.Function.Stack, "\n"))
-	}
-	return err
 }
 
 func newFunctionLogs(a *app) *cobra.Command {
@@ -220,7 +225,7 @@ func newFunctionLogs(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "logs NAME",
 		Short: "Show what a function wrote",
-		Args:  cobra.ExactArgs(1),
+		Args:  arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := a.client()
 			if err != nil {
@@ -260,7 +265,7 @@ func newFunctionDelete(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "delete NAME",
 		Short: "Delete a function with all its versions",
-		Args:  cobra.ExactArgs(1),
+		Args:  arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := a.client()
 			if err != nil {

@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/signal"
 	"strings"
@@ -93,29 +92,12 @@ func run(ctx context.Context, args []string, c console) int {
 	if errors.Is(err, syscall.EPIPE) {
 		return exitFailure
 	}
-	fmt.Fprintf(c.err, "shardmill: %s%s\n", oneLine(err), a.advice(err))
+	fmt.Fprintf(c.err, "shardmill: %s\n%s", a.sentence(err), stack(err))
 	if usage := (usageError{}); !a.started || errors.As(err, &usage) {
 		fmt.Fprintf(c.err, "Run '%s --help' for how to use it.\n", cmd.CommandPath())
 		return exitUsage
 	}
 	return exitFailure
-}
-
-// oneLine is the error as a sentence on one line. Errors that carry a tool's own output (a compiler's, say) hold it
-// after the first line and keep it.
-func oneLine(err error) string {
-	if detailed := (*buildError)(nil); errors.As(err, &detailed) {
-		return strings.TrimRight(err.Error(), "\n")
-	}
-	return strings.Join(strings.Fields(err.Error()), " ")
-}
-
-// advice says what to do about an error that is nobody's but the user's.
-func (a *app) advice(err error) string {
-	if op := (*net.OpError)(nil); errors.As(err, &op) && op.Op == "dial" {
-		return "; is a host running at " + a.endpoint + "? `shardmill serve` starts one"
-	}
-	return ""
 }
 
 // usageError is a command line that cannot be carried out as written.
@@ -152,6 +134,14 @@ func newRoot(a *app) *cobra.Command {
 			return nil
 		},
 	}
+	root.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return noVerb(cmd, args[0])
+		}
+		return nil
+	}
+	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	root.SetFlagErrorFunc(flagError)
 	root.SetIn(a.in)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
@@ -178,12 +168,23 @@ func group(use, short string, verbs ...*cobra.Command) *cobra.Command {
 			if len(args) == 0 {
 				return usagef("%s needs a verb: %s", cmd.CommandPath(), verbNames(cmd))
 			}
-			return usagef("%s has no verb %q; it has %s", cmd.CommandPath(), args[0], verbNames(cmd))
+			return noVerb(cmd, args[0])
 		},
 		RunE: func(*cobra.Command, []string) error { return nil },
 	}
 	c.AddCommand(verbs...)
 	return c
+}
+
+// noVerb is the error of a word that is no verb of a command: it names the one that was meant, or all there are.
+func noVerb(cmd *cobra.Command, word string) error {
+	if cmd.SuggestionsMinimumDistance == 0 {
+		cmd.SuggestionsMinimumDistance = 2
+	}
+	if meant := cmd.SuggestionsFor(word); len(meant) > 0 {
+		return usagef("%s has no verb %q; did you mean %s?", cmd.CommandPath(), word, strings.Join(meant, " or "))
+	}
+	return usagef("%s has no verb %q; it has %s", cmd.CommandPath(), word, verbNames(cmd))
 }
 
 func verbNames(cmd *cobra.Command) string {

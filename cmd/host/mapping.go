@@ -13,16 +13,17 @@ import (
 
 func newMapping(a *app) *cobra.Command {
 	return group("mapping", "Event source mappings: what drives a function from a stream",
-		newMappingCreate(a), newMappingUpdate(a), newMappingList(a), newMappingDescribe(a), newMappingDelete(a))
+		newMappingCreate(a), a.completing(newMappingUpdate(a), mappingNames), newMappingList(a),
+		a.completing(newMappingDescribe(a), mappingNames), a.completing(newMappingDelete(a), mappingNames))
 }
 
 // mappingFlags are the settings that can be given at creation and changed later.
 func mappingFlags(flags *pflag.FlagSet, config *api.MappingConfig) {
 	flags.StringVar(&config.Function, "function", "", "the function to call")
-	flags.IntVar(&config.BatchSize, "batch-size", 0, "the most records of one call, 1 to 10000 (default 100)")
-	textFlag(flags, &config.BatchWindow, "batch-window", "duration", "how long to wait for a batch to fill, 0s to 5m")
+	countFlag(flags, &config.BatchSize, "batch-size", "1 to 10000 records", "the most records of one call (default 100)")
+	textFlag(flags, &config.BatchWindow, "batch-window", "duration", "", "how long to wait for a batch to fill, 0s to 5m")
 	flags.IntVar(&config.MaxAttempts, "max-attempts", 0, "how often a batch is tried, 1 to 10000; 0 is without limit")
-	textFlag(flags, &config.MaxRecordAge, "max-record-age", "duration", "the age at which records are given up, 60s to 7d; 0s is without limit")
+	textFlag(flags, &config.MaxRecordAge, "max-record-age", "duration", "", "the age at which records are given up, 60s to 7d; 0s is without limit")
 }
 
 func newMappingCreate(a *app) *cobra.Command {
@@ -32,7 +33,7 @@ func newMappingCreate(a *app) *cobra.Command {
 		Use:     "create NAME",
 		Short:   "Drive a function from a stream; the same again changes nothing",
 		Example: "  shardmill mapping create flight-delays --stream flights --function delays",
-		Args:    cobra.ExactArgs(1),
+		Args:    arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if config.Stream == "" || config.Function == "" {
 				return usagef("a mapping needs --stream and --function")
@@ -63,6 +64,8 @@ func newMappingCreate(a *app) *cobra.Command {
 	mappingFlags(flags, &config)
 	flags.StringVar(&config.StartingPosition, "starting-position", "", "where to begin: oldest, newest or timestamp (default oldest)")
 	flags.StringVar(&startingTime, "starting-time", "", "begin with records that arrived at a time (2026-01-02T15:04:05Z) or so long ago (15m)")
+	a.completingFlag(c, "stream", streamNames)
+	a.completingFlag(c, "function", functionNames)
 	return c
 }
 
@@ -71,7 +74,7 @@ func newMappingUpdate(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "update NAME",
 		Short: "Change settings of a mapping; its checkpoints stay",
-		Args:  cobra.ExactArgs(1),
+		Args:  arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := a.client()
 			if err != nil {
@@ -104,6 +107,7 @@ func newMappingUpdate(a *app) *cobra.Command {
 		},
 	}
 	mappingFlags(c.Flags(), &config)
+	a.completingFlag(c, "function", functionNames)
 	return c
 }
 
@@ -111,7 +115,7 @@ func newMappingList(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
 		Short: "List the mappings",
-		Args:  cobra.NoArgs,
+		Args:  arguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client, err := a.client()
 			if err != nil {
@@ -132,7 +136,7 @@ func newMappingDescribe(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "describe NAME",
 		Short: "Show a mapping and how far it is in each shard",
-		Args:  cobra.ExactArgs(1),
+		Args:  arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := a.client()
 			if err != nil {
@@ -170,14 +174,15 @@ func (a *app) printMapping(m api.Mapping) error {
 	if err != nil || a.output == outputJSON || len(m.Shards) == 0 {
 		return err
 	}
-	t := newTable("SHARD", "STATE", "CHECKPOINT>", "ITERATOR AGE>", "INVOCATIONS>", "SETTLED>", "LAST RESULT", "LAST ERROR")
+	t := newTable("SHARD", "STATE", "CHECKPOINT>", "ITERATOR AGE>", "INVOCATIONS>", "SETTLED>", "GIVEN UP>", "LAST RESULT", "LAST ERROR")
 	for _, s := range m.Shards {
 		checkpoint := "-"
 		if s.Checkpoint != 0 {
 			checkpoint = s.Checkpoint.String()
 		}
 		t.add(s.Shard, s.State, checkpoint, shortDuration(time.Duration(s.IteratorAge)),
-			thousands(int64(s.Counts.Invocations)), thousands(int64(s.Counts.Settled)), cmp.Or(s.LastResult, "-"), printable(s.LastError))
+			thousands(int64(s.Counts.Invocations)), thousands(int64(s.Counts.Settled)),
+			thousands(int64(s.Counts.GivenUp)), cmp.Or(s.LastResult, "-"), printable(s.LastError))
 	}
 	if _, err := a.out.Write([]byte("\n")); err != nil {
 		return err
@@ -189,7 +194,7 @@ func newMappingDelete(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "delete NAME",
 		Short: "Delete a mapping and its checkpoints",
-		Args:  cobra.ExactArgs(1),
+		Args:  arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := a.client()
 			if err != nil {

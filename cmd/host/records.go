@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/spf13/cobra"
@@ -22,7 +23,7 @@ func newStreamPut(a *app) *cobra.Command {
 			"standard input) with --key, or one record with --partition-key and --data.",
 		Example: "  shardmill stream put flights flights.ndjson.gz --key origin\n" +
 			"  shardmill stream put flights --partition-key DFW --data '{\"delay\":12}'",
-		Args: cobra.RangeArgs(1, 2),
+		Args: arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := a.client()
 			if err != nil {
@@ -78,7 +79,7 @@ func (a *app) printPut(answer api.PutAnswer) error {
 	if a.output == outputJSON {
 		return a.printJSON(answer)
 	}
-	_, err := fmt.Fprintf(a.out, "%s records put, %s refused\n", thousands(answer.Put), thousands(answer.Failed))
+	_, err := fmt.Fprintf(a.out, "%s put, %s refused\n", plural(answer.Put, "record", "records"), thousands(answer.Failed))
 	return err
 }
 
@@ -89,20 +90,30 @@ func newStreamTail(a *app) *cobra.Command {
 		Short: "Show records, and those to come until interrupted",
 		Example: "  shardmill stream tail delays --output json\n" +
 			"  shardmill stream tail flights --from oldest --limit 10 --follow=false",
-		Args: cobra.ExactArgs(1),
+		Args: arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := a.client()
 			if err != nil {
 				return err
 			}
+			q.From = tailFrom(q.From, time.Now())
 			return unlessInterrupted(cmd.Context(), a.tail(cmd.Context(), client, args[0], q))
 		},
 	}
 	c.Flags().StringVar(&q.Shard, "shard", "", "one shard (default: all)")
-	c.Flags().StringVar(&q.From, "from", "newest", "oldest, newest, a sequence number, or a time such as 2026-01-02T15:04:05Z")
+	c.Flags().StringVar(&q.From, "from", "newest", "oldest, newest, so long ago (15m), a time (2026-01-02T15:04:05Z), or with --shard a sequence number")
 	c.Flags().IntVar(&q.Limit, "limit", 0, "end after so many records (default: no limit)")
 	c.Flags().BoolVarP(&q.Follow, "follow", "f", true, "wait for records to come")
 	return c
+}
+
+// tailFrom turns how long ago into a time; the other forms are the API's.
+func tailFrom(from string, now time.Time) string {
+	var ago api.Duration
+	if err := ago.UnmarshalText([]byte(from)); err != nil || ago < 0 {
+		return from
+	}
+	return now.Add(-time.Duration(ago)).UTC().Format(time.RFC3339Nano)
 }
 
 // tail shows records as they come. A shard that cannot be read on is told of; the others go on, and the failure is

@@ -25,7 +25,7 @@ func newServe(a *app) *cobra.Command {
 			"A second signal ends it at once.\n\n" +
 			"Every setting can be given as a flag, else as a variable (--data-dir is SHARDMILL_DATA_DIR), else as a key\n" +
 			"of the YAML file named by --config or SHARDMILL_CONFIG (data-dir: /var/lib/shardmill).",
-		Args: cobra.NoArgs,
+		Args: arguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if v, ok := a.lookupEnv(envName("config")); ok && file == "" {
 				file = v

@@ -12,8 +12,9 @@ import (
 
 func newStream(a *app) *cobra.Command {
 	return group("stream", "Streams: create, update, list, describe, delete; put and tail records; damage",
-		newStreamCreate(a), newStreamUpdate(a), newStreamList(a), newStreamDescribe(a), newStreamDelete(a),
-		newStreamPut(a), newStreamTail(a), newStreamDamage(a))
+		newStreamCreate(a), a.completing(newStreamUpdate(a), streamNames), newStreamList(a), a.completing(newStreamDescribe(a), streamNames),
+		a.completing(newStreamDelete(a), streamNames), a.completing(newStreamPut(a), streamNames), a.completing(newStreamTail(a), streamNames),
+		newStreamDamage(a))
 }
 
 func newStreamCreate(a *app) *cobra.Command {
@@ -21,7 +22,7 @@ func newStreamCreate(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "create NAME",
 		Short: "Create a stream; the same again changes nothing",
-		Args:  cobra.ExactArgs(1),
+		Args:  arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := a.client()
 			if err != nil {
@@ -34,9 +35,9 @@ func newStreamCreate(a *app) *cobra.Command {
 			return a.printStream(stream)
 		},
 	}
-	c.Flags().IntVar(&config.Shards, "shards", 1, "how many shards, 1 to 1000")
-	textFlag(c.Flags(), &config.Retention, "retention", "duration", "how long records are kept, 1h to 365d (default 24h)")
-	textFlag(c.Flags(), &config.MaxRecord, "max-record", "size", "the largest data of one record, 1KiB to 10MiB (default 1MiB)")
+	countFlag(c.Flags(), &config.Shards, "shards", "1 to 1000", "how many shards (default 1)")
+	textFlag(c.Flags(), &config.Retention, "retention", "duration", "1h to 365d", "how long records are kept (default 24h)")
+	textFlag(c.Flags(), &config.MaxRecord, "max-record", "size", "1KiB to 10MiB", "the largest data of one record (default 1MiB)")
 	return c
 }
 
@@ -46,7 +47,7 @@ func newStreamUpdate(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "update NAME",
 		Short: "Change a stream's settings; those that are not given stay",
-		Args:  cobra.ExactArgs(1),
+		Args:  arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var change api.StreamChange
 			if cmd.Flags().Changed("retention") {
@@ -69,8 +70,8 @@ func newStreamUpdate(a *app) *cobra.Command {
 			return a.printStream(stream)
 		},
 	}
-	textFlag(c.Flags(), &retention, "retention", "duration", "how long records are kept, 1h to 365d; a shorter one takes effect at once")
-	textFlag(c.Flags(), &largest, "max-record", "size", "the largest data of one record, 1KiB to 10MiB; what is stored stays")
+	textFlag(c.Flags(), &retention, "retention", "duration", "1h to 365d", "how long records are kept; a shorter one takes effect at once")
+	textFlag(c.Flags(), &largest, "max-record", "size", "1KiB to 10MiB", "the largest data of one record; what is stored stays")
 	return c
 }
 
@@ -78,7 +79,7 @@ func newStreamList(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
 		Short: "List the streams",
-		Args:  cobra.NoArgs,
+		Args:  arguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client, err := a.client()
 			if err != nil {
@@ -99,7 +100,7 @@ func newStreamDescribe(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "describe NAME",
 		Short: "Show a stream and its shards",
-		Args:  cobra.ExactArgs(1),
+		Args:  arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := a.client()
 			if err != nil {
@@ -142,7 +143,7 @@ func newStreamDelete(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "delete NAME",
 		Short: "Delete a stream and all its records",
-		Args:  cobra.ExactArgs(1),
+		Args:  arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := a.client()
 			if err != nil {
@@ -160,7 +161,7 @@ func newStreamDamage(a *app) *cobra.Command {
 	list := &cobra.Command{
 		Use:   "list NAME",
 		Short: "List the damaged records of a stream",
-		Args:  cobra.ExactArgs(1),
+		Args:  arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := a.client()
 			if err != nil {
@@ -176,7 +177,7 @@ func newStreamDamage(a *app) *cobra.Command {
 	accept := &cobra.Command{
 		Use:   "accept NAME SHARD",
 		Short: "Give up the damaged records of a shard, so that it is read on behind them; shows what is lost",
-		Args:  cobra.ExactArgs(2),
+		Args:  arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := a.client()
 			if err != nil {
@@ -189,7 +190,8 @@ func newStreamDamage(a *app) *cobra.Command {
 			return a.printDamage(lost)
 		},
 	}
-	return group("damage", "Records that were stored and cannot be read: list them, give them up", list, accept)
+	return group("damage", "Records that were stored and cannot be read: list them, give them up",
+		a.completing(list, streamNames), a.completing(accept, streamNames))
 }
 
 func (a *app) printDamage(damage []api.Damage) error {

@@ -46,7 +46,7 @@ func newVersion(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Show which shardmill this is",
-		Args:  cobra.NoArgs,
+		Args:  arguments,
 		RunE: func(*cobra.Command, []string) error {
 			v := buildVersion()
 			if a.output == outputJSON {
