@@ -17,9 +17,15 @@ type pace struct {
 	heartbeat time.Duration // the longest time without an event
 	takeOver  time.Duration // how old it is when another one of its consumer may take its place
 	unread    time.Duration // the longest time that a client may leave an event unread
+	// settle is how long the first byte of the answer waits. The Go SDK (smithy-go v1.28.8) closes the request's body when it has the
+	// head of the answer; where that comes within microseconds, as it does on one machine, its transport may still be reading the body, takes
+	// this for a failure and closes the connection under the events.
+	settle time.Duration
 }
 
-var defaultPace = pace{life: 5 * time.Minute, heartbeat: 4 * time.Second, takeOver: 5 * time.Second, unread: 30 * time.Second}
+var defaultPace = pace{
+	life: 5 * time.Minute, heartbeat: 4 * time.Second, takeOver: 5 * time.Second, unread: 30 * time.Second, settle: 5 * time.Millisecond,
+}
 
 type subscribeInput struct {
 	ConsumerARN      string        `aws:"required;len=1..2048;pattern=consumer"`
@@ -146,6 +152,10 @@ func subscribeToShard(c *call, body []byte) error {
 	defer c.subscriptions.finish(s)
 	s.call, s.enc = c, encoder{st, shard, c.streams.Describe}
 	s.reader, s.position = reader, reader.Position()
+	select {
+	case <-ctx.Done():
+	case <-time.After(c.subscriptions.pace.settle):
+	}
 	s.serve(ctx)
 	return nil
 }

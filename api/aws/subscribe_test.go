@@ -29,10 +29,14 @@ func (r *rig) consumer(stream, name string) string {
 	return *out.Consumer.ConsumerARN
 }
 
+// subscriber is a client of its own: the SDK's (service/kinesis v1.56.10) decodes all event streams of one client into one buffer, so
+// that two at once read each other's bytes.
+func (r *rig) subscriber() *kinesis.Client { return kinesis.New(r.Options()) }
+
 // subscribe begins a subscription, which ends with the test.
 func (r *rig) subscribe(arn, shard string, at types.ShardIteratorType) *kinesis.SubscribeToShardEventStream {
 	r.t.Helper()
-	out := ok(r.SubscribeToShard(r.ctx, &kinesis.SubscribeToShardInput{
+	out := ok(r.subscriber().SubscribeToShard(r.ctx, &kinesis.SubscribeToShardInput{
 		ConsumerARN: &arn, ShardId: &shard, StartingPosition: &types.StartingPosition{Type: at},
 	}))(r.t)
 	r.t.Cleanup(func() { out.GetStream().Close() })
@@ -112,7 +116,7 @@ func TestSubscribe(t *testing.T) {
 		}
 	}
 	want = r.put(name, "more", 2)
-	again := ok(r.SubscribeToShard(r.ctx, &kinesis.SubscribeToShardInput{
+	again := ok(r.subscriber().SubscribeToShard(r.ctx, &kinesis.SubscribeToShardInput{
 		ConsumerARN: aws.String(r.consumer(name, "d")), ShardId: aws.String(firstShard),
 		StartingPosition: &types.StartingPosition{Type: types.ShardIteratorTypeAfterSequenceNumber, SequenceNumber: &number},
 	}))(t).GetStream()
@@ -148,7 +152,7 @@ func TestSubscriptionTakesOver(t *testing.T) {
 	name := r.stream("s", 1)
 	arn := r.consumer(name, "c")
 	first := r.subscribe(arn, firstShard, types.ShardIteratorTypeLatest)
-	_, err := r.SubscribeToShard(r.ctx, &kinesis.SubscribeToShardInput{
+	_, err := r.subscriber().SubscribeToShard(r.ctx, &kinesis.SubscribeToShardInput{
 		ConsumerARN: &arn, ShardId: aws.String(firstShard), StartingPosition: &types.StartingPosition{Type: types.ShardIteratorTypeLatest},
 	})
 	refused(t, err, "ResourceInUseException", "")
