@@ -39,7 +39,7 @@ var table = []row{
 	{path: "api/auth", level: 3, below: []string{"internal/catalog"}},
 	{
 		path: "triggers", level: 3,
-		below: []string{"triggers/filter", "shards", "runtime", "sdk", "sdk/abi", "sdk/record", "internal/catalog", "internal/field"},
+		below: []string{"triggers/filter", "shards", "runtime", "sdk", "sdk/abi", "sdk/record", "internal/catalog", "internal/field", "internal/aggregate"},
 		never: noHTTP,
 	},
 	{
@@ -64,6 +64,8 @@ var table = []row{
 	{path: "internal/catalog", level: 1, never: noHTTP},
 	{path: "internal/field", level: 1},
 	{path: "internal/broker", level: 1, never: noHTTP},
+	{path: "internal/aggregate", level: 1, never: noHTTP},
+	{path: "internal/aggregate/aggregatetest", level: 1, never: noHTTP},
 	{path: "internal/arch", level: 1},
 	{path: "sdk", level: 1, beside: []string{"sdk/abi", "sdk/record"}, standardOnly: true},
 	{path: "sdk/sdktest", level: 1, beside: []string{"sdk", "sdk/abi", "sdk/record"}, standardOnly: true},
@@ -71,7 +73,7 @@ var table = []row{
 	{path: "sdk/record", level: 1, standardOnly: true},
 }
 
-var apiMay = []string{"api/auth", "triggers", "delivery", "shards", "runtime", "sdk", "sdk/record", "internal/catalog", "internal/field"}
+var apiMay = []string{"api/auth", "triggers", "delivery", "shards", "runtime", "sdk", "sdk/record", "internal/catalog", "internal/field", "internal/aggregate"}
 
 // owners are the libraries that only some may link.
 var owners = []owner{
