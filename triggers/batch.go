@@ -51,9 +51,6 @@ func (b *batch) sequence(i int) uint64 {
 	panic("triggers: record index out of range")
 }
 
-// last is the sequence number of the last record.
-func (b *batch) last() uint64 { return b.sequence(b.records - 1) }
-
 // older counts the records at the head that arrived before the time given in microseconds.
 func (b *batch) older(arrival int64) int {
 	n := 0

@@ -12,6 +12,7 @@
 //	read        the reader blocks until there are records; there is no polling and no timer
 //	batch       views of what was read, cut at BatchSize, at BatchWindow after the first record was seen,
 //	            or at 6 MiB of encoded records; without a window the batch is what is at hand
+//	hand over   the batch, its KPL-aggregated records taken apart unless the mapping keeps them
 //	invoke      the function runs, and what it emits is durable before Invoke returns
 //	decide      a pure function: what is settled, given up, and tried again when
 //	checkpoint  the position behind what is settled or given up is saved into the stream's own journal
@@ -35,6 +36,14 @@
 // The wait after the function's n-th failure in a row is RetryBase·2^(n-1) up to RetryMax (1 s and 30 s),
 // after throttles and the host's failures 0.1 s to 5 s, each less up to half of it at random. A record that
 // is given up is counted, logged with shard, sequence numbers and reason, and shown in the status.
+//
+// # Aggregated records
+//
+// Producers of the Kinesis Producer Library put many user records into one stored record (see internal/aggregate). The function
+// has the user records, each with its own key and with the sequence number and arrival of the stored one; BatchSize bounds them, so
+// that one stored record may take several calls. Outcomes, attempts and counts are of user records. The checkpoint is of
+// stored ones: it passes one when all its user records are settled or given up, and until then a restart delivers it from its
+// beginning. User records whose hash key belongs to another shard, which a reshard can leave behind, are delivered like any other.
 //
 // # Guarantees
 //

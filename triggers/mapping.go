@@ -41,7 +41,7 @@ type Mapping struct {
 	Stream   string // must exist when the mapping is made; cannot be changed
 	Function string // must exist and handle stream batches when the mapping is made or changed
 
-	BatchSize   int           // records, 1..10000; 0 = 100
+	BatchSize   int           // records of one call, 1..10000; 0 = 100
 	BatchWindow time.Duration // 0..300 s: how long a batch that is not full may wait, from its first record on
 
 	StartingPosition Position  // "" = Oldest; cannot be changed
@@ -53,6 +53,9 @@ type Mapping struct {
 	// MaxRecordAge is the age from arrival at which a record that is not settled is given up, 60 s..7 days;
 	// 0 = without limit.
 	MaxRecordAge time.Duration
+
+	// Aggregated hands KPL-aggregated records over as they are stored; else the function has the user records in them.
+	Aggregated bool
 }
 
 var namePattern = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,128}$`)
@@ -139,6 +142,7 @@ type definition struct {
 	StartingTime     time.Time     `json:"startingTime,omitzero"`
 	MaxAttempts      int           `json:"maxAttempts"`
 	MaxRecordAge     time.Duration `json:"maxRecordAge"`
+	Aggregated       bool          `json:"aggregated,omitzero"`
 }
 
 // define sets the definition's settings to those of m.
@@ -147,6 +151,7 @@ func (d *definition) define(m Mapping) {
 	d.BatchSize, d.BatchWindow = m.BatchSize, m.BatchWindow
 	d.StartingPosition, d.StartingTime = m.StartingPosition, m.StartingTime
 	d.MaxAttempts, d.MaxRecordAge = m.MaxAttempts, m.MaxRecordAge
+	d.Aggregated = m.Aggregated
 }
 
 func (d *definition) mapping(name string) Mapping {
@@ -155,6 +160,7 @@ func (d *definition) mapping(name string) Mapping {
 		BatchSize: d.BatchSize, BatchWindow: d.BatchWindow,
 		StartingPosition: d.StartingPosition, StartingTime: d.StartingTime,
 		MaxAttempts: d.MaxAttempts, MaxRecordAge: d.MaxRecordAge,
+		Aggregated: d.Aggregated,
 	}
 }
 

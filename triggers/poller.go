@@ -34,6 +34,7 @@ type poller struct {
 	next   uint64     // sequence number that should be read next
 	rest   record.Run // read, and not in a batch yet
 	batch  batch
+	hand   hand // what of the batch the next call has
 	tries  tries
 	errors int // read errors in a row
 
@@ -58,6 +59,7 @@ func (p *poller) run(read, work context.Context) {
 	p.rejections.flush(p.log, time.Now(), true)
 	p.rest = record.Run{}
 	p.batch.reset()
+	p.hand.release()
 	if err := p.saver.wait(); err != nil {
 		p.log.Error("the last checkpoint was not saved; the records after the one before it will be delivered again", "error", err)
 		if work.Err() != nil && p.unfinished == "" {
@@ -174,9 +176,10 @@ func (p *poller) process(read, work context.Context) error {
 // attempt decides on the batch's age, and then on what the function makes of it.
 func (p *poller) attempt(work context.Context) (decision, error) {
 	s := p.r.settings.Load()
-	f := facts{Records: p.batch.records}
+	p.hand.fill(&p.batch, &s.Mapping)
+	f := facts{Records: p.hand.records}
 	if s.MaxRecordAge > 0 {
-		f.Expired = p.batch.older(time.Now().Add(-s.MaxRecordAge).UnixMicro())
+		f.Expired = p.hand.of(p.batch.older(time.Now().Add(-s.MaxRecordAge).UnixMicro()))
 	}
 	if d := decide(f, outcome{}, p.tries, s.policy); d.Discard > 0 {
 		return d, nil
@@ -195,37 +198,38 @@ func (p *poller) invoke(work context.Context, s *settings) (outcome, error) {
 	reply := replies.Get().(*runtime.Reply)
 	defer replies.Put(reply)
 	p.progress.invoking(p.tries.Attempts + 1)
-	p.r.batchSizes.Observe(float64(p.batch.records))
+	p.r.batchSizes.Observe(float64(p.hand.records))
+	first, last := p.sequence(0), p.sequence(p.hand.records-1)
 	err := p.r.functions.Invoke(work, runtime.Call{
 		Function: s.Function,
 		Kind:     runtime.KindBatch,
 		Source: runtime.Source{
 			Mapping: s.Name, Stream: s.Stream, Shard: uint32(p.shard),
-			First: p.batch.sequence(0), Last: p.batch.last(),
+			First: first, Last: last,
 		},
 		Attempt: p.tries.Attempts + 1,
-		Records: p.batch.runs,
+		Records: p.hand.runs,
 	}, reply)
 	if err != nil && work.Err() != nil {
-		p.unfinished = fmt.Sprintf("the invocation for the records %d to %d", p.batch.sequence(0), p.batch.last())
+		p.unfinished = fmt.Sprintf("the invocation for the records %d to %d", first, last)
 		return outcome{}, errCutOff
 	}
 	o := outcome{Class: classify(err)}
 	if o.Class == replied {
 		var n settled
-		o.RetryFrom, n = readOutcomes(reply.Outcomes, p.batch.records)
-		if o.RetryFrom < p.batch.records {
+		o.RetryFrom, n = readOutcomes(reply.Outcomes, p.hand.records)
+		if o.RetryFrom < p.hand.records {
 			err = askedAgain(reply.Outcomes, o.RetryFrom)
 		}
 		if n != (settled{}) {
 			p.progress.settled(n)
-			p.rejections.note(reply.Outcomes, o.RetryFrom, &p.batch)
+			p.rejections.note(reply.Outcomes, o.RetryFrom, p.sequence)
 		}
 		if len(p.rejections.reasons) > 0 {
 			p.rejections.flush(p.log, time.Now(), false)
 		}
 	}
-	p.progress.invoked(o, p.batch.records, err)
+	p.progress.invoked(o, p.hand.records, err)
 	return o, nil
 }
 
@@ -239,20 +243,25 @@ func (p *poller) apply(work context.Context, d decision) error {
 	if done == 0 {
 		return nil
 	}
-	last := p.batch.sequence(done - 1)
-	p.batch.drop(done)
+	last := p.hand.drop(&p.batch, done)
 	oldest := p.rest.First().Arrival // 0 when all that was read has been settled
 	if p.batch.records > 0 {
 		oldest = p.batch.first().Arrival
 	}
 	p.progress.advanced(d, p.batch.records, oldest)
+	if last == 0 {
+		return nil
+	}
 	return p.saver.settle(work, last)
 }
+
+// sequence is the number of the stored record that the i-th record of the call is, or is from.
+func (p *poller) sequence(i int) uint64 { return p.hand.sequence(&p.batch, i) }
 
 // giveUp counts and logs the records that d discards.
 func (p *poller) giveUp(d decision) {
 	g := GivenUp{
-		First: p.batch.sequence(d.Settle), Last: p.batch.sequence(d.Settle + d.Discard - 1),
+		First: p.sequence(d.Settle), Last: p.sequence(d.Settle + d.Discard - 1),
 		Records: d.Discard, Reason: d.Reason, Attempts: p.tries.Attempts, Time: time.Now(),
 	}
 	if d.Reason == AttemptsExhausted {

@@ -27,14 +27,14 @@ type rejection struct {
 	quiet       time.Time // no line before
 }
 
-// note counts the rejected records below retryFrom; b is the batch they are in.
-func (r *rejections) note(outcomes []runtime.Outcome, retryFrom int, b *batch) {
+// note counts the rejected records below retryFrom; sequence tells their numbers.
+func (r *rejections) note(outcomes []runtime.Outcome, retryFrom int, sequence func(i int) uint64) {
 	for _, o := range outcomes {
 		if o.Result != runtime.ResultRejected || o.Index >= retryFrom {
 			continue
 		}
 		g := r.group(o.Reason)
-		if g.last = b.sequence(o.Index); g.records == 0 {
+		if g.last = sequence(o.Index); g.records == 0 {
 			g.first = g.last
 		}
 		g.records++

@@ -57,11 +57,14 @@ type Mark struct {
 // Index is the number of user records before the mark.
 func (m Mark) Index() int { return m.next }
 
+// Marked tells whether data begins as aggregated records do. One that does not is none; whether one that does is, Split knows.
+func Marked(data []byte) bool { return len(data) >= overhead && string(data[:len(magic)]) == magic }
+
 // Split tells whether data is an aggregated record, and if so places the Reader before its first user record. Else, and in
 // any case before, the Reader holds no user records.
 func (r *Reader) Split(data []byte) bool {
 	r.Reset()
-	if len(data) < overhead || string(data[:len(magic)]) != magic {
+	if !Marked(data) {
 		return false
 	}
 	body := data[len(magic) : len(data)-md5.Size]
