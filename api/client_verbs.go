@@ -120,6 +120,9 @@ type ReadOptions struct {
 	From   string // "oldest", "newest", a sequence number or an RFC 3339 time; "" is oldest
 	Limit  int    // the most records; 0 is without limit
 	Follow bool   // go on with records as they arrive, until ctx ends
+
+	// Deaggregate yields the user records of KPL-aggregated records in place of these.
+	Deaggregate bool
 }
 
 // Records yields the records of a stream as they arrive. An element with an
@@ -138,6 +141,9 @@ func (c *Client) Records(ctx context.Context, stream string, o ReadOptions) iter
 	}
 	if o.Follow {
 		query.Set("follow", "true")
+	}
+	if o.Deaggregate {
+		query.Set("deaggregate", "true")
 	}
 	all := lines[Record](c, ctx, request{method: http.MethodGet, path: []string{"streams", stream, "records"}, query: query})
 	return func(yield func(Record, error) bool) {

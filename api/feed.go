@@ -91,14 +91,26 @@ func (f *feed) begin() {
 	f.w.WriteHeader(http.StatusOK)
 }
 
-// record adds one record. Server-sent events carry shard and sequence number as id.
-func (f *feed) record(shard string, r *record.Record) error {
-	if f.events {
+// userPart is the place of a user record in the stored record it is from.
+type userPart struct {
+	index int // -1: the record is a stored one itself
+	last  bool
+}
+
+var whole = userPart{index: -1, last: true}
+
+// record adds one record. Server-sent events carry shard and sequence number as id; of the user records of an aggregate the last
+// one does, so that a client that comes back with it misses none.
+func (f *feed) record(shard string, r *record.Record, of userPart) error {
+	if f.events && of.last {
 		f.buf = append(append(append(f.buf, "id: "...), shard...), ':')
 		f.buf = strconv.AppendUint(f.buf, r.Sequence, 10)
-		f.buf = append(f.buf, "\ndata: "...)
+		f.buf = append(f.buf, '\n')
 	}
-	f.buf = appendRecord(f.buf, &f.scanner, shard, r)
+	if f.events {
+		f.buf = append(f.buf, "data: "...)
+	}
+	f.buf = appendRecord(f.buf, &f.scanner, shard, r, of.index)
 	return f.end()
 }
 
@@ -165,13 +177,18 @@ func (f *feed) alive() error {
 // appendRecord appends a record as the JSON object of a line. The bytes are
 // given as json where they are JSON, with line breaks between tokens as spaces
 // so that the object stays on its line; as text where they are UTF-8; else in
-// base64.
-func appendRecord(dst []byte, s *scanner, shard string, r *record.Record) []byte {
+// base64. sub is the index of a user record in its aggregate, -1 for a stored record.
+func appendRecord(dst []byte, s *scanner, shard string, r *record.Record, sub int) []byte {
 	dst = append(dst, `{"shard":"`...)
 	dst = append(dst, shard...)
 	dst = append(dst, `","sequenceNumber":"`...)
 	dst = strconv.AppendUint(dst, r.Sequence, 10)
-	dst = append(dst, `","partitionKey":`...)
+	dst = append(dst, '"')
+	if sub >= 0 {
+		dst = append(dst, `,"subSequenceNumber":`...)
+		dst = strconv.AppendInt(dst, int64(sub), 10)
+	}
+	dst = append(dst, `,"partitionKey":`...)
 	dst = appendQuoted(dst, r.Key)
 	dst = append(dst, `,"arrival":"`...)
 	dst = time.UnixMicro(r.Arrival).UTC().AppendFormat(dst, time.RFC3339Nano)

@@ -24,6 +24,7 @@ func (c *call) putMapping(in *MappingConfig) (*Mapping, bool, error) {
 		BatchSize: in.BatchSize, BatchWindow: time.Duration(in.BatchWindow),
 		StartingPosition: triggers.Position(in.StartingPosition), StartingTime: in.StartingTime,
 		MaxAttempts: in.MaxAttempts, MaxRecordAge: time.Duration(in.MaxRecordAge),
+		Aggregated: in.Deaggregate != nil && !*in.Deaggregate,
 	})
 	if err != nil {
 		return nil, false, err
@@ -53,7 +54,7 @@ func mappingOf(s *triggers.Status) Mapping {
 			Stream: s.Stream, Function: s.Function,
 			BatchSize: s.BatchSize, BatchWindow: Duration(s.BatchWindow),
 			StartingPosition: string(s.StartingPosition), StartingTime: s.StartingTime,
-			MaxAttempts: s.MaxAttempts, MaxRecordAge: Duration(s.MaxRecordAge),
+			MaxAttempts: s.MaxAttempts, MaxRecordAge: Duration(s.MaxRecordAge), Deaggregate: new(!s.Aggregated),
 		},
 		State: string(s.State), Reason: s.Reason, LastResult: string(s.LastResult()), Counts: countsOf(s.Counts()),
 	}

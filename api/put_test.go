@@ -25,7 +25,7 @@ import (
 func checkRecordLine(t *testing.T, key, data []byte) {
 	t.Helper()
 	var s scanner
-	line := appendRecord(nil, &s, "shardId-000000000001", &record.Record{Sequence: 7, Arrival: 1_700_000_000_123_456, Key: key, Data: data})
+	line := appendRecord(nil, &s, "shardId-000000000001", &record.Record{Sequence: 7, Arrival: 1_700_000_000_123_456, Key: key, Data: data}, -1)
 	if bytes.ContainsAny(line, "\n\r") {
 		t.Fatalf("%q is not one line", line)
 	}

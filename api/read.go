@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/shardmill/shardmill/internal/aggregate"
 	"github.com/shardmill/shardmill/sdk/record"
 	"github.com/shardmill/shardmill/shards"
 )
@@ -20,6 +21,7 @@ type readQuery struct {
 	From   string `query:"from" default:"oldest" doc:"Where to begin: oldest, newest, a sequence number (with shard), or a time in RFC 3339 form."`
 	Limit  int    `query:"limit" minimum:"0" doc:"The most records to answer; 0 or left out is without limit."`
 	Follow bool   `query:"follow" doc:"Go on with records as they arrive, until the client ends it, the stream is deleted, or the shard that was named has been closed and read to its end."`
+	Apart  bool   `query:"deaggregate" doc:"Answer the user records of KPL-aggregated records, each with its subSequenceNumber, in place of the aggregates. limit counts them."`
 }
 
 // shardRead is one shard being read.
@@ -54,6 +56,9 @@ func (c *call) readRecords(q *readQuery) error {
 		return err
 	}
 	r := &recordFeed{feed: f, left: q.Limit, limited: q.Limit > 0, alone: q.Shard != ""}
+	if q.Apart {
+		r.aggregates = new(aggregate.Reader)
+	}
 	if q.Follow {
 		return r.follow(c, st, reads)
 	}
@@ -148,11 +153,27 @@ type recordFeed struct {
 	left    int
 	limited bool
 	alone   bool // one shard was named: its failure can be the whole answer's
+
+	aggregates *aggregate.Reader // takes aggregates apart; nil when they are answered as they are stored
 }
 
-// write adds one record and tells whether the limit is reached.
+// write adds a stored record, or the user records in it, and tells whether the limit is reached.
 func (r *recordFeed) write(shard string, rec *record.Record) (full bool, err error) {
-	if err := r.feed.record(shard, rec); err != nil {
+	if r.aggregates == nil || !r.aggregates.Split(rec.Data) {
+		return r.line(shard, rec, whole)
+	}
+	user := *rec
+	last := r.aggregates.Len() - 1
+	for u, more := r.aggregates.Next(); more && !full && err == nil; u, more = r.aggregates.Next() {
+		user.Key, user.Data = u.Key, u.Data
+		full, err = r.line(shard, &user, userPart{index: u.Index, last: u.Index == last})
+	}
+	return full, err
+}
+
+// line adds one record and tells whether the limit is reached.
+func (r *recordFeed) line(shard string, rec *record.Record, of userPart) (full bool, err error) {
+	if err := r.feed.record(shard, rec, of); err != nil {
 		return true, err
 	}
 	if r.limited {

@@ -108,6 +108,7 @@ type PutFailure struct {
 type Record struct {
 	Shard        string         `json:"shard,omitzero" doc:"The shard that has the record; absent where a problem ends the whole read, as when the stream is deleted."`
 	Sequence     Sequence       `json:"sequenceNumber,omitzero" doc:"The record's sequence number in that shard."`
+	SubSequence  *int           `json:"subSequenceNumber,omitzero" minimum:"0" doc:"The record's place in the KPL-aggregated record it was taken from, counted from 0; absent for a record that is stored by itself."`
 	PartitionKey string         `json:"partitionKey,omitzero" doc:"The record's partition key."`
 	Arrival      time.Time      `json:"arrival,omitzero" doc:"When the host took it."`
 	JSON         jsontext.Value `json:"json,omitzero" doc:"The bytes, where they are JSON; line breaks between tokens are given as spaces."`
@@ -212,6 +213,7 @@ type MappingConfig struct {
 	StartingTime     time.Time `json:"startingTime,omitzero" doc:"With startingPosition timestamp: the arrival time to begin at."`
 	MaxAttempts      int       `json:"maxAttempts,omitzero" minimum:"0" maximum:"10000" doc:"How often a batch is tried; 0 is without limit."`
 	MaxRecordAge     Duration  `json:"maxRecordAge,omitzero" doc:"The age at which a record that is not settled is given up: 60s to 7d; 0s is without limit."`
+	Deaggregate      *bool     `json:"deaggregate,omitzero" default:"true" doc:"Hand over the user records of KPL-aggregated records; false hands over the aggregates as they are stored."`
 }
 
 // Mapping is an event source mapping and how it does.

@@ -96,6 +96,7 @@ func TestStreamVerbs(t *testing.T) {
 		{line: "stream tail week --from oldest --follow=false", stdout: `shardId-000000000000  [0-9]+  DFW  hello\n.*DFW  {}\n.*a  {"k":"a","n":1}\n.*c  {"k":"c"}\n$`},
 		{line: "stream tail week --from oldest --limit 1 --output json", stdout: `^{"shard":"shardId-000000000000","sequenceNumber":"[0-9]+","partitionKey":"DFW","arrival":"[^"]+","text":"hello"}\n$`},
 		{line: "stream tail week --from 15m --limit 1", stdout: `DFW  hello\n$`},
+		{line: "stream tail week --from oldest --limit 1 --deaggregate", stdout: `DFW  hello\n$`},
 		{line: "stream tail week --from yesterday", status: exitFailure, stderr: `from`},
 		{line: "stream tail week --shard 7 --from oldest", status: exitFailure, stderr: `shard`},
 

@@ -24,6 +24,7 @@ func mappingFlags(flags *pflag.FlagSet, config *api.MappingConfig) {
 	textFlag(flags, &config.BatchWindow, "batch-window", "duration", "", "how long to wait for a batch to fill, 0s to 5m")
 	flags.IntVar(&config.MaxAttempts, "max-attempts", 0, "how often a batch is tried, 1 to 10000; 0 is without limit")
 	textFlag(flags, &config.MaxRecordAge, "max-record-age", "duration", "", "the age at which records are given up, 60s to 7d; 0s is without limit")
+	config.Deaggregate = flags.Bool("deaggregate", true, "hand over the user records of KPL-aggregated records; false: the aggregates as they are stored")
 }
 
 func newMappingCreate(a *app) *cobra.Command {
@@ -96,6 +97,7 @@ func newMappingUpdate(a *app) *cobra.Command {
 			change("batch-window", func() { next.BatchWindow = config.BatchWindow })
 			change("max-attempts", func() { next.MaxAttempts = config.MaxAttempts })
 			change("max-record-age", func() { next.MaxRecordAge = config.MaxRecordAge })
+			change("deaggregate", func() { next.Deaggregate = config.Deaggregate })
 			if !given {
 				return usagef("give at least one setting to change")
 			}
@@ -160,6 +162,10 @@ func (a *app) printMapping(m api.Mapping) error {
 	if m.MaxRecordAge > 0 {
 		age = m.MaxRecordAge.String()
 	}
+	aggregates := "taken apart"
+	if m.Deaggregate != nil && !*m.Deaggregate {
+		aggregates = "as they are stored"
+	}
 	err := a.printFields(m,
 		[2]string{"Name", m.Name},
 		[2]string{"State", because(m.State, m.Reason)},
@@ -170,6 +176,7 @@ func (a *app) printMapping(m api.Mapping) error {
 		[2]string{"Starts at", m.StartingPosition},
 		[2]string{"Attempts", attempts},
 		[2]string{"Record age", age},
+		[2]string{"Aggregates", aggregates},
 	)
 	if err != nil || a.output == outputJSON || len(m.Shards) == 0 {
 		return err

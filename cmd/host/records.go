@@ -104,6 +104,7 @@ func newStreamTail(a *app) *cobra.Command {
 	c.Flags().StringVar(&q.From, "from", "newest", "oldest, newest, so long ago (15m), a time (2026-01-02T15:04:05Z), or with --shard a sequence number")
 	c.Flags().IntVar(&q.Limit, "limit", 0, "end after so many records (default: no limit)")
 	c.Flags().BoolVarP(&q.Follow, "follow", "f", true, "wait for records to come")
+	c.Flags().BoolVar(&q.Deaggregate, "deaggregate", false, "show the user records of KPL-aggregated records")
 	return c
 }
 
@@ -143,8 +144,12 @@ func (a *app) printRecord(r api.Record) error {
 	if a.output == outputJSON {
 		return a.printJSON(r)
 	}
+	sequence := r.Sequence.String()
+	if r.SubSequence != nil {
+		sequence += "." + strconv.Itoa(*r.SubSequence)
+	}
 	_, err := fmt.Fprintf(a.out, "%s  %s  %s  %s  %s\n",
-		clock(r.Arrival), r.Shard, r.Sequence, printable(r.PartitionKey), recordText(&r))
+		clock(r.Arrival), r.Shard, sequence, printable(r.PartitionKey), recordText(&r))
 	return err
 }
 
