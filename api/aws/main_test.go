@@ -67,7 +67,7 @@ func engines(t testing.TB, dir string) Options {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	store, err := shards.Open(ctx, shards.Options{Dir: filepath.Join(dir, "streams"), Catalog: c, SegmentBytes: 4 << 20})
+	store, err := shards.Open(ctx, shards.Options{Dir: filepath.Join(dir, "streams"), Catalog: c})
 	if err != nil {
 		t.Fatal(err)
 	}
