@@ -12,7 +12,7 @@ const send = (Command, input) => client.send(new Command(input));
 const StreamName = "js-" + randomUUID().slice(0, 8);
 
 await send(sdk.CreateStreamCommand, { StreamName, ShardCount: 1 });
-await sdk.waitUntilStreamExists({ client, maxWaitTime: 10 }, { StreamName });
+await sdk.waitUntilStreamExists({ client, minDelay: 1, maxDelay: 2, maxWaitTime: 10 }, { StreamName });
 const records = Array.from({ length: 500 }, (_, i) => ({ Data: Buffer.from(String(i)), PartitionKey: "k" + i }));
 const put = await send(sdk.PutRecordsCommand, { StreamName, Records: records });
 assert.equal(put.FailedRecordCount, 0);
