@@ -229,8 +229,8 @@ func (h *Handler) answer(rt route, c *call, w middleware.WrapResponseWriter) {
 // open to others needs: headers within 10 s and 64 KiB, idle connections closed
 // after two minutes. It has no limit on a whole request or answer, because
 // puts of NDJSON and follows go on for as long as they like; the handlers guard
-// each read and write instead. HTTP/1.1 and HTTP/2 are served, with TLS and
-// without.
+// each read and write instead. HTTP/1.1 and HTTP/2 are served, told apart by
+// a connection's first bytes; for TLS, give Serve a listener that hides it.
 // Shutdown stops the handler's follows at once. The logger gets what net/http
 // has to say.
 func NewServer(h *Handler, logger *slog.Logger) *http.Server {
@@ -248,7 +248,6 @@ func newServer(h http.Handler, stop func(), logger *slog.Logger) *http.Server {
 	}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
-	protocols.SetHTTP2(true) // over TLS
 	protocols.SetUnencryptedHTTP2(true)
 	s := &http.Server{
 		Handler:           h,

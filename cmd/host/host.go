@@ -282,10 +282,11 @@ func (h *host) serveAPI(ctx context.Context, metrics prometheus.Registerer) erro
 	server.RegisterOnShutdown(amazon.Stop)
 	under := newRequests(h.guarded(bySurface(server.Handler, amazon), h.apiListener))
 	server.Handler = under
+	l := h.apiListener
 	if h.certificate != nil {
-		server.TLSConfig = h.certificate.config()
+		l = h.certificate.listener(l)
 	}
-	h.serve(server, h.apiListener)
+	h.serve(server, l)
 	h.onStop(func(ctx context.Context) error { return h.drain(ctx, server, under) })
 	return nil
 }
@@ -300,11 +301,7 @@ func (h *host) guarded(handler http.Handler, l net.Listener) http.Handler {
 
 func (h *host) serve(server *http.Server, l net.Listener) {
 	h.wait.Go(func() {
-		serve := server.Serve
-		if server.TLSConfig != nil {
-			serve = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
-		}
-		if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			h.failed <- err
 		}
 	})

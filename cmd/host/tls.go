@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"sync"
 	"time"
@@ -58,14 +59,30 @@ func stampsOf(files ...string) (stamps [2]fileStamp) {
 	return stamps
 }
 
-// config is TLS 1.2 or newer with the certificate as it is at each handshake.
-func (c *certificate) config() *tls.Config {
-	return &tls.Config{
+// listener speaks TLS 1.2 or newer on another listener's connections, with the certificate as it is at each handshake.
+//
+// What it accepts does not show that it is TLS. A server then tells HTTP/1.1 and HTTP/2 apart by a connection's first bytes, as it does
+// without TLS, and so serves the clients that speak HTTP/2 at once and negotiate nothing: the AWS SDK for Java is one.
+func (c *certificate) listener(l net.Listener) net.Listener {
+	return plainListener{tls.NewListener(l, &tls.Config{
 		MinVersion: tls.VersionTLS12,
+		NextProtos: []string{"h2", "http/1.1"},
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return c.get(), nil
 		},
+	})}
+}
+
+// plainListener hides what its connections are.
+type plainListener struct{ net.Listener }
+
+// Accept waits for a connection; its handshake is made by its first read.
+func (l plainListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
 	}
+	return struct{ net.Conn }{conn}, nil
 }
 
 // get is the newest certificate that could be read. Files that do not fit each other, as in the middle of a renewal, leave the one

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -65,10 +66,28 @@ func TestServesTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	pool.AppendCertsFromPEM(chain)
-	for _, proto := range []string{"HTTP/1.1", "HTTP/2.0"} {
-		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: proto == "HTTP/2.0"}
+	for _, test := range []struct {
+		proto      string
+		negotiates bool // by ALPN; otherwise it speaks the protocol at once
+	}{{"HTTP/1.1", true}, {"HTTP/2.0", true}, {"HTTP/1.1", false}, {"HTTP/2.0", false}} {
+		proto := test.proto
+		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, Protocols: new(http.Protocols)}
 		defer transport.CloseIdleConnections()
-		resp, err := (&http.Client{Transport: transport}).Get(h.url() + "/v1/version")
+		transport.Protocols.SetHTTP1(proto == "HTTP/1.1")
+		transport.Protocols.SetHTTP2(proto == "HTTP/2.0")
+		if !test.negotiates {
+			transport.Protocols.SetUnencryptedHTTP2(proto == "HTTP/2.0")
+			transport.Protocols.SetHTTP2(false)
+			transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+				conn, err := (&tls.Dialer{Config: transport.TLSClientConfig}).DialContext(ctx, network, addr)
+				return struct{ net.Conn }{conn}, err
+			}
+		}
+		url := h.url()
+		if !test.negotiates {
+			url = "http://" + h.addr() // the transport is not to know of TLS
+		}
+		resp, err := (&http.Client{Transport: transport}).Get(url + "/v1/version")
 		if err != nil {
 			t.Fatal(err)
 		}

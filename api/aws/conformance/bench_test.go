@@ -34,7 +34,7 @@ func TestFiguresAgainstKinesalite(t *testing.T) {
 	node := need(t, "node")
 	need(t, "js/node_modules/kinesalite")
 	ours := measure(t, startHost(t, false))
-	peer := measure(t, startNode(t, node, "js/node_modules/kinesalite/cli.js", "--createStreamMs", "0", "--shardLimit", "100"))
+	peer := measure(t, startServer(t, node, "js/node_modules/kinesalite/cli.js", "--createStreamMs", "0", "--shardLimit", "100", "--port"))
 	print := func(name, unit string, value, baseline, ratio, goal float64, met bool) {
 		line, err := json.Marshal(map[string]any{
 			"name": name, "value": value, "unit": unit, "baseline": baseline, "ratio": ratio, "goal": goal, "met": met,
@@ -126,8 +126,8 @@ func sdkClient(url string) *kinesis.Client {
 	})
 }
 
-// startNode runs a server of the npm registry on a free port until the test ends, and gives its URL once it listens there.
-func startNode(t *testing.T, node, script string, args ...string) string {
+// startServer runs a server until the test ends, a free port as its last argument, and gives its URL once it listens there.
+func startServer(t *testing.T, command string, args ...string) string {
 	t.Helper()
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -137,12 +137,12 @@ func startNode(t *testing.T, node, script string, args ...string) string {
 	_, port, _ := net.SplitHostPort(addr)
 	free.Close()
 	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, node, append([]string{script, "--port", port}, args...)...)
+	cmd := exec.CommandContext(ctx, command, append(args, port)...)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cancel(); cmd.Wait() })
-	waitFor(t, script, func() bool {
+	waitFor(t, command, func() bool {
 		conn, err := net.Dial("tcp", addr)
 		if err == nil {
 			conn.Close()

@@ -16,21 +16,25 @@ import (
 	"time"
 )
 
+// quiet has the Java libraries log what goes wrong, and no more.
+const quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
+
 // records is how many are put in each of two halves; the stream is resharded between them.
 const records = 20_000
 
 // TestProducerAndClientLibrary puts aggregated records with KPL and reads all of them with KCL, across a split and a worker's death.
 func TestProducerAndClientLibrary(t *testing.T) {
-	java, node := need(t, "java"), need(t, "node")
-	need(t, "js/node_modules/dynalite")
+	java := need(t, "java")
 	classpath, err := os.ReadFile(need(t, "java/target/classpath"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Setenv("CLASSPATH", "java/target/classes:"+strings.TrimSpace(string(classpath)))
 	k := libraries{
-		java:   []string{java, "-cp", "java/target/classes:" + strings.TrimSpace(string(classpath))},
-		host:   startHost(t, true), // KCL keeps its leases in DynamoDB.
-		dynamo: startNode(t, node, "js/node_modules/dynalite/cli.js", "--createTableMs", "0", "--updateTableMs", "0"),
+		java: java,
+		host: startHost(t, true),
+		// KCL keeps its leases in DynamoDB.
+		dynamo: startServer(t, need(t, ".venv/bin/moto_server"), "--host", "127.0.0.1", "--port"),
 	}
 	for _, retrieval := range []string{"polling", "fanout"} {
 		t.Run(retrieval, func(t *testing.T) { k.check(t, retrieval) })
@@ -38,8 +42,8 @@ func TestProducerAndClientLibrary(t *testing.T) {
 }
 
 type libraries struct {
-	java         []string // the command, but for the class and its arguments
-	host, dynamo string   // URLs
+	java         string // the command
+	host, dynamo string // URLs
 }
 
 func (k libraries) check(t *testing.T, retrieval string) {
@@ -68,15 +72,13 @@ func (k libraries) produce(t *testing.T, stream string, first int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	args := append(slices.Clone(k.java[1:]), "conformance.Produce", u.Port(), stream, fmt.Sprint(first), fmt.Sprint(records))
-	t.Log(run(t, 2*time.Minute, k.java[0], args...))
+	t.Log(run(t, 2*time.Minute, k.java, quiet, "conformance.Produce", u.Port(), stream, fmt.Sprint(first), fmt.Sprint(records)))
 }
 
 // consume starts a worker, which is killed when the test ends.
 func (k libraries) consume(t *testing.T, stream, worker, retrieval, file string) *exec.Cmd {
 	t.Helper()
-	args := append(slices.Clone(k.java[1:]), "conformance.Consume", k.host, k.dynamo, stream, "app-"+retrieval, worker, retrieval, file)
-	cmd := exec.Command(k.java[0], args...)
+	cmd := exec.Command(k.java, quiet, "conformance.Consume", k.host, k.dynamo, stream, "app-"+retrieval, worker, retrieval, file)
 	log, err := os.Create(file + ".log")
 	if err != nil {
 		t.Fatal(err)
