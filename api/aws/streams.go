@@ -220,10 +220,11 @@ func describeStream(c *call, in *describeStreamInput) (any, error) {
 // hours is a retention in hours, at least one: a stream that was not made here may have less.
 func hours(d time.Duration) int { return max(int(d/time.Hour), 1) }
 
+// streamSummary has no StreamId: a client that is given one sends it back, and the SDK for Java then makes a host name of it, whatever
+// endpoint it was told to use.
 type streamSummary struct {
 	StreamName                 string
 	StreamARN                  string
-	StreamId                   string
 	StreamStatus               string
 	StreamModeDetails          streamModeDetails
 	RetentionPeriodHours       int
@@ -247,7 +248,7 @@ func describeStreamSummary(c *call, in *streamRef) (any, error) {
 	strategy := "USER_PARTITION_KEY"
 	attribute(d, attributeDistribution, &strategy)
 	return describeSummaryOutput{streamSummary{
-		StreamName: d.Name, StreamARN: c.streamARN(d.Name), StreamId: streamID(d.ID), StreamStatus: status(d),
+		StreamName: d.Name, StreamARN: c.streamARN(d.Name), StreamStatus: status(d),
 		StreamModeDetails: modeOf(d.Mode), RetentionPeriodHours: hours(d.Retention), StreamCreationTimestamp: instantOf(d.Created),
 		EnhancedMonitoring: monitoringOf(d), OpenShardCount: openShards(d), ConsumerCount: len(d.Consumers),
 		MaxRecordSizeInKiB: d.MaxRecordBytes >> 10, RecordDistributionStrategy: strategy, WarmThroughput: warmOf(d), encryption: encryptionOf(d),
