@@ -15,6 +15,7 @@ import (
 	"github.com/go-chi/chi/v5/middleware"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/shardmill/shardmill/internal/flood"
 	"github.com/shardmill/shardmill/runtime"
 	"github.com/shardmill/shardmill/shards"
 	"github.com/shardmill/shardmill/triggers"
@@ -111,6 +112,7 @@ type Handler struct {
 	document  []byte // the OpenAPI document
 	router    chi.Router
 	origin    *http.CrossOriginProtection
+	failures  map[Kind]*flood.Gate // of what is the host's fault, in the log
 
 	stop func()
 	// untilStop gives a context that ends with its parent or by Stop.
@@ -131,7 +133,10 @@ func New(o Options) *Handler {
 		streams: o.Streams, functions: o.Functions, mappings: o.Mappings,
 		logger: o.Logger, metrics: newMetrics(o.Registerer), limits: o.Limits.withDefaults(), version: o.Version,
 		router: chi.NewRouter(), origin: http.NewCrossOriginProtection(),
-		stop: sync.OnceFunc(stop),
+		stop: sync.OnceFunc(stop), failures: make(map[Kind]*flood.Gate, len(kinds)),
+	}
+	for _, row := range kinds {
+		h.failures[row.kind] = new(flood.Gate)
 	}
 	h.untilStop = func(parent context.Context) (context.Context, context.CancelFunc) {
 		ctx, cancel := context.WithCancelCause(parent)
@@ -214,7 +219,10 @@ func (h *Handler) answer(rt route, c *call, w middleware.WrapResponseWriter) {
 	case c.r.Context().Err() != nil:
 		log.Debug("client went away")
 	case p.Status >= 500 && p.Kind() != KindFunctionFailed && p.Kind() != KindStopping:
-		log.Error("request failed")
+		// A full disk fails every put: the log has the first, and then one a minute of each kind.
+		if unlogged, ok := h.failures[p.Kind()].Admit(time.Now()); ok {
+			log.Error("request failed", "unlogged", unlogged)
+		}
 	default:
 		log.Debug("request refused", "status", p.Status)
 	}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/semaphore"
+
+	"github.com/shardmill/shardmill/internal/flood"
 )
 
 // What a client may not send ends its session with the reason, and nobody else's.
@@ -286,7 +288,7 @@ func TestComplaints(t *testing.T) {
 		for range 3 {
 			c.add("it failed", "s", errors.New("why"))
 		}
-		time.Sleep(complaintEvery)
+		time.Sleep(flood.Every)
 		c.add("it failed", "s", errors.New("again"))
 		got := out.String()
 		if strings.Count(got, "\n") != 2 || !strings.Contains(got, "error=why unlogged=0") || !strings.Contains(got, "error=again unlogged=2") {

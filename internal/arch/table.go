@@ -32,7 +32,7 @@ var table = []row{
 
 	{path: "api", level: 4, below: apiMay},
 	{path: "api/aws", level: 4, below: apiMay},
-	{path: "api/messages", level: 4, below: []string{"shards", "sdk/record"}, never: noHTTP},
+	{path: "api/messages", level: 4, below: []string{"shards", "sdk/record", "internal/flood"}, never: noHTTP},
 	{path: "api/aws/conformance", level: 4},
 	{path: "api/console", level: 4, below: []string{"api/auth"}},
 
@@ -63,6 +63,7 @@ var table = []row{
 	{path: "triggers/filter", level: 1, never: noHTTP},
 	{path: "internal/catalog", level: 1, never: noHTTP},
 	{path: "internal/field", level: 1},
+	{path: "internal/flood", level: 1},
 	{path: "internal/broker", level: 1, never: noHTTP},
 	{path: "internal/aggregate", level: 1, never: noHTTP},
 	{path: "internal/aggregate/aggregatetest", level: 1, never: noHTTP},
@@ -73,7 +74,7 @@ var table = []row{
 	{path: "sdk/record", level: 1, standardOnly: true},
 }
 
-var apiMay = []string{"api/auth", "triggers", "delivery", "shards", "runtime", "sdk", "sdk/record", "internal/catalog", "internal/field", "internal/aggregate"}
+var apiMay = []string{"api/auth", "triggers", "delivery", "shards", "runtime", "sdk", "sdk/record", "internal/catalog", "internal/field", "internal/flood", "internal/aggregate"}
 
 // owners are the libraries that only some may link.
 var owners = []owner{
