@@ -1,9 +1,6 @@
 package aws
 
 import (
-	"crypto/sha256"
-	"fmt"
-	"math/big"
 	"strconv"
 	"strings"
 	"time"
@@ -11,7 +8,7 @@ import (
 	"github.com/shardmill/shardmill/shards"
 )
 
-// streamRef is how a request names a stream: in one of three ways, or in several that agree.
+// streamRef is how a request names a stream: by name, by ARN, or by both. No stream has a StreamId, see streamSummary.
 type streamRef struct {
 	StreamName string `aws:"len=1..128;pattern=name"`
 	StreamARN  string `aws:"len=1..2048;pattern=stream"`
@@ -72,36 +69,13 @@ func (c *call) streamName(ref streamRef) (string, error) {
 		name = parsed.stream
 	}
 	if ref.StreamId != "" {
-		found, err := c.streamWithID(ref.StreamId)
-		if err != nil {
-			return "", err
-		}
-		if name != "" && name != found {
-			return "", invalidArgument("StreamId %s and StreamName %s do not name the same stream.", ref.StreamId, name)
-		}
-		name = found
+		return "", faultf(codeNotFound, "Stream with id %s under account %s not found.", ref.StreamId, c.account)
 	}
 	if name == "" {
 		return "", invalidArgument("Either StreamName or StreamARN must be provided.")
 	}
 	c.names.stream = name
 	return name, nil
-}
-
-func (c *call) streamWithID(id string) (string, error) {
-	for _, d := range c.streams.List() {
-		if streamID(d.ID) == id {
-			return d.Name, nil
-		}
-	}
-	return "", faultf(codeNotFound, "Stream with id %s under account %s not found.", id, c.account)
-}
-
-// streamID is the id that AWS's model has for a stream, 20 and 3 characters, made from the stream's own.
-func streamID(id string) string {
-	sum := sha256.Sum256([]byte(id))
-	text := fmt.Sprintf("%023s", new(big.Int).SetBytes(sum[:14]).Text(36))
-	return text[:20] + "-" + text[20:23]
 }
 
 // stream is the stream that a request is about.
