@@ -56,7 +56,7 @@ var badInputs = []badInput{
 	{"no shards", "PUT", "/v1/streams/t", typeJSON, `{"shards":0}`, 400, KindInvalidField, "shards", "1 to 1000"},
 	{"shards of null", "PUT", "/v1/streams/t", typeJSON, `{"shards":null}`, 400, KindInvalidField, "shards", "1 to 1000"},
 	{"no retention", "PUT", "/v1/streams/t", typeJSON, `{"retention":"0s"}`, 400, KindInvalidField, "retention", "1h to 365d"},
-	{"records of no bytes", "PUT", "/v1/streams/t", typeJSON, `{"maxRecordBytes":0}`, 400, KindInvalidField, "maxRecordBytes", "1KiB"},
+	{"records of no bytes", "PUT", "/v1/streams/t", typeJSON, `{"maxRecordBytes":0}`, 400, KindInvalidField, "maxRecordBytes", "1024 to 10485760 bytes"},
 	{"a body of null", "PUT", "/v1/streams/t", typeJSON, ` null`, 400, KindInvalidField, "body", "object"},
 	{"a body in Latin-1", "PUT", "/v1/streams/t", typeJSON + "; charset=latin1", `{}`, 415, KindMediaType, "Content-Type", "utf-8"},
 	{"a large record limit", "PUT", "/v1/streams/t", typeJSON, `{"maxRecordBytes":"11MiB"}`, 400, KindInvalidField, "maxRecordBytes", "10485760"},
@@ -107,6 +107,13 @@ var badInputs = []badInput{
 
 	// Functions and mappings.
 	{"a long timeout", "PUT", "/v1/functions/f?timeout=16m", typeModule, "x", 400, KindInvalidField, "timeout", "15m"},
+	{"no concurrency", "PUT", "/v1/functions/f?concurrency=0", typeModule, "x", 400, KindInvalidField, "concurrency", "1 to 1000"},
+	{"a change of null", "PATCH", "/v1/streams/s", typeJSON, `null`, 400, KindInvalidField, "body", "an object"},
+	{"a retention of null", "PATCH", "/v1/streams/s", typeJSON, `{"retention":null}`, 400, KindInvalidField, "retention", "unit"},
+	{"an empty starting position", "PUT", "/v1/mappings/m", typeJSON, `{"stream":"s","function":"echo","startingPosition":""}`, 400, KindInvalidField, "startingPosition", "oldest, newest or timestamp"},
+	{"a starting time of null", "PUT", "/v1/mappings/m", typeJSON, `{"stream":"s","function":"echo","startingTime":null}`, 400, KindInvalidField, "startingTime", "RFC 3339"},
+	{"records of null", "POST", "/v1/streams/s/records", typeJSON, `null`, 400, KindInvalidField, "body", "an object"},
+	{"lines of another charset", "POST", "/v1/streams/s/records", typeLines + "; charset=utf-16", "1\n", 415, KindMediaType, "Content-Type", "utf-8"},
 	{"no timeout", "PUT", "/v1/functions/f?timeout=0s", typeModule, "x", 400, KindInvalidField, "timeout", "1ms to 15m"},
 	{"no memory", "PUT", "/v1/functions/f?memory=0", typeModule, "x", 400, KindInvalidField, "memory", "1MiB"},
 	{"a timeout without unit", "PUT", "/v1/functions/f?timeout=3", typeModule, "x", 400, KindInvalidField, "timeout", "unit"},
@@ -117,7 +124,7 @@ var badInputs = []badInput{
 	{"an odd function name", "PUT", "/v1/functions/a%20b", typeModule, "x", 400, KindInvalidField, "name", "letters"},
 	{"an invocation of 6 MiB and more", "POST", "/v1/functions/echo/invoke", "", strings.Repeat("x", 6<<20+1), 413, KindBodyTooLarge, "body", "6291456"},
 	{"a negative version", "POST", "/v1/functions/echo/invoke?version=-1", "", "", 400, KindInvalidField, "version", "0"},
-	{"logs from an odd time", "GET", "/v1/functions/echo/logs?from=now", "", "", 400, KindInvalidField, "from", ""},
+	{"logs from an odd time", "GET", "/v1/functions/echo/logs?from=now", "", "", 400, KindInvalidField, "from", "RFC 3339"},
 	{"a mapping of nothing", "PUT", "/v1/mappings/m", typeJSON, ``, 400, KindInvalidField, "stream", "stream"},
 	{"no batch", "PUT", "/v1/mappings/m", typeJSON, `{"stream":"s","function":"echo","batchSize":0}`, 400, KindInvalidField, "batchSize", "10000"},
 	{"a large batch", "PUT", "/v1/mappings/m", typeJSON, `{"stream":"s","function":"echo","batchSize":10001}`, 400, KindInvalidField, "batchSize", "10000"},
@@ -150,6 +157,7 @@ var importer = func() string {
 // TestBadInput sends every request of the table: each is a 4xx problem that
 // names the field and the limit, and nothing is changed.
 func TestBadInput(t *testing.T) {
+	t.Parallel()
 	h := boot(t)
 	h.stream(t, "s", 2)
 	h.deploy(t, "echo", FunctionConfig{})
@@ -166,6 +174,12 @@ func TestBadInput(t *testing.T) {
 		}
 		if p.Detail == "" || p.Title == "" || !strings.HasSuffix(p.Detail, ".") {
 			t.Errorf("%s: the detail is %q", c.name, p.Detail)
+		}
+		if strings.Contains(p.Limit, "must") || strings.HasPrefix(p.Value, `"`) || strings.Contains(p.Detail, "0m0s") || strings.Contains(body, "exitCode") {
+			t.Errorf("%s: %s", c.name, body)
+		}
+		if p.Kind() == KindInvalidField && !strings.HasSuffix(p.Detail, "; it must be "+p.Limit+".") {
+			t.Errorf("%s: the wording is %q", c.name, p.Detail)
 		}
 		if after := h.state(t); after != before {
 			t.Fatalf("%s has changed something:\n%s\nbefore:\n%s", c.name, after, before)
@@ -199,6 +213,7 @@ func (e *endless) Read(p []byte) (int, error) {
 // TestLargeUploads sends a module of 500 MB, with and without saying how long
 // it is: it is refused, and most of it is never sent.
 func TestLargeUploads(t *testing.T) {
+	t.Parallel()
 	h := boot(t)
 	for _, known := range []bool{true, false} {
 		body := &endless{left: 500e6}
@@ -268,25 +283,26 @@ func TestRefusedHeaders(t *testing.T) {
 }
 
 // TestProblemsShowWhatWasGiven holds the one wording of a refused value: field is
-// value, but must be limit, with the value as it was sent.
+// value; it must be limit, with the value as it was sent.
 func TestProblemsShowWhatWasGiven(t *testing.T) {
+	t.Parallel()
 	h := boot(t)
 	h.stream(t, "s", 1)
 	for _, c := range []struct{ method, path, body, value, detail string }{
-		{"PUT", "/v1/streams/t", `{"shards":"4"}`, `4`, `shards is 4, but must be a whole number.`},
-		{"PUT", "/v1/streams/t", `{"shards":[4]}`, `[4]`, `shards is "[4]", but must be a whole number.`},
-		{"PUT", "/v1/streams/t", `{"shards":0}`, `0`, `shards is 0, but must be 1 to 1000.`},
-		{"PUT", "/v1/streams/t", `{"shards":1001}`, `1001`, `shards is 1001, but must be 1 to 1000.`},
-		{"PUT", "/v1/streams/t", `{"retention":24}`, `24`, `retention is 24, but must be a duration with its unit, such as 500ms, 3s, 24h or 7d.`},
-		{"PUT", "/v1/streams/t", `{"retention":"366d"}`, `366d`, `retention is "366d", but must be 1h to 365d.`},
-		{"PUT", "/v1/streams/t", `[]`, `[]`, `body is "[]", but must be an object.`},
-		{"PUT", "/v1/streams/a%22b", `{}`, `a"b`, `name is "a\"b", but must be 1 to 128 of a-z A-Z 0-9 _ . - (and not "." or "..").`},
-		{"POST", "/v1/streams/s/records", `{"records":{"a":1}}`, `{"a":1}`, `records is "{\"a\":1}", but must be an array.`},
-		{"POST", "/v1/streams/s/records", `{"records":[]}`, `0 records`, `records is 0 records, but must be 1 to 10000 records; application/x-ndjson has no limit.`},
-		{"POST", "/v1/streams/s/records", `{"records":[{"partitionKey":5,"text":""}]}`, `5`, `records[0].partitionKey is 5, but must be a string.`},
-		{"POST", "/v1/streams/s/records", jsonBody(`"partitionKey":"k","data":"!"`), `!`, `data is "!", but must be a string in base64 with padding (RFC 4648 section 4).`},
-		{"PUT", "/v1/mappings/m", `{"stream":"s","function":"f","batchWindow":"6m"}`, `6m`, `batchWindow is 6m, but must be 0s to 5m.`},
-		{"PUT", "/v1/mappings/m", `{"stream":"s","function":"none"}`, `none`, `function is "none", but must be the name of a function that exists.`},
+		{"PUT", "/v1/streams/t", `{"shards":"4"}`, `4`, `shards is "4"; it must be a whole number.`},
+		{"PUT", "/v1/streams/t", `{"shards":[4]}`, `[4]`, `shards is [4]; it must be a whole number.`},
+		{"PUT", "/v1/streams/t", `{"shards":0}`, `0`, `shards is 0; it must be 1 to 1000.`},
+		{"PUT", "/v1/streams/t", `{"shards":1001}`, `1001`, `shards is 1001; it must be 1 to 1000.`},
+		{"PUT", "/v1/streams/t", `{"retention":24}`, `24`, `retention is 24; it must be a duration with its unit, such as 500ms, 3s, 24h or 7d.`},
+		{"PUT", "/v1/streams/t", `{"retention":"366d"}`, `366d`, `retention is 366d; it must be 1h to 365d.`},
+		{"PUT", "/v1/streams/t", `[]`, `[]`, `body is []; it must be an object.`},
+		{"PUT", "/v1/streams/a%22b", `{}`, `a"b`, `name is "a\"b"; it must be 1 to 128 of a-z A-Z 0-9 _ . - (and not "." or "..").`},
+		{"POST", "/v1/streams/s/records", `{"records":{"a":1}}`, `{"a":1}`, `records is {"a":1}; it must be an array.`},
+		{"POST", "/v1/streams/s/records", `{"records":[]}`, ``, `records is empty; it must be an array of 1 to 10000 records (more can be put as application/x-ndjson).`},
+		{"POST", "/v1/streams/s/records", `{"records":[{"partitionKey":5,"text":""}]}`, `5`, `partitionKey is 5; it must be a string.`},
+		{"POST", "/v1/streams/s/records", jsonBody(`"partitionKey":"k","data":"!"`), `!`, `data is "!"; it must be a string in base64 with padding (RFC 4648 section 4).`},
+		{"PUT", "/v1/mappings/m", `{"stream":"s","function":"f","batchWindow":"6m"}`, `6m`, `batchWindow is 6m; it must be 0s to 5m.`},
+		{"PUT", "/v1/mappings/m", `{"stream":"s","function":"none"}`, `none`, `function is "none"; it must be the name of a function that exists.`},
 	} {
 		_, body := h.send(t, c.method, c.path, typeJSON, c.body)
 		var p Problem
@@ -299,6 +315,7 @@ func TestProblemsShowWhatWasGiven(t *testing.T) {
 // TestBadRecordsAreRefusedAlone puts good records beside every kind of bad one:
 // the good ones are put, and each bad one is told with field and limit.
 func TestBadRecordsAreRefusedAlone(t *testing.T) {
+	t.Parallel()
 	h := boot(t)
 	h.stream(t, "s", 1)
 	bad := []struct{ record, field, limit string }{
@@ -306,6 +323,12 @@ func TestBadRecordsAreRefusedAlone(t *testing.T) {
 		{`{"partitionKey":"` + strings.Repeat("k", 257) + `","text":"x"}`, "partitionKey", "1 to 256 characters"},
 		{`{"partitionKey":"k","text":"` + strings.Repeat("x", 1<<20+1) + `"}`, "data", "at most 1048576 bytes"},
 		{`{"partitionKey":"k","data":"A"}`, "data", base64Form},
+		{`{"partitionKey":"k","data":"AAAA\n"}`, "data", base64Form},
+		{`{"partitionKey":"k","data":7}`, "data", base64Form},
+		{`{"partitionKey":"k","data":null}`, "data", base64Form},
+		{`{"partitionKey":"k","text":null}`, "text", "a string"},
+		{`{"partitionKey":[],"text":"x"}`, "partitionKey", "a string"},
+		{`{"partitionKey":"k","text":"x","explicitHashKey":5}`, "explicitHashKey", "a string"},
 		{`{"partitionKey":"k","data":"AA==","json":1}`, "data", "exactly one of data, text and json"},
 		{`{"partitionKey":"k"}`, "data", "exactly one of data, text and json"},
 		{`{"partitionKey":"k","text":"x","explicitHashKey":"-1"}`, "explicitHashKey", "a decimal number from 0 to 340282366920938463463374607431768211455"},

@@ -138,6 +138,7 @@ func TestFollowDeleted(t *testing.T) {
 // TestRestart reads over a restart: the same records, the same sequence numbers,
 // and the stream's shape.
 func TestRestart(t *testing.T) {
+	t.Parallel()
 	h, ctx := boot(t), t.Context()
 	h.stream(t, "s", 4)
 	h.deploy(t, "echo", FunctionConfig{})

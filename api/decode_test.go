@@ -221,7 +221,7 @@ func FuzzPutBody(f *testing.F) {
 	f.Add([]byte(`{"records":[{"partitionKey":"k","text":null}]}`))
 	f.Add([]byte(`{"records":[{"partitionKey":5}],"x":[{}]}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		var in incoming
+		var in putBody
 		var p *Problem
 		if err := decodeJSON(body, &in); err != nil {
 			if !errors.As(err, &p) || p.Status != 400 || p.Detail == "" {

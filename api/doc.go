@@ -20,10 +20,11 @@
 //
 // An answer to a put with status 200 means that the records it does not name as
 // refused are on disk. What is wrong with one record (its key, its hash key, its
-// data: too much, no base64, none or two forms of it) refuses that record alone,
-// with field and limit in its result; what is wrong with the body as a whole (it is
-// no JSON, has a field that is unknown or of another kind, is too large) refuses
-// all of it and puts nothing. Where every record was refused the answer is a problem.
+// data: too much, no base64, none or two forms of it, one of them of another kind)
+// refuses that record alone, with field and limit in its result; what is wrong with
+// the body as a whole (it is no JSON, has a field that is unknown, is too large, has
+// too few or too many records) refuses all of it and puts nothing. Where every
+// record was refused the answer is a problem.
 //
 // A body of NDJSON is put while it arrives, in batches, with several puts under
 // way. These hold:

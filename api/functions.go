@@ -89,7 +89,7 @@ func (c *call) putFunction(q *deployQuery) error {
 // left out.
 func (c *call) readForm(query *FunctionConfig) (config FunctionConfig, module []byte, err error) {
 	if given(query) {
-		return config, nil, invalidField("config", "in the query", "given in the config part, where the body is "+typeForm)
+		return config, nil, faulty("config", "is in the query", "a part of the form, where the body is "+typeForm)
 	}
 	limit := c.limits.Module + maxConfigPart + 4<<10 // parts' headers
 	if c.r.ContentLength > limit {
@@ -104,7 +104,7 @@ func (c *call) readForm(query *FunctionConfig) (config FunctionConfig, module []
 		part, err := form.NextPart()
 		switch {
 		case err == io.EOF && module == nil:
-			return config, nil, invalidField("wasm", "absent", "a part of the form with the module")
+			return config, nil, faulty("wasm", "is missing", "a part of the form with the module")
 		case err == io.EOF:
 			return config, module, nil
 		case err != nil:
@@ -116,8 +116,8 @@ func (c *call) readForm(query *FunctionConfig) (config FunctionConfig, module []
 		case "wasm":
 			module, err = readPart(part, c.limits.Module)
 		default:
-			p := problem(KindUnknownField, "The part %s is unknown here; a form has the parts config and wasm.", quote(part.FormName()))
-			p.Field = cut(part.FormName())
+			p := problem(KindMalformedForm, "The part %s is unknown here; a form has the parts config and wasm.", quote(part.FormName()))
+			p.Field, p.Limit = cut(part.FormName()), "config or wasm"
 			err = p
 		}
 		if err != nil {

@@ -19,12 +19,16 @@ func (h *host) deploy(t testing.TB, name string, config FunctionConfig) Function
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := keepCompiled(h.cache()); err != nil {
+		t.Fatal(err)
+	}
 	return f
 }
 
 // TestFunctions walks a function's life: deployed, deployed again, changed,
 // listed, described, deleted.
 func TestFunctions(t *testing.T) {
+	t.Parallel()
 	h, ctx := boot(t), t.Context()
 	module := echoModule(t)
 	config := FunctionConfig{Timeout: Duration(2 * time.Second), Memory: 64 << 20, Concurrency: 2, Emit: []string{"a", "b"}}
@@ -61,6 +65,7 @@ func TestFunctions(t *testing.T) {
 
 // TestDeployForm deploys by multipart/form-data, with and without settings.
 func TestDeployForm(t *testing.T) {
+	t.Parallel()
 	h := boot(t)
 	form := func(parts ...[2]string) (kind, body string) {
 		var b bytes.Buffer
@@ -83,7 +88,7 @@ func TestDeployForm(t *testing.T) {
 		want  string
 	}{
 		"no module":             {"", [][2]string{{"config", "{}"}}, `"field":"wasm"`},
-		"an unknown part":       {"", [][2]string{{"code", module}}, `"field":"code"`},
+		"an unknown part":       {"", [][2]string{{"code", module}}, `"title":"The multipart form is not the one this route takes"`},
 		"an unknown setting":    {"", [][2]string{{"config", `{"timout":"1s"}`}, {"wasm", module}}, `"field":"timout"`},
 		"settings in the query": {"?memory=1MiB", [][2]string{{"wasm", module}}, `"field":"config"`},
 	} {
@@ -130,6 +135,7 @@ func TestInvoke(t *testing.T) {
 
 // TestLogs reads what a function logged, and follows what it logs then.
 func TestLogs(t *testing.T) {
+	t.Parallel()
 	h := boot(t)
 	h.deploy(t, "echo", FunctionConfig{})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -179,6 +185,7 @@ func TestLogs(t *testing.T) {
 
 // TestMappings walks a mapping's life, with records that it hands over.
 func TestMappings(t *testing.T) {
+	t.Parallel()
 	h, ctx := boot(t), t.Context()
 	h.stream(t, "s", 2)
 	h.deploy(t, "echo", FunctionConfig{})

@@ -13,6 +13,7 @@ import (
 // TestUnreadAnswer asks for more than a connection holds and reads nothing: the
 // host gives the connection up.
 func TestUnreadAnswer(t *testing.T) {
+	t.Parallel()
 	h := bootWith(t, t.TempDir(), Limits{WriteIdle: 100 * time.Millisecond})
 	h.stream(t, "s", 1)
 	line := `"` + strings.Repeat("x", 100_000) + "\"\n"

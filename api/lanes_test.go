@@ -79,6 +79,7 @@ func lineGenerator(i int) *rapid.Generator[sentLine] {
 // what must have become of each: order per key, results in their places, and,
 // when the log fails, nothing undecided in front of undecidedFrom.
 func TestPutLinesModel(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		count := rapid.IntRange(0, 300).Draw(rt, "count")
 		var body bytes.Buffer

@@ -53,6 +53,38 @@ var echo = sync.OnceValues(func() ([]byte, error) {
 	return os.ReadFile(out)
 })
 
+// compiled is where the compiled code of echo is kept for the hosts that come after the one that compiled it:
+// compiling takes most of a test's time, under the race detector ten seconds. A host throws away, when it starts, what
+// belongs to none of its functions, so that each has a cache of its own.
+var compiled struct {
+	sync.Mutex
+	kept bool
+}
+
+// lendCompiled gives a host that has started the compiled code, where there is some.
+func lendCompiled(cache string) error {
+	compiled.Lock()
+	defer compiled.Unlock()
+	if _, err := os.Stat(cache); !compiled.kept || err == nil {
+		return nil // there is none yet, or it is a host that has started again
+	}
+	return os.CopyFS(cache, os.DirFS(filepath.Join(scratch, "compiled")))
+}
+
+// keepCompiled takes the compiled code of a host that has deployed echo alone.
+func keepCompiled(cache string) error {
+	compiled.Lock()
+	defer compiled.Unlock()
+	if compiled.kept {
+		return nil
+	}
+	compiled.kept = true
+	return os.CopyFS(filepath.Join(scratch, "compiled"), os.DirFS(cache))
+}
+
+// cache is the host's folder of compiled code.
+func (h *host) cache() string { return filepath.Join(h.dir, "cache") }
+
 func echoModule(t testing.TB) []byte {
 	t.Helper()
 	code, err := echo()
@@ -123,8 +155,9 @@ func bootWith(t testing.TB, dir string, limits Limits) *host {
 	must(err)
 	code, err := c.Blobs(ctx, "code")
 	must(err)
-	rt, err := runtime.Open(ctx, runtime.Options{Functions: functions, Code: code, Emitter: emitter{h.store}, CacheDir: filepath.Join(scratch, "cache")})
+	rt, err := runtime.Open(ctx, runtime.Options{Functions: functions, Code: code, Emitter: emitter{h.store}, CacheDir: h.cache()})
 	must(err)
+	must(lendCompiled(h.cache()))
 	h.closers = append(h.closers, func() { rt.Close(ctx) })
 	mappings, err := c.Table(ctx, "mappings")
 	must(err)

@@ -132,6 +132,7 @@ func TestDocumentIsServed(t *testing.T) {
 // TestDocumentIsValid has openapi-spec-validator check the document; "pip
 // install openapi-spec-validator" provides it.
 func TestDocumentIsValid(t *testing.T) {
+	t.Parallel()
 	python, err := exec.LookPath("python3")
 	if err == nil {
 		err = exec.Command(python, "-c", "import openapi_spec_validator").Run()

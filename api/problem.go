@@ -207,6 +207,12 @@ func invalidField(name, value, limit string) *Problem {
 	return refusal(field.Invalid(name, value, limit))
 }
 
+// faulty is invalidField where no value shows what is wrong: fault is the predicate,
+// such as "is missing".
+func faulty(name, fault, limit string) *Problem {
+	return refusal(&field.Error{Field: name, Problem: fault, Limit: limit})
+}
+
 // quote puts a value of a request in a sentence: quoted and cut.
 func quote(value string) string { return strconv.Quote(cut(value)) }
 

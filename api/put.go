@@ -2,24 +2,15 @@ package api
 
 import (
 	"bytes"
-	"cmp"
 	"context"
-	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"strconv"
-	"strings"
-
-	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/shardmill/shardmill/sdk/record"
 	"github.com/shardmill/shardmill/shards"
 )
-
-// maxPutRecords is how many records an application/json put may hold.
-const maxPutRecords = 10_000
 
 // putQuery is the query of a put of records.
 type putQuery struct {
@@ -34,7 +25,7 @@ func (c *call) putRecords(q *putQuery) error {
 	}
 	kind := c.mediaType()
 	if kind != typeLines && q.Key != "" {
-		return invalidField("key", q.Key, "given with "+typeLines+" only")
+		return faulty("key", "is given with a body of "+kind, "left out but for "+typeLines)
 	}
 	st, err := c.streams.Stream(c.name())
 	if err != nil {
@@ -50,85 +41,24 @@ func (c *call) putRecords(q *putQuery) error {
 }
 
 // putJSON puts the records of an application/json body. What is wrong with the
-// body as a whole (its JSON, an unknown field, a value of another kind, its size)
-// refuses all of it; what is wrong with one record refuses that record alone.
+// body refuses all of it; what is wrong with one record, that record.
 func (c *call) putJSON(st putter) error {
-	var body incoming
+	var body putBody
 	if err := c.readJSON(&body, c.limits.Records); err != nil {
 		return err
 	}
-	if n := len(body.Records); n < 1 || n > maxPutRecords {
-		return invalidField("records", strconv.Itoa(n)+" records", fmt.Sprintf("1 to %d records; %s has no limit", maxPutRecords, typeLines))
+	if err := body.check(); err != nil {
+		return err
 	}
 	o := newOutcome(true)
-	records := make([]record.Record, 0, len(body.Records))
-	taken := make([]ticket, 0, len(body.Records))
-	for i, t := range tickets(len(body.Records)) {
-		r, bad := body.Records[i].decode()
-		if bad != nil {
-			o.refuse(t, bad)
-			continue
-		}
-		records, taken = append(records, r), append(taken, t)
-	}
-	if len(records) > 0 {
+	if records, tickets := body.decode(o); len(records) > 0 {
 		results, err := st.Put(c.context(), records, nil)
 		if err != nil {
 			return err
 		}
-		o.settle(taken, results)
+		o.settle(tickets, results)
 	}
 	return o.conclude(c)
-}
-
-// incoming is PutRecords as it is read: data stays text, so that what is no
-// base64 is the fault of its record only.
-type incoming struct {
-	Records []incomingRecord `json:"records"`
-}
-
-type incomingRecord struct {
-	PartitionKey    string         `json:"partitionKey"`
-	Data            *string        `json:"data"`
-	Text            *string        `json:"text"`
-	JSON            jsontext.Value `json:"json"`
-	ExplicitHashKey *string        `json:"explicitHashKey"`
-}
-
-// decode makes the record, or says what is wrong with it.
-func (in *incomingRecord) decode() (r record.Record, _ *Problem) {
-	r.Key = []byte(in.PartitionKey)
-	var given []string
-	if in.Data != nil {
-		given = append(given, "data")
-		data, err := base64.StdEncoding.DecodeString(*in.Data)
-		if err != nil {
-			return r, invalidField("data", *in.Data, base64Form)
-		}
-		r.Data = data
-	}
-	if in.Text != nil {
-		given = append(given, "text")
-		r.Data = []byte(*in.Text)
-	}
-	if in.JSON != nil {
-		given = append(given, "json")
-		r.Data = in.JSON
-	}
-	if len(given) != 1 {
-		p := problem(KindInvalidField, "The record has %s, but must have exactly one of data, text and json.", cmp.Or(strings.Join(given, " and "), "no data"))
-		p.Field, p.Value, p.Limit = "data", strings.Join(given, ", "), "exactly one of data, text and json"
-		return r, p
-	}
-	if in.ExplicitHashKey != nil {
-		hash, err := shards.ParseHash(*in.ExplicitHashKey)
-		if err != nil {
-			return r, problemOf(err)
-		}
-		b := hash.Bytes()
-		r.ExplicitHash = b[:]
-	}
-	return r, nil
 }
 
 // putBatch puts the records of a raw record batch.
@@ -144,7 +74,7 @@ func (c *call) putBatch(st *shards.Stream, wanted bool) error {
 		return p
 	}
 	if batch.Len() == 0 {
-		return invalidField("body", "0 records", "at least 1 record")
+		return faulty("body", "has no record", "a record batch of at least one record")
 	}
 	results, err := st.PutRun(c.context(), batch.Run(), make([]shards.Result, 0, batch.Len()))
 	if err != nil {
@@ -271,9 +201,7 @@ func (p *linePut) line(line []byte, state lineState) error {
 }
 
 func tooLongLine(limit int) *Problem {
-	p := problem(KindInvalidField, "The line has more than %d bytes, the most that any stream takes; make it shorter.", limit)
-	p.Field, p.Limit = "data", "at most the stream's maxRecordBytes"
-	return p
+	return faulty("data", fmt.Sprintf("is more than %d bytes, the most that any stream takes", limit), "at most the stream's maxRecordBytes")
 }
 
 // keyOf is a line's partition key: the value at the pointer, or a random one

@@ -79,7 +79,7 @@ func unknownParameter(name string, known []reflect.StructField) *Problem {
 func setScalar(field reflect.Value, text string) (limit string) {
 	if u, ok := field.Addr().Interface().(encoding.TextUnmarshaler); ok {
 		if err := u.UnmarshalText([]byte(text)); err != nil {
-			return err.Error()
+			return describeType(field.Type())
 		}
 		return ""
 	}

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,8 @@ import (
 	"github.com/go-chi/chi/v5"
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/shardmill/shardmill/internal/field"
 )
 
 // call is one request on its way through a handler.
@@ -127,7 +130,7 @@ const base64Form = "a string in base64 with padding (RFC 4648 section 4)"
 // where only leaving a member out means its default; the problem names the field.
 func decodeJSON(b []byte, v any) error {
 	if string(bytes.TrimSpace(b)) == "null" {
-		return invalidField("body", "null", describeType(reflect.TypeOf(v)))
+		return invalidJSON("body", jsontext.Value("null"), describeType(reflect.TypeOf(v)))
 	}
 	err := json.Unmarshal(b, v, json.RejectUnknownMembers(true))
 	var semantic *json.SemanticError
@@ -136,9 +139,9 @@ func decodeJSON(b []byte, v any) error {
 	case err == nil:
 		return refuseZeros(b, v)
 	case errors.As(err, &semantic) && errors.Is(semantic.Err, json.ErrUnknownName):
-		field := fieldPath(semantic.JSONPointer)
-		p := problem(KindUnknownField, "The field %s is unknown here; leave it out or correct its name. Known: %s.", quote(field), strings.Join(knownFields(v, semantic.JSONPointer), ", "))
-		p.Field = cut(field)
+		name := fieldPath(semantic.JSONPointer)
+		p := problem(KindUnknownField, "The field %s is unknown here; leave it out or correct its name. Known: %s.", quote(name), strings.Join(knownFields(v, semantic.JSONPointer), ", "))
+		p.Field = cut(name)
 		return p
 	case errors.As(err, &semantic):
 		return mistypedField(b, semantic)
@@ -156,7 +159,7 @@ func decodeJSON(b []byte, v any) error {
 
 // mistypedField is the problem of a value that does not fit its field.
 func mistypedField(body []byte, e *json.SemanticError) *Problem {
-	field, limit := fieldPath(e.JSONPointer), ""
+	name, limit := fieldPath(e.JSONPointer), ""
 	if t := e.GoType; t != nil {
 		limit = describeType(t)
 	}
@@ -165,20 +168,24 @@ func mistypedField(body []byte, e *json.SemanticError) *Problem {
 			limit = scalar.Error()
 		}
 	}
-	if field == "" {
-		field = "body"
+	if name == "" {
+		name = "body"
 	}
-	return invalidField(field, shownJSON(valueAt(body, e.JSONPointer)), limit)
+	return invalidJSON(name, valueAt(body, e.JSONPointer), limit)
 }
 
-// shownJSON is a JSON value as a problem repeats it: text without its quotes.
-func shownJSON(v jsontext.Value) string {
+// invalidJSON is invalidField of a value as JSON: the sentence shows its kind, and
+// the member value has a string's text.
+func invalidJSON(name string, v jsontext.Value, limit string) *Problem {
+	e := field.Error{Field: name, Value: cut(string(v)), Limit: limit}
+	e.Shown = strings.Join(strings.Fields(e.Value), " ")
 	if v.Kind() == '"' {
 		if text, err := jsontext.AppendUnquote(nil, v); err == nil {
-			return string(text)
+			e.Value = cut(string(text))
+			e.Shown = quote(e.Value)
 		}
 	}
-	return string(v)
+	return refusal(&e)
 }
 
 // valueAt is the value that a pointer names in a JSON text, nil when there is none.
@@ -201,7 +208,7 @@ func valueAt(body []byte, p jsontext.Pointer) jsontext.Value {
 			if name == token {
 				break
 			}
-			if d.SkipValue() != nil {
+			if open.Kind() != '{' && open.Kind() != '[' || d.SkipValue() != nil {
 				return nil
 			}
 		}
@@ -213,20 +220,22 @@ func valueAt(body []byte, p jsontext.Pointer) jsontext.Value {
 	return v
 }
 
-// refuseZeros refuses members that are given as zero though their field, which
-// says by its tag "some" what it may be, takes zero for "left out".
+// refuseZeros refuses members that are null, and those that are given as zero
+// though their field, which says by its tag "some" what it may be, takes zero for
+// "left out".
 func refuseZeros(b []byte, v any) error {
 	target := reflect.ValueOf(v).Elem()
 	if target.Kind() != reflect.Struct {
 		return nil
 	}
 	for _, f := range reflect.VisibleFields(target.Type()) {
-		limit := f.Tag.Get("some")
-		if limit == "" || !target.FieldByIndex(f.Index).IsZero() {
+		if f.Anonymous || !target.FieldByIndex(f.Index).IsZero() {
 			continue
 		}
-		if given := valueAt(b, jsontext.Pointer("").AppendToken(jsonName(f))); given != nil {
-			return invalidField(jsonName(f), shownJSON(given), limit)
+		limit := f.Tag.Get("some")
+		given := valueAt(b, jsontext.Pointer("").AppendToken(jsonName(f)))
+		if given != nil && (limit != "" || given.Kind() == 'n') {
+			return invalidJSON(jsonName(f), given, cmp.Or(limit, describeType(f.Type)))
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	goruntime "runtime"
 	"time"
 
@@ -87,6 +88,9 @@ func (c *call) acceptDamage(in *AcceptDamage) (*LostRecords, error) {
 		return nil, err
 	}
 	lost, err := st.AcceptDamage(c.context(), id)
+	if errors.Is(err, shards.ErrNoShard) {
+		return nil, unknownShard(c.name(), in.Shard)
+	}
 	if err != nil {
 		return nil, err
 	}

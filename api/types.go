@@ -12,7 +12,7 @@ import (
 type StreamConfig struct {
 	Shards    int      `json:"shards,omitzero" minimum:"1" maximum:"1000" default:"1" some:"1 to 1000" doc:"How many shards the stream has."`
 	Retention Duration `json:"retention,omitzero" some:"1h to 365d" doc:"How long records are kept: 1h to 365d; 24h when left out."`
-	MaxRecord Size     `json:"maxRecordBytes,omitzero" some:"1KiB to 10MiB" doc:"The largest data of one record in bytes: 1KiB to 10MiB, 1MiB when left out."`
+	MaxRecord Size     `json:"maxRecordBytes,omitzero" some:"1024 to 10485760 bytes" doc:"The largest data of one record in bytes: 1KiB to 10MiB, 1MiB when left out."`
 }
 
 // StreamChange is what is changed of a stream: the body of PATCH /v1/streams/{name}. A field that is left out stays as it is.
@@ -51,7 +51,9 @@ type StreamList struct {
 	Streams []Stream `json:"streams" doc:"All streams, sorted by name, without their shards."`
 }
 
-// PutRecords is the application/json body of a put.
+// PutRecords is the application/json body of a put. What is wrong with one record
+// refuses that record alone; a body that is malformed, has an unknown field, or has
+// too few or too many records is refused as a whole.
 type PutRecords struct {
 	Records []PutRecord `json:"records" minItems:"1" maxItems:"10000" doc:"The records, in order."`
 }
@@ -159,7 +161,7 @@ type LostRecords struct {
 type FunctionConfig struct {
 	Timeout     Duration `json:"timeout,omitzero" query:"timeout" some:"1ms to 15m" doc:"How long one call may take: 1ms to 15m; 3s when left out."`
 	Memory      Size     `json:"memory,omitzero" query:"memory" some:"1MiB to 4096MiB" doc:"How much memory an instance may have: 1MiB to 4096MiB, 128MiB when left out."`
-	Concurrency int      `json:"concurrency,omitzero" query:"concurrency" minimum:"0" doc:"How many instances may run at once; 0 leaves it to the host."`
+	Concurrency int      `json:"concurrency,omitzero" query:"concurrency" minimum:"1" maximum:"1000" some:"1 to 1000" doc:"How many instances may run at once, 1 to 1000; twice the host's processors when left out, but at least 4."`
 	Emit        []string `json:"emit,omitempty" query:"emit" doc:"A stream the function may emit records to; repeatable."`
 }
 
@@ -209,7 +211,7 @@ type MappingConfig struct {
 	Function         string    `json:"function" doc:"The function to call."`
 	BatchSize        int       `json:"batchSize,omitzero" minimum:"1" maximum:"10000" default:"100" some:"1 to 10000 records" doc:"The most records of one call."`
 	BatchWindow      Duration  `json:"batchWindow,omitzero" doc:"How long to wait for a batch to fill: 0s to 5m."`
-	StartingPosition string    `json:"startingPosition,omitempty" enum:"oldest,newest,timestamp" default:"oldest" doc:"Where a shard without checkpoint is begun."`
+	StartingPosition string    `json:"startingPosition,omitempty" some:"oldest, newest or timestamp" enum:"oldest,newest,timestamp" default:"oldest" doc:"Where a shard without checkpoint is begun."`
 	StartingTime     time.Time `json:"startingTime,omitzero" doc:"With startingPosition timestamp: the arrival time to begin at."`
 	MaxAttempts      int       `json:"maxAttempts,omitzero" minimum:"0" maximum:"10000" doc:"How often a batch is tried; 0 is without limit."`
 	MaxRecordAge     Duration  `json:"maxRecordAge,omitzero" doc:"The age at which a record that is not settled is given up: 60s to 7d; 0s is without limit."`

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/shardmill/shardmill/internal/catalog"
+	"github.com/shardmill/shardmill/internal/field"
 	"github.com/shardmill/shardmill/shards/journal"
 )
 
@@ -50,8 +51,8 @@ func (s *Store) Create(ctx context.Context, c Config) (d Description, created bo
 	defer done()
 	if st, err := s.Stream(c.Name); err == nil {
 		if def := st.def(); !def.hasShape(c) {
-			return Description{}, false, fmt.Errorf("shards: create %q: %w as %s stream with %d shards, a retention of %v and records of up to %d bytes",
-				c.Name, ErrExists, def.Mode, def.open(), def.retention(), def.MaxRecordBytes)
+			return Description{}, false, fmt.Errorf("shards: stream %q %w as a stream with %d shards (%s), a retention of %s and records of up to %d bytes",
+				c.Name, ErrExists, def.open(), def.Mode, field.Duration(def.retention()), def.MaxRecordBytes)
 		}
 		return st.describe(), false, nil
 	}

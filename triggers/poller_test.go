@@ -302,7 +302,7 @@ func TestFunctionThatIsMissingIsWaitedFor(t *testing.T) {
 		b := newBench(t, 1)
 		b.put(func(m *Mapping) { m.MaxAttempts = 1 })
 		b.functions.set("f", 0)
-		if s, _ := b.Get("m"); s.State != Blocked || !strings.Contains(s.Reason, `function is "f", but must be the name of a function that exists`) {
+		if s, _ := b.Get("m"); s.State != Blocked || !strings.Contains(s.Reason, `function is "f"; it must be the name of a function that exists`) {
 			t.Errorf("state %q, reason %q", s.State, s.Reason)
 		}
 		b.stream.put(0, "0")

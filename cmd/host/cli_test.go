@@ -1,10 +1,13 @@
 package main
 
 import (
+	"context"
+	"fmt"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 // step is one command line of a script, what it must come to, and patterns its outputs must match.
@@ -16,6 +19,9 @@ type step struct {
 	stderr string
 }
 
+// stepTime is how long one command line may take; building a function takes most.
+const stepTime = 2 * time.Minute
+
 func play(t *testing.T, h *host, replace map[string]string, steps []step) {
 	t.Helper()
 	for _, s := range steps {
@@ -23,7 +29,13 @@ func play(t *testing.T, h *host, replace map[string]string, steps []step) {
 		for from, to := range replace {
 			line = strings.ReplaceAll(line, from, to)
 		}
-		r := cli{stdin: s.stdin, env: endpoint(h)}.run(t.Context(), words(line)...)
+		ctx, cancel := context.WithTimeoutCause(t.Context(), stepTime, fmt.Errorf("%s has not ended in time", line))
+		r := cli{stdin: s.stdin, env: endpoint(h)}.run(ctx, words(line)...)
+		err := context.Cause(ctx)
+		cancel()
+		if err != nil {
+			t.Fatalf("%v\nstdout: %s\nstderr: %s", err, r.stdout, r.stderr)
+		}
 		if r.status != s.status {
 			t.Errorf("%s: status %d, want %d\nstdout: %s\nstderr: %s", line, r.status, s.status, r.stdout, r.stderr)
 			continue
@@ -77,7 +89,7 @@ func TestStreamVerbs(t *testing.T) {
 .*Largest record: +2MiB
 `},
 		{line: "stream update week --retention 7d --max-record 3MiB --output json", stdout: `^{"name":"week".*"retention":"168h".*"maxRecordBytes":3145728`},
-		{line: "stream update week --retention 0s", status: exitUsage, stderr: `--retention is 0s, but must be 1h to 365d`},
+		{line: "stream update week --retention 0s", status: exitUsage, stderr: `--retention is 0s; it must be 1h to 365d`},
 		{line: "stream update week", status: exitUsage, stderr: `at least one setting`},
 		{line: "stream update none --retention 2h", status: exitFailure, stderr: `none`},
 
@@ -97,7 +109,7 @@ func TestStreamVerbs(t *testing.T) {
 		{line: "stream tail week --from oldest --limit 1 --output json", stdout: `^{"shard":"shardId-000000000000","sequenceNumber":"[0-9]+","partitionKey":"DFW","arrival":"[^"]+","text":"hello"}\n$`},
 		{line: "stream tail week --from 15m --limit 1", stdout: `DFW  hello\n$`},
 		{line: "stream tail week --from oldest --limit 1 --deaggregate", stdout: `DFW  hello\n$`},
-		{line: "stream tail week --from yesterday", status: exitFailure, stderr: `from`},
+		{line: "stream tail week --from yesterday", status: exitUsage, stderr: `--from is "yesterday"; it must be oldest, newest, so long ago`},
 		{line: "stream tail week --shard 7 --from oldest", status: exitFailure, stderr: `shard`},
 
 		{line: "stream damage list week", stdout: `^no damage\n$`},
@@ -115,6 +127,8 @@ func TestFunctionAndMappingVerbs(t *testing.T) {
 	echo := sdkFunction(t, "echo", `package main
 
 import (
+	"context"
+	"fmt"
 	"context"
 	"errors"
 	"fmt"
@@ -175,7 +189,7 @@ func main() {}
 		{line: "mapping create m --stream flights", status: exitUsage, stderr: `--function`},
 		{line: "mapping create m --stream flights --function none", status: exitFailure, stderr: `none`},
 		{line: "mapping create m --stream none --function delays", status: exitFailure, stderr: `none`},
-		{line: "mapping create m --stream flights --function delays --batch-size -1", status: exitUsage, stderr: `--batch-size is -1, but must be`},
+		{line: "mapping create m --stream flights --function delays --batch-size -1", status: exitUsage, stderr: `--batch-size is -1; it must be`},
 		{line: "mapping create m --stream flights --function delays --batch-size 50", stdout: `State: +enabled\n.*Batch size: +50\n.*Attempts: +without limit`},
 		{line: "mapping update m --max-attempts 3 --batch-window 1s", stdout: `Batch size: +50\nBatch window: +1s\n.*Attempts: +3`},
 		{line: "mapping update m", status: exitUsage, stderr: `at least one setting`},
@@ -208,17 +222,17 @@ func TestUsage(t *testing.T) {
 		{"frobnicate", exitUsage, ``, `has no verb "frobnicate"; it has bench,`},
 		{"stream create", exitUsage, ``, `^shardmill: shardmill stream create needs NAME: shardmill stream create NAME \[flags\]\n`},
 		{"stream create a b", exitUsage, ``, `takes no argument "b"`},
-		{"stream create a --shards many", exitUsage, ``, `--shards is "many", but must be 1 to 1000\n`},
-		{"stream create a --shards 0", exitUsage, ``, `--shards is 0, but must be 1 to 1000\n`},
-		{"stream create a --retention 0s", exitUsage, ``, `--retention is 0s, but must be 1h to 365d\n`},
-		{"stream create a --max-record 0", exitUsage, ``, `--max-record is 0, but must be 1KiB to 10MiB\n`},
+		{"stream create a --shards many", exitUsage, ``, `--shards is "many"; it must be 1 to 1000\n`},
+		{"stream create a --shards 0", exitUsage, ``, `--shards is 0; it must be 1 to 1000\n`},
+		{"stream create a --retention 0s", exitUsage, ``, `--retention is 0s; it must be 1h to 365d\n`},
+		{"stream create a --max-record 0", exitUsage, ``, `--max-record is 0; it must be 1KiB to 10MiB\n`},
 		{"stream create a --shard 4", exitUsage, ``, `^shardmill: shardmill stream create has no flag --shard\n`},
 		{"stream create a -x", exitUsage, ``, `has no flag -x\n`},
 		{"stream create a --shards", exitUsage, ``, `^shardmill: --shards needs a value\n`},
-		{"stream tail a --follow=maybe", exitUsage, ``, `--follow is "maybe", but must be true or false\n`},
-		{"serve --drain soon", exitUsage, ``, `--drain is "soon", but must be a duration`},
-		{"mapping create m --stream s --function f --batch-size 0", exitUsage, ``, `--batch-size is 0, but must be 1 to 10000 records\n`},
-		{"function deploy f x.wasm --timeout 0s", exitUsage, ``, `--timeout is 0s, but must be 1ms to 15m\n`},
+		{"stream tail a --follow=maybe", exitUsage, ``, `--follow is "maybe"; it must be true or false\n`},
+		{"serve --drain soon", exitUsage, ``, `--drain is "soon"; it must be a duration`},
+		{"mapping create m --stream s --function f --batch-size 0", exitUsage, ``, `--batch-size is 0; it must be 1 to 10000 records\n`},
+		{"function deploy f x.wasm --timeout 0s", exitUsage, ``, `--timeout is 0s; it must be 1ms to 15m\n`},
 		{"stream list --output yaml", exitUsage, ``, `--output is "yaml"; it can be table or json`},
 		{"stream list --endpoint ftp://localhost:4780", exitUsage, ``, `--endpoint is "ftp`},
 		{"stream list --endpoint http://127.0.0.1:1", exitFailure, ``, `127.0.0.1:1.*shardmill serve`},

@@ -101,7 +101,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	case errors.As(err, &empty):
 		return usagef("%s needs a value", flagName(empty.GetSpecifiedName()))
 	case errors.As(err, &refused):
-		return usagef("--%s is %s, but must be %s", refused.GetFlag().Name, field.Shown(refused.GetValue()), flagForm(refused))
+		return usagef("--%s is %s; it must be %s", refused.GetFlag().Name, field.Shown(refused.GetValue()), flagForm(refused))
 	}
 	return usageError{err.Error()}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/shardmill/shardmill/api"
+	"github.com/shardmill/shardmill/internal/field"
 )
 
 func newStreamPut(a *app) *cobra.Command {
@@ -96,25 +97,37 @@ func newStreamTail(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			q.From = tailFrom(q.From, time.Now())
+			if q.From, err = tailFrom(q.From, time.Now()); err != nil {
+				return err
+			}
 			return unlessInterrupted(cmd.Context(), a.tail(cmd.Context(), client, args[0], q))
 		},
 	}
 	c.Flags().StringVar(&q.Shard, "shard", "", "one shard (default: all)")
-	c.Flags().StringVar(&q.From, "from", "newest", "oldest, newest, so long ago (15m), a time (2026-01-02T15:04:05Z), or with --shard a sequence number")
+	c.Flags().StringVar(&q.From, "from", "newest", tailForms)
 	c.Flags().IntVar(&q.Limit, "limit", 0, "end after so many records (default: no limit)")
 	c.Flags().BoolVarP(&q.Follow, "follow", "f", true, "wait for records to come")
 	c.Flags().BoolVar(&q.Deaggregate, "deaggregate", false, "show the user records of KPL-aggregated records")
 	return c
 }
 
+// tailForms are where stream tail can begin.
+const tailForms = "oldest, newest, so long ago (15m), a time (2026-01-02T15:04:05Z), or with --shard a sequence number"
+
 // tailFrom turns how long ago into a time; the other forms are the API's.
-func tailFrom(from string, now time.Time) string {
+func tailFrom(from string, now time.Time) (string, error) {
 	var ago api.Duration
-	if err := ago.UnmarshalText([]byte(from)); err != nil || ago < 0 {
-		return from
+	var sequence api.Sequence
+	if from == "oldest" || from == "newest" || sequence.UnmarshalText([]byte(from)) == nil {
+		return from, nil
 	}
-	return now.Add(-time.Duration(ago)).UTC().Format(time.RFC3339Nano)
+	if err := ago.UnmarshalText([]byte(from)); err == nil && ago >= 0 {
+		return now.Add(-time.Duration(ago)).UTC().Format(time.RFC3339Nano), nil
+	}
+	if _, err := time.Parse(time.RFC3339Nano, from); err != nil {
+		return "", usagef("%v", field.Invalid("--from", from, tailForms))
+	}
+	return from, nil
 }
 
 // tail shows records as they come. A shard that cannot be read on is told of; the others go on, and the failure is

@@ -4,6 +4,7 @@
 package field
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strconv"
@@ -21,9 +22,10 @@ type Error struct {
 	Value   string // what was given, or its size: "17 bytes"; not quoted
 	Limit   string // what it may be: "1 to 1000 records"; "" where Problem says it all
 	Problem string // what is wrong, where that is more than a value outside a limit: "does not export memory"
+	Shown   string // the value in the sentence, where Shown(Value) would mislead: "\"4\"" where a number is wanted; "" is Shown(Value)
 }
 
-// Error is the sentence for people, without its full stop: "field is value, but must be limit", or "field problem; it must be limit".
+// Error is the sentence for people, without its full stop: "field is value; it must be limit", where Problem can stand for "is value".
 func (e *Error) Error() string {
 	switch {
 	case e.Problem != "" && e.Limit != "":
@@ -31,7 +33,7 @@ func (e *Error) Error() string {
 	case e.Problem != "":
 		return e.Field + " " + e.Problem
 	}
-	return fmt.Sprintf("%s is %s, but must be %s", e.Field, Shown(e.Value), e.Limit)
+	return fmt.Sprintf("%s is %s; it must be %s", e.Field, cmp.Or(e.Shown, Shown(e.Value)), e.Limit)
 }
 
 // Is makes every Error an ErrInvalid.
@@ -70,6 +72,9 @@ func isMeasure(value string) bool {
 	}
 	if _, err := time.ParseDuration(value); err == nil {
 		return true
+	}
+	if strings.Trim(strings.TrimSuffix(rest, "d"), "0123456789") == "" {
+		return true // days
 	}
 	number, unit, _ := strings.Cut(rest, " ")
 	return strings.Trim(number, "0123456789.") == "" && strings.Trim(unit, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ") == ""

@@ -13,13 +13,13 @@ func TestSentences(t *testing.T) {
 		err  *Error
 		want string
 	}{
-		{Invalid("shards", "0", "1 to 1000"), "shards is 0, but must be 1 to 1000"},
-		{Invalid("name", "", "1 to 128 characters"), `name is "", but must be 1 to 128 characters`},
-		{Invalid("name", `a"b`, "letters"), `name is "a\"b", but must be letters`},
-		{Invalid("data", "17 bytes", "at most 16 bytes"), "data is 17 bytes, but must be at most 16 bytes"},
-		{Invalid("name", "17; rm", "letters"), `name is "17; rm", but must be letters`},
-		{Invalid("name", "-", "letters"), `name is "-", but must be letters`},
-		{Invalid("retention", "59m0s", "1h to 365d"), "retention is 59m0s, but must be 1h to 365d"},
+		{Invalid("shards", "0", "1 to 1000"), "shards is 0; it must be 1 to 1000"},
+		{Invalid("name", "", "1 to 128 characters"), `name is ""; it must be 1 to 128 characters`},
+		{Invalid("name", `a"b`, "letters"), `name is "a\"b"; it must be letters`},
+		{Invalid("data", "17 bytes", "at most 16 bytes"), "data is 17 bytes; it must be at most 16 bytes"},
+		{Invalid("name", "17; rm", "letters"), `name is "17; rm"; it must be letters`},
+		{Invalid("name", "-", "letters"), `name is "-"; it must be letters`},
+		{Invalid("retention", "59m0s", "1h to 365d"), "retention is 59m0s; it must be 1h to 365d"},
 		{&Error{Field: "code", Problem: "does not export memory"}, "code does not export memory"},
 		{&Error{Field: "code", Problem: "exports memory as a function", Limit: "a module that exports it as a memory"}, "code exports memory as a function; it must be a module that exports it as a memory"},
 	} {

@@ -25,7 +25,7 @@ type Error struct {
 // Error names the place, the value and what is allowed.
 func (e *Error) Error() string {
 	if e.Path == "" {
-		return fmt.Sprintf("filter pattern %d is %s, but must be %s", e.Pattern+1, e.Value, e.Limit)
+		return fmt.Sprintf("filter pattern %d is %s; it must be %s", e.Pattern+1, e.Value, e.Limit)
 	}
 	return fmt.Sprintf("filter pattern %d has %s as %s, but it must be %s", e.Pattern+1, e.Value, e.Path, e.Limit)
 }
