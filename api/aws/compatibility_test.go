@@ -1,0 +1,68 @@
+package aws
+
+import (
+	"maps"
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/service/kinesis"
+)
+
+// sdkOperations are the operations of the Go SDK's client: its methods that take an input of their name.
+func sdkOperations() []string {
+	var names []string
+	client := reflect.TypeFor[*kinesis.Client]()
+	for i := range client.NumMethod() {
+		m := client.Method(i)
+		if m.Type.NumIn() >= 3 && m.Type.In(2).Kind() == reflect.Pointer && m.Type.In(2).Elem().Name() == m.Name+"Input" {
+			names = append(names, m.Name)
+		}
+	}
+	return names
+}
+
+// TestCompatibility holds docs/aws-compatibility.md against the SDK's operations and against the table of ours.
+func TestCompatibility(t *testing.T) {
+	b, err := os.ReadFile("../../docs/aws-compatibility.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := map[string]string{}
+	for _, m := range regexp.MustCompile(`(?m)^\| ([A-Z]\w+) \| ([^|]+) \| ([^|]*)\|$`).FindAllStringSubmatch(string(b), -1) {
+		if m[2] != "full" && m[2] != "stored only" && m[2] != "refused" {
+			t.Errorf("%s is %q", m[1], m[2])
+		}
+		if m[2] == "refused" && strings.TrimSpace(m[3]) == "" {
+			t.Errorf("%s is refused, and it is not said why", m[1])
+		}
+		documented[m[1]] = m[2]
+	}
+	names := sdkOperations()
+	if len(names) < 45 {
+		t.Errorf("the SDK has %d operations", len(names))
+	}
+	if got := slices.Sorted(maps.Keys(documented)); !slices.Equal(got, names) {
+		t.Errorf("documented are %v\nthe SDK has %v", got, names)
+	}
+	ours := map[string]bool{}
+	for _, op := range operations() {
+		ours[op.name] = true
+		if op.permission == "" {
+			t.Errorf("%s needs no permission", op.name)
+		}
+	}
+	for name, how := range documented {
+		if !ours[name] && how != "refused" {
+			t.Errorf("%s is documented as %s, and there is no such operation", name, how)
+		}
+	}
+	for name := range ours {
+		if documented[name] == "" {
+			t.Errorf("%s is not documented", name)
+		}
+	}
+}
