@@ -10,9 +10,11 @@ import (
 )
 
 const (
-	// maxBody is the most that a request may have. The largest is PutRecords: 10 MiB of data and keys, which base64 makes a
-	// third larger, and up to six bytes for each character of a key in JSON.
-	maxBody = 16 << 20
+	// maxPutBody is the most that a put may have: 10 MiB of data and keys, which base64 makes a third larger, and up to six bytes for
+	// each character of a key in JSON.
+	maxPutBody = 16 << 20
+	// maxBody is the most that any other request may have; the largest member of the model is a NextToken of 1 MiB.
+	maxBody = 2 << 20
 	// maxKeptBody is the largest buffer that is kept for the next request.
 	maxKeptBody = 2 << 20
 	// bodyIdle is the longest pause in a body.
@@ -34,8 +36,11 @@ func (b *body) release() {
 
 // readBody reads the whole body.
 func (c *call) readBody() (*body, error) {
-	size := c.r.ContentLength
-	if size > maxBody {
+	size, most := c.r.ContentLength, maxBody
+	if c.operation.permission == put {
+		most = maxPutBody
+	}
+	if size > int64(most) {
 		return nil, errTooLarge
 	}
 	into := bodies.Get().(*body)
@@ -51,11 +56,11 @@ func (c *call) readBody() (*body, error) {
 		n, err := c.r.Body.Read(b[len(b):cap(b)])
 		b = b[:len(b)+n]
 		into.b = b
-		if err == nil && len(b) <= maxBody {
+		if err == nil && len(b) <= most {
 			continue
 		}
 		_ = c.control.SetReadDeadline(time.Time{})
-		if err == io.EOF && len(b) <= maxBody {
+		if err == io.EOF && len(b) <= most {
 			return into, nil
 		}
 		into.release()
@@ -65,7 +70,7 @@ func (c *call) readBody() (*body, error) {
 
 // errTooLarge is a body over maxBody.
 var errTooLarge = &fault{code: "RequestEntityTooLargeException", status: http.StatusRequestEntityTooLarge,
-	message: "The request has more than 16 MiB."}
+	message: "The request is too large: a put may have 16 MiB, others 2 MiB."}
 
 // bodyFault is what an error of reading is answered with; nil is a body that is too large.
 func bodyFault(err error) error {

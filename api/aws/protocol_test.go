@@ -92,8 +92,13 @@ func TestOddRequests(t *testing.T) {
 			t.Errorf("%s: its ids are %q and %q", tt.name, got.header.Get("x-amzn-RequestId"), got.header.Get("x-amz-id-2"))
 		}
 	}
-	if got := r.json("ListStreams", `{"x":"`+strings.Repeat("x", maxBody)+`"}`); got.status != 413 {
-		t.Errorf("a body that is too large is answered %d", got.status)
+	for operation, most := range map[string]int{"ListStreams": maxBody, "PutRecord": maxPutBody} {
+		if got := r.json(operation, `{"x":"`+strings.Repeat("x", most-8)+`"}`); got.status == 413 {
+			t.Errorf("a body for %s that is as large as can be is answered %d", operation, got.status)
+		}
+		if got := r.json(operation, `{"x":"`+strings.Repeat("x", most)+`"}`); got.status != 413 {
+			t.Errorf("a body for %s that is too large is answered %d", operation, got.status)
+		}
 	}
 }
 

@@ -153,7 +153,7 @@ var pages = sync.Pool{New: func() any { return new(page) }}
 func (p *page) release() {
 	clear(p.runs)
 	*p = page{runs: p.runs[:0], out: p.out[:0]}
-	if cap(p.out) <= maxBody {
+	if cap(p.out) <= maxPutBody {
 		pages.Put(p)
 	}
 }

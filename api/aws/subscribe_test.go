@@ -356,3 +356,25 @@ func TestSubscribeOverHTTP2(t *testing.T) {
 		t.Errorf("beside a subscription: %v", err)
 	}
 }
+
+// TestSubscriptionIsRationed checks that under AWS's limits a consumer gets 2 MiB a second, and signs of life while it waits.
+func TestSubscriptionIsRationed(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.Limits = shards.LimitsAWS })
+	r.handler.subscriptions.pace.heartbeat = 50 * time.Millisecond
+	name := r.stream("s", 1)
+	unlimited, limited := shards.Unlimited, shards.LimitsAWS
+	ok(r.store.Update(r.ctx, name, shards.Change{Limits: &unlimited}))(t)
+	r.put(name, strings.Repeat("x", 1<<10), 5<<10)
+	ok(r.store.Update(r.ctx, name, shards.Change{Limits: &limited}))(t)
+	s := r.subscribe(r.consumer(name, "c"), firstShard, types.ShardIteratorTypeTrimHorizon)
+	begin, got, beats := time.Now(), 0, 0
+	for got < 5<<10 {
+		e := next(t, s)
+		if got += len(e.Records); len(e.Records) == 0 {
+			beats++
+		}
+	}
+	if took := time.Since(begin); took < time.Second || beats == 0 {
+		t.Errorf("5 MiB come in %v with %d signs of life", took, beats)
+	}
+}

@@ -205,6 +205,9 @@ func (s *shape) among() string {
 // quoted is a value as messages show it, cut where it is long.
 func quoted(s *shape, tree any) string { return "'" + cut(shown(s, tree)) + "'" }
 
+// maxShown is how many elements of a list are shown at most.
+const maxShown = 512
+
 func shown(s *shape, tree any) string {
 	switch t := tree.(type) {
 	case string:
@@ -215,8 +218,8 @@ func shown(s *shape, tree any) string {
 	case []byte:
 		return fmt.Sprintf("java.nio.HeapByteBuffer[pos=0 lim=%[1]d cap=%[1]d]", len(t))
 	case []any:
-		parts := make([]string, 0, len(t))
-		for _, e := range t {
+		var parts []string
+		for _, e := range t[:min(len(t), maxShown)] {
 			parts = append(parts, shown(s.elem, e))
 		}
 		return "[" + strings.Join(parts, ", ") + "]"
@@ -224,8 +227,8 @@ func shown(s *shape, tree any) string {
 		if s.kind == structure {
 			return s.typ.Name()
 		}
-		parts := make([]string, 0, len(t))
-		for _, k := range sortedKeys(t) {
+		var parts []string
+		for _, k := range sortedKeys(t)[:min(len(t), maxShown)] {
 			parts = append(parts, k+"="+shown(s.elem, t[k]))
 		}
 		return "{" + strings.Join(parts, ", ") + "}"
