@@ -128,8 +128,6 @@ func TestFunctionAndMappingVerbs(t *testing.T) {
 
 import (
 	"context"
-	"fmt"
-	"context"
 	"errors"
 	"fmt"
 	"os"
