@@ -26,23 +26,43 @@ func (s *Store) change(ctx context.Context, name string, edit func(*definition) 
 	if err != nil {
 		return nil, err
 	}
-	old := st.shape.Load()
+	return st, s.edit(ctx, st, edit)
+}
+
+// edit is change for a caller who holds the stream's name.
+func (s *Store) edit(ctx context.Context, st *Stream, edit func(*definition) error) error {
+	old, err := s.current(ctx, st)
+	if err != nil {
+		return err
+	}
 	def := old.def
 	if err := edit(&def); err != nil {
-		return nil, err
+		return err
 	}
 	if bytes.Equal(def.encode(), old.def.encode()) {
-		return st, nil
+		return nil
 	}
-	next, err := newShape(def, 0)
+	return s.install(ctx, st, old, def)
+}
+
+// current is a stream's shape. When an earlier change that was given up has been written after all, it is put in place first.
+func (s *Store) current(ctx context.Context, st *Stream) (*shape, error) {
+	sh := st.shape.Load()
+	e, err := s.defs.Get(st.name)
+	if err != nil {
+		return nil, ofCatalog(err)
+	}
+	if e.Revision == sh.revision {
+		return sh, nil
+	}
+	def, err := decodeDefinition(e.Key, e.Value)
 	if err != nil {
 		return nil, err
 	}
-	if next.revision, err = s.redefine(ctx, &def, old.revision); err != nil {
+	if err := s.install(ctx, st, &shape{def: sh.def, revision: e.Revision}, def); err != nil {
 		return nil, err
 	}
-	st.shape.Store(next)
-	return st, nil
+	return st.shape.Load(), nil
 }
 
 // changeable is a stream that can be changed. The caller holds its name.

@@ -46,6 +46,11 @@ func testLog(t *testing.T, prepare func(t *testing.T, shards []journal.Shard) (o
 		"checkpoints by compare and set":        testLogCheckpoints,
 		"what is acknowledged survives a close": testLogReopen,
 		"no damage":                             testNoDamage,
+		"shards are added":                      testAddShards,
+		"sealed shards take nothing":            testSeal,
+		"a seal waits for what is under way":    testSealWaits,
+		"ended shards end":                      testEnd,
+		"forgotten shards are gone":             testForget,
 	} {
 		t.Run(name, func(t *testing.T) {
 			open := prepare(t, logShards)

@@ -115,6 +115,9 @@ func (d *definition) journalShards() []journal.Shard {
 	shards := make([]journal.Shard, len(d.Shards))
 	for i, s := range d.Shards {
 		shards[i] = journal.Shard{ID: uint32(s.ID), Epoch: s.Epoch}
+		if s.State == ShardClosed {
+			shards[i].Next = s.Last + 1
+		}
 	}
 	return shards
 }

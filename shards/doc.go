@@ -16,11 +16,29 @@
 //
 //	shard i of n:  floor(2^128/n)·i  to  floor(2^128/n)·(i+1) - 1, the last one to 2^128 - 1
 //
+// # Changing the shards
+//
+// Split, Merge and Resize close shards and open others in their place while puts and reads go on. The moment of the change is
+// the write of the definition; a put goes by the shape before it or the one after it, as a whole. Before the write the new shards
+// are opened in the log, and the closing ones are sealed there: a put that runs into one waits for the write and goes to the
+// child, so that what has been acknowledged into a parent is before everything in its children, for each key. Puts into other
+// shards do not wait. A crash in between leaves the old shape; what was opened for the new one is forgotten later.
+//
+// A closed shard is read to its end as before; there its readers get a *ShardEndError with the children, also those that were
+// waiting for its next record. When it has been closed for as long as the retention it leaves the definition, with its
+// checkpoints; its children go on naming it.
+//
+// A child has one parent or two, and takes the hash keys that it names from each of them: all of them after a merge, some after a
+// split, and after Resize perhaps some of each of two neighbours. Where a range of Resize takes from more than two shards, they are
+// merged in pairs first, into shards that are closed from the beginning and never had a record. A reader that goes on with the children of every
+// shard, when all their parents have been read, sees every record once and each key's in order.
+//
 // # Guarantees
 //
 //   - A put that has returned without an error is on disk, each record in the shard of its hash key, in the
 //     order of the put within each shard. What is read is what was put, byte for byte.
 //   - The sequence numbers of a shard grow by one. A child shard's are greater than its parents'.
+//   - The open shards divide the hash keys between them at every moment. The number of a shard is never given again.
 //   - A reader returns every record of its shard once and in order. It passes over records only when they have
 //     passed the retention before it came to them (Trimmed counts them) or an operator has accepted that they
 //     are damaged (Skipped counts them); damage that is not accepted stops it with an error that names it.

@@ -92,6 +92,14 @@ func (h Hash) previous() Hash {
 // hashRange is the hash keys from start to end, both included.
 type hashRange struct{ start, end Hash }
 
+// middle is the first hash key of the upper half of a range of two or more.
+func (r hashRange) middle() Hash {
+	lo, borrow := bits.Sub64(r.end.Lo, r.start.Lo, 0)
+	hi, _ := bits.Sub64(r.end.Hi, r.start.Hi, borrow)
+	lo, carry := bits.Add64(lo>>1|hi<<63, r.start.Lo, 0)
+	return Hash{hi>>1 + r.start.Hi + carry, lo}.next()
+}
+
 // evenRanges divides the ring into n ranges the way Kinesis does: each floor(2^128/n) wide, the last one
 // taking the remainder. n is at least 1.
 func evenRanges(n int) []hashRange {

@@ -32,6 +32,20 @@ type Log interface {
 	// epoch. Records that arrived later stay.
 	Trim(ctx context.Context, before int64) (dropped int, err error)
 
+	// AddShards opens the shards that are not known yet, durably. A shard that has been known keeps its sequence numbers.
+	AddShards(ctx context.Context, shards []journal.Shard) error
+	// Seal refuses appends to the shards with journal.ErrSealed from now on; when it returns, every earlier append has been
+	// answered. It is not stored and lasts until Unseal. After an error the shards may be sealed.
+	Seal(ctx context.Context, shards []uint32) error
+	Unseal(shards []uint32)
+	// End makes readers that are, or come, behind the last record of the sealed shards fail with journal.ErrEnd. It is not stored.
+	End(shards []uint32)
+	// Shards are the numbers of the shards that are known, ascending.
+	Shards() []uint32
+	// Forget deletes the checkpoints of shards, and the shards too where nothing is stored of them; it may be called again for the
+	// others. Readers of a shard that is not known any more get journal.ErrEnd.
+	Forget(ctx context.Context, shards []uint32) error
+
 	// SaveCheckpoint stores a checkpoint durably if the one of the same consumer and shard has the revision
 	// named, 0 for none; otherwise it fails with ErrRevision.
 	SaveCheckpoint(ctx context.Context, c journal.Checkpoint) (revision uint64, err error)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -66,6 +67,8 @@ type memShard struct {
 	next   uint64
 	stored []memStored // ascending
 	damage []journal.DamageError
+
+	sealed, ended bool
 }
 
 type memStored struct {
@@ -82,16 +85,74 @@ func newMemLog(name string, shards []journal.Shard, perSegment int) *memLog {
 		name: name, perSegment: max(perSegment, 1), changed: make(chan struct{}),
 		shards: make(map[uint32]*memShard), checkpoints: make(map[memConsumer]journal.Checkpoint),
 	}
-	for _, s := range shards {
-		l.shards[s.ID] = &memShard{next: record.MakeSequence(s.Epoch, 1)}
-	}
+	l.addShards(shards)
 	return l
+}
+
+func (l *memLog) addShards(shards []journal.Shard) {
+	for _, s := range shards {
+		if l.shards[s.ID] == nil {
+			l.shards[s.ID] = &memShard{next: max(record.MakeSequence(s.Epoch, 1), s.Next)}
+		}
+	}
+}
+
+func (l *memLog) AddShards(_ context.Context, shards []journal.Shard) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return journal.ErrClosed
+	}
+	l.addShards(shards)
+	return nil
+}
+
+func (l *memLog) Seal(_ context.Context, shards []uint32) error {
+	l.mark(shards, func(s *memShard) { s.sealed = true })
+	return nil
+}
+
+func (l *memLog) Unseal(shards []uint32) { l.mark(shards, func(s *memShard) { s.sealed = false }) }
+
+func (l *memLog) End(shards []uint32) { l.mark(shards, func(s *memShard) { s.ended = true }) }
+
+func (l *memLog) mark(shards []uint32, set func(*memShard)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, id := range shards {
+		if s := l.shards[id]; s != nil {
+			set(s)
+		}
+	}
+	l.wake()
+}
+
+func (l *memLog) Shards() []uint32 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Sorted(maps.Keys(l.shards))
+}
+
+func (l *memLog) Forget(_ context.Context, shards []uint32) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return journal.ErrClosed
+	}
+	for _, id := range shards {
+		if s := l.shards[id]; s != nil && len(s.stored) == 0 {
+			delete(l.shards, id)
+		}
+		maps.DeleteFunc(l.checkpoints, func(c memConsumer, _ journal.Checkpoint) bool { return c.shard == id })
+	}
+	return nil
 }
 
 func (l *memLog) takeOver(old *memLog) {
 	old.mu.Lock()
 	defer old.mu.Unlock()
 	for id, s := range old.shards {
+		s.sealed, s.ended = false, false
 		l.shards[id] = s
 	}
 	l.appends, l.arrival, l.checkpoints = old.appends, old.arrival, old.checkpoints
@@ -114,8 +175,10 @@ func (l *memLog) Append(ctx context.Context, parts []journal.Part) error {
 		return l.appendErr
 	}
 	for _, p := range parts {
-		if l.shards[p.Shard] == nil {
+		if s := l.shards[p.Shard]; s == nil {
 			return fmt.Errorf("no shard %d", p.Shard)
+		} else if s.sealed {
+			return journal.ErrSealed
 		}
 	}
 	l.appends++
@@ -346,6 +409,9 @@ func (r *memReader) stored() (record.Run, <-chan struct{}, error) {
 		return record.Run{}, nil, journal.ErrClosed
 	}
 	s := r.log.shards[r.shard]
+	if s == nil {
+		return record.Run{}, nil, journal.ErrEnd
+	}
 	for _, b := range s.stored {
 		if b.end() <= r.position {
 			continue
@@ -358,6 +424,9 @@ func (r *memReader) stored() (record.Run, <-chan struct{}, error) {
 		run := b.run.From(r.position)
 		r.position = b.end()
 		return run, nil, nil
+	}
+	if s.ended {
+		return record.Run{}, nil, journal.ErrEnd
 	}
 	return record.Run{}, r.log.changed, nil
 }

@@ -11,10 +11,10 @@ type metrics struct {
 	registerer prometheus.Registerer
 	all        []prometheus.Collector
 
-	recordsIn, bytesIn, recordsOut, bytesOut *prometheus.CounterVec
-	trimmed, putFailures                     *prometheus.CounterVec
-	putDuration                              prometheus.Histogram
-	segmentsTrimmed                          prometheus.Counter
+	recordsIn, bytesIn, recordsOut, bytesOut  *prometheus.CounterVec
+	trimmed, putFailures, throttled, reshards *prometheus.CounterVec
+	putDuration                               prometheus.Histogram
+	segmentsTrimmed                           prometheus.Counter
 }
 
 // newMetrics makes the metrics of a store and registers them. count is called by those who collect.
@@ -35,6 +35,8 @@ func newMetrics(registerer prometheus.Registerer, count func() (streams, shards 
 	m.bytesOut = perStream("shardmill_stream_bytes_out_total", "Encoded bytes of the records returned to readers.")
 	m.trimmed = perStream("shardmill_stream_reader_trimmed_records_total", "Records that readers lost because they passed the retention first.")
 	m.putFailures = perStream("shardmill_stream_put_failures_total", "Puts that failed as a whole.")
+	m.throttled = perStream("shardmill_stream_throttled_records_total", "Records refused because of the rate limits of their shard.")
+	m.reshards = perStream("shardmill_stream_reshards_total", "Changes of the shards: splits, merges and resizes, the store's own included.")
 	m.putDuration = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "shardmill_stream_put_duration_seconds", Help: "Time from a put's call to its acknowledgement.",
 		Buckets: prometheus.ExponentialBuckets(25e-6, 2, 18), // 25 µs to 3.3 s
@@ -62,9 +64,9 @@ func (m *metrics) unregister() {
 
 // streamMetrics are a stream's, looked up once.
 type streamMetrics struct {
-	recordsIn, bytesIn, recordsOut, bytesOut prometheus.Counter
-	trimmed, putFailures                     prometheus.Counter
-	putDuration                              prometheus.Histogram
+	recordsIn, bytesIn, recordsOut, bytesOut  prometheus.Counter
+	trimmed, putFailures, throttled, reshards prometheus.Counter
+	putDuration                               prometheus.Histogram
 }
 
 func (m *metrics) stream(name string) streamMetrics {
@@ -72,13 +74,14 @@ func (m *metrics) stream(name string) streamMetrics {
 		recordsIn: m.recordsIn.WithLabelValues(name), bytesIn: m.bytesIn.WithLabelValues(name),
 		recordsOut: m.recordsOut.WithLabelValues(name), bytesOut: m.bytesOut.WithLabelValues(name),
 		trimmed: m.trimmed.WithLabelValues(name), putFailures: m.putFailures.WithLabelValues(name),
+		throttled: m.throttled.WithLabelValues(name), reshards: m.reshards.WithLabelValues(name),
 		putDuration: m.putDuration,
 	}
 }
 
 // forget drops the metrics of a deleted stream.
 func (m *metrics) forget(name string) {
-	for _, v := range []*prometheus.CounterVec{m.recordsIn, m.bytesIn, m.recordsOut, m.bytesOut, m.trimmed, m.putFailures} {
+	for _, v := range []*prometheus.CounterVec{m.recordsIn, m.bytesIn, m.recordsOut, m.bytesOut, m.trimmed, m.putFailures, m.throttled, m.reshards} {
 		v.DeleteLabelValues(name)
 	}
 }

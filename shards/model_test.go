@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -34,7 +35,8 @@ type program struct {
 }
 
 func drawProgram(t *rapid.T) program {
-	kinds := rapid.SampledFrom([]string{"put", "put", "put run", "start", "read", "read all", "wait", "checkpoint", "restart"})
+	kinds := rapid.SampledFrom([]string{"put", "put", "put run", "start", "read", "read all", "wait", "checkpoint", "restart",
+		"split", "split", "merge", "resize"})
 	one := rapid.Custom(func(t *rapid.T) step {
 		s := step{Do: kinds.Draw(t, "do"), N: rapid.Uint64().Draw(t, "n"), M: rapid.Uint64().Draw(t, "m")}
 		switch s.Do {
@@ -101,6 +103,8 @@ type machine struct {
 	r       *rig
 	st      *Stream
 	records map[ShardID][]modelRecord
+	epochs  map[ShardID]uint32
+	last    map[Hash]uint64 // the newest sequence number of each hash key
 	readers []*modelReader
 	saved   map[ShardID]Checkpoint
 }
@@ -122,8 +126,10 @@ type modelReader struct {
 func run(t *testing.T, r *rig, p program) error {
 	m := &machine{
 		r: r, st: r.create(t, Config{Name: "s", Shards: p.Shards, Retention: p.Retention, MaxRecordBytes: 1024}),
-		records: make(map[ShardID][]modelRecord), saved: make(map[ShardID]Checkpoint),
+		records: make(map[ShardID][]modelRecord), epochs: make(map[ShardID]uint32), last: make(map[Hash]uint64),
+		saved: make(map[ShardID]Checkpoint),
 	}
+	m.learn()
 	for i, s := range p.Steps {
 		err := m.step(t, s)
 		if err == nil {
@@ -153,6 +159,8 @@ func (m *machine) step(t *testing.T, s step) error {
 		time.Sleep(time.Duration([]int{1, 59, 60, 61, 300, 1500}[s.N%6]) * time.Minute)
 		synctest.Wait() // for the trimmer
 		return nil
+	case "split", "merge", "resize":
+		return m.reshard(s)
 	case "checkpoint":
 		return m.checkpoint(id, s.M%uint64(len(m.records[id])+1), s.Text)
 	}
@@ -182,9 +190,85 @@ func (m *machine) put(records []record.Record, asRun bool) (err error) {
 		}
 		want := routeSlowly(m.st, r)
 		m.records[want] = append(m.records[want], modelRecord{r.Key, r.Data, time.Now()})
-		if n := len(m.records[want]); res.Shard != want || res.Sequence != seq(1, uint64(n)) {
+		if n := len(m.records[want]); res.Shard != want || res.Sequence != m.seq(want, n) {
 			return fmt.Errorf("record %d got %+v as the %d. of %v", i, res, n, want)
 		}
+		h := HashKey(r.Key)
+		if r.ExplicitHash != nil {
+			h = hashOf(r.ExplicitHash)
+		}
+		if res.Sequence <= m.last[h] {
+			return fmt.Errorf("record %d got %d after %d of the same key", i, res.Sequence, m.last[h])
+		}
+		m.last[h] = res.Sequence
+	}
+	return nil
+}
+
+// seq is the sequence number of the n-th record of a shard, from 1.
+func (m *machine) seq(id ShardID, n int) uint64 { return seq(m.epochs[id], uint64(n)) }
+
+// learn notes the epochs of new shards: each is greater than its parents'.
+func (m *machine) learn() {
+	for _, s := range m.st.def().Shards {
+		m.epochs[s.ID] = s.Epoch
+	}
+}
+
+// openShards are the open shards by range.
+func (m *machine) openShards() (open []shardDefinition) {
+	for _, s := range m.st.def().Shards {
+		if s.State == ShardOpen {
+			open = append(open, s)
+		}
+	}
+	slices.SortFunc(open, func(a, b shardDefinition) int { return a.StartHash.Compare(b.StartHash) })
+	return open
+}
+
+func (m *machine) reshard(s step) error {
+	ctx := context.Background()
+	open := m.openShards()
+	i := int(s.N % uint64(len(open)))
+	var err error
+	var want []hashRange
+	for _, o := range open {
+		want = append(want, hashRange{o.StartHash, o.EndHash})
+	}
+	switch {
+	case s.Do == "split" && len(open) < 12:
+		r := want[i]
+		at := r.middle()
+		if h := HashKey([]byte{byte(s.M)}); r.start.next().less(h) && h.less(r.end) {
+			at = h
+		}
+		if !r.start.next().less(at) || !at.less(r.end) { // split to the last
+			return nil
+		}
+		want = slices.Replace(want, i, i+1, hashRange{r.start, at.previous()}, hashRange{at, r.end})
+		_, err = m.r.Split(ctx, "s", open[i].ID, at)
+	case s.Do == "merge" && i+1 < len(open):
+		a, b := open[i].ID, open[i+1].ID
+		if s.M%2 == 0 {
+			a, b = b, a
+		}
+		want = slices.Replace(want, i, i+2, hashRange{want[i].start, want[i+1].end})
+		_, err = m.r.Merge(ctx, "s", a, b)
+	case s.Do == "resize":
+		n := int(s.M%9) + 1
+		want = evenRanges(n)
+		_, err = m.r.Resize(ctx, "s", n)
+	}
+	if err != nil {
+		return err
+	}
+	m.learn()
+	var got []hashRange
+	for _, o := range m.openShards() {
+		got = append(got, hashRange{o.StartHash, o.EndHash})
+	}
+	if !slices.Equal(got, want) {
+		return fmt.Errorf("ranges %v, want %v", got, want)
 	}
 	return nil
 }
@@ -210,9 +294,9 @@ func (m *machine) start(id ShardID, kind StartKind, choice uint64) (err error) {
 	case Newest:
 		r.at = n
 	case AtSequence:
-		s.Sequence = seq(1, uint64(r.at)+1)
+		s.Sequence = m.seq(id, r.at+1)
 	case AfterSequence:
-		s.Sequence = seq(1, uint64(r.at))
+		s.Sequence = m.seq(id, r.at)
 	case AtTime:
 		s.Time = time.Now().Add(-time.Duration(choice % uint64(30*time.Hour)))
 		for r.at = m.oldest(id); r.at < n && m.records[id][r.at].arrival.Before(s.Time.Truncate(time.Microsecond)); {
@@ -234,12 +318,20 @@ func (m *machine) read(r *modelReader, all bool) error {
 			r.at = oldest
 		}
 		run, ok, err := r.TryNext()
-		if left := len(m.records[r.id]) - r.at; err != nil || ok != (left > 0) {
+		left := len(m.records[r.id]) - r.at
+		if s, there := m.st.def().shard(r.id); (!there || s.State == ShardClosed) && left == 0 {
+			var end *ShardEndError
+			if !errors.As(err, &end) || ok || there && len(end.Children) == 0 {
+				return fmt.Errorf("at the end of a closed shard: %v, %w", ok, err)
+			}
+			return nil
+		}
+		if err != nil || ok != (left > 0) {
 			return fmt.Errorf("%v, %w with %d records left", ok, err, left)
 		}
 		for rec := range run.All() {
 			want := m.records[r.id][r.at]
-			if rec.Sequence != seq(1, uint64(r.at)+1) || !bytes.Equal(rec.Key, want.key) || !bytes.Equal(rec.Data, want.data) ||
+			if rec.Sequence != m.seq(r.id, r.at+1) || !bytes.Equal(rec.Key, want.key) || !bytes.Equal(rec.Data, want.data) ||
 				rec.Arrival != want.arrival.UnixMicro() {
 				return fmt.Errorf("read %+v, want record %d, %+v", rec, r.at, want)
 			}
@@ -255,7 +347,7 @@ func (m *machine) read(r *modelReader, all bool) error {
 }
 
 func (m *machine) checkpoint(id ShardID, at uint64, state string) (err error) {
-	c := Checkpoint{Consumer: "c", Shard: uint32(id), State: []byte(state), Sequence: seq(1, at), Revision: m.saved[id].Revision}
+	c := Checkpoint{Consumer: "c", Shard: uint32(id), State: []byte(state), Sequence: m.seq(id, int(at)), Revision: m.saved[id].Revision}
 	stale := c
 	stale.Revision++
 	if _, err := m.st.SaveCheckpoint(context.Background(), stale); !errors.Is(err, ErrRevision) {
@@ -270,6 +362,10 @@ func (m *machine) checkpoint(id ShardID, at uint64, state string) (err error) {
 func (m *machine) restart(t *testing.T) (err error) {
 	m.r.reopen(t)
 	m.st = m.r.stream(t, m.st.Name())
+	m.readers = slices.DeleteFunc(m.readers, func(r *modelReader) bool {
+		_, there := m.st.def().shard(r.id)
+		return !there
+	})
 	for _, r := range m.readers {
 		if r.Reader, err = m.st.Reader(r.id, Start{Kind: AtSequence, Sequence: r.Position()}); err != nil {
 			return err
@@ -285,10 +381,26 @@ func (m *machine) check() error {
 	if err != nil {
 		return err
 	}
+	if _, err := newRouting(m.st.def().Shards); err != nil {
+		return err
+	}
+	for id := range m.records {
+		if s, ok := m.st.def().shard(id); m.oldest(id) < len(m.records[id]) && (!ok || s.Epoch != m.epochs[id]) {
+			return fmt.Errorf("%v is gone, and has records within the retention", id)
+		}
+	}
 	for _, s := range d.Shards {
 		n := len(m.records[s.ID])
-		if s.Oldest != seq(1, uint64(m.oldest(s.ID))+1) || s.Next != seq(1, uint64(n)+1) {
+		if s.Oldest != m.seq(s.ID, m.oldest(s.ID)+1) || s.Next != m.seq(s.ID, n+1) {
 			return fmt.Errorf("%v is described from %d to %d, want %d to %d", s.ID, s.Oldest, s.Next, m.oldest(s.ID)+1, n+1)
+		}
+		for _, parent := range s.Parents {
+			if m.epochs[parent] >= s.Epoch || len(s.Parents) > 2 {
+				return fmt.Errorf("%v of epoch %d has the parents %v of epoch %d", s.ID, s.Epoch, s.Parents, m.epochs[parent])
+			}
+		}
+		if s.State == ShardClosed && (s.Last != s.Next-1 || s.Closed.IsZero()) {
+			return fmt.Errorf("%v has ended: %+v", s.ID, s)
 		}
 		c, ok := m.st.Checkpoint("c", s.ID)
 		want, wantOK := m.saved[s.ID]

@@ -2,6 +2,7 @@ package shards
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -28,10 +29,23 @@ type Result struct {
 // and come to MaxPutBytes at most when encoded; nothing is allocated per record when results has room.
 func (st *Stream) Put(ctx context.Context, records []record.Record, results []Result) ([]Result, error) {
 	begin := time.Now()
+	for {
+		sh := st.shape.Load()
+		put, err := st.put(ctx, sh, records, results, begin)
+		if err == nil || !errors.Is(err, journal.ErrSealed) {
+			return put, err
+		}
+		if err := st.changed(ctx, sh); err != nil {
+			return results, st.fail("put to", err)
+		}
+	}
+}
+
+// put is Put into the shards of a shape. journal.ErrSealed: one of them is closing, nothing was put.
+func (st *Stream) put(ctx context.Context, sh *shape, records []record.Record, results []Result, begin time.Time) ([]Result, error) {
 	if err := st.usable(); err != nil {
 		return results, st.fail("put to", err)
 	}
-	sh := st.shape.Load()
 	s := takeStaging(len(sh.def.Shards))
 	defer s.release()
 	base := len(results)
@@ -59,10 +73,23 @@ func (st *Stream) Put(ctx context.Context, records []record.Record, results []Re
 // nothing: the first invalid record is the call's error, nothing is put, and nil comes back.
 func (st *Stream) PutRun(ctx context.Context, run record.Run, results []Result) ([]Result, error) {
 	begin := time.Now()
+	for {
+		sh := st.shape.Load()
+		put, err := st.putRun(ctx, sh, run, results, begin)
+		if err == nil || !errors.Is(err, journal.ErrSealed) {
+			return put, err
+		}
+		if err := st.changed(ctx, sh); err != nil {
+			return results, st.fail("put to", err)
+		}
+	}
+}
+
+// putRun is PutRun into the shards of a shape. journal.ErrSealed: one of them is closing, nothing was put.
+func (st *Stream) putRun(ctx context.Context, sh *shape, run record.Run, results []Result, begin time.Time) ([]Result, error) {
 	if err := st.usable(); err != nil {
 		return results, st.fail("put to", err)
 	}
-	sh := st.shape.Load()
 	s := takeStaging(len(sh.def.Shards))
 	defer s.release()
 	base, wanted := len(results), results != nil
@@ -123,7 +150,9 @@ func (st *Stream) append(ctx context.Context, s *staging, begin time.Time) error
 		return st.fail("put to", invalid("records", fmt.Sprintf("%d encoded bytes", bytes), fmt.Sprintf("at most %d", MaxPutBytes)))
 	}
 	if err := st.log.Append(ctx, s.parts); err != nil {
-		st.metrics.putFailures.Inc()
+		if !errors.Is(err, journal.ErrSealed) {
+			st.metrics.putFailures.Inc()
+		}
 		return st.fail("put to", err)
 	}
 	st.metrics.put(records, bytes, time.Since(begin))

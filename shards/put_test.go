@@ -223,7 +223,7 @@ func routeSlowly(st *Stream, r record.Record) ShardID {
 		h = hashOf(r.ExplicitHash)
 	}
 	for _, s := range st.def().Shards {
-		if s.StartHash.Compare(h) <= 0 && h.Compare(s.EndHash) <= 0 {
+		if s.State == ShardOpen && s.StartHash.Compare(h) <= 0 && h.Compare(s.EndHash) <= 0 {
 			return s.ID
 		}
 	}

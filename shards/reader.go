@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/shardmill/shardmill/sdk/record"
+	"github.com/shardmill/shardmill/shards/journal"
 )
 
 // StartKind says where a reader starts.
@@ -116,7 +117,7 @@ func checkSequence(sequence uint64, epoch uint32, newest uint64) error {
 // them; it blocks until there is one. The run stays valid and must not be changed.
 //
 // Records that have passed the retention are not returned: the position moves over them, which Trimmed
-// counts. Errors: a *ShardEndError when a closed shard has been read to its end; ErrDamaged with a *DamageError, where
+// counts. Errors: a *ShardEndError when a closed shard has been read to its end, also one that closes while Next waits; ErrDamaged with a *DamageError, where
 // the position stays until the damage is accepted; ErrNotFound, ErrClosed, and the context's.
 func (r *Reader) Next(ctx context.Context) (record.Run, error) {
 	for {
@@ -152,6 +153,7 @@ func (r *Reader) arrive() error {
 	if err := r.st.usable(); err != nil {
 		return r.st.fail("read", err)
 	}
+	def := r.st.def() // before the bounds: those of a closed shard stand still
 	oldest, next := r.st.log.Bounds(r.shard)
 	if r.position.Load() < oldest {
 		r.trim(oldest)
@@ -159,7 +161,6 @@ func (r *Reader) arrive() error {
 	if r.position.Load() < next {
 		return nil
 	}
-	def := r.st.def()
 	if s, ok := def.shard(ShardID(r.shard)); !ok || s.State == ShardClosed {
 		return &ShardEndError{Stream: r.st.name, Shard: ShardID(r.shard), Children: def.children(ShardID(r.shard))}
 	}
@@ -170,7 +171,7 @@ func (r *Reader) arrive() error {
 // serve is what Next makes of the log's answer; not done when all of it is passed over.
 func (r *Reader) serve(stored record.Run, err error) (run record.Run, done bool, _ error) {
 	if err != nil {
-		if r.passExpiredDamage(err) {
+		if errors.Is(err, journal.ErrEnd) || r.passExpiredDamage(err) {
 			return record.Run{}, false, nil
 		}
 		return record.Run{}, true, r.st.fail("read", err)

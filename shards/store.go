@@ -101,6 +101,13 @@ func (s *Store) open(ctx context.Context, def definition, revision uint64) (*Str
 	if err != nil {
 		return nil, err
 	}
+	for i := range def.Shards {
+		// Records behind its end are in a closed shard when its definition was written, and this was not heard of. They are served.
+		if shard := &def.Shards[i]; shard.State == ShardClosed {
+			_, next := log.Bounds(uint32(shard.ID))
+			shard.Last = max(shard.Last, next-1)
+		}
+	}
 	if def.State == stateCreating {
 		def.State = stateActive
 		if revision, err = s.defs.Update(ctx, def.Name, def.encode(), revision); err != nil {

@@ -14,12 +14,15 @@ import (
 // been deleted its methods fail with ErrNotFound, also when another one has been created under its name.
 type Stream struct {
 	name, id string
-	shape    atomic.Pointer[shape]
+	shape    atomic.Pointer[shape] // as it is now
 
 	log     Log   // nil when failure is set
 	failure error // why the stream could not be opened
 	metrics streamMetrics
 	gone    atomic.Bool // the definition has been deleted
+
+	reshaping atomic.Bool                   // its shards are being changed
+	pause     atomic.Pointer[chan struct{}] // while shards are sealed: closed when that is over; else nil
 }
 
 // newStream is a stream of a checked definition.

@@ -2,6 +2,7 @@ package shards
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -12,7 +13,7 @@ const (
 	scrubPause = 5 * time.Second
 )
 
-// trim drops the expired segments of all streams, now and then every interval, until ctx ends. One goroutine
+// trim drops the expired segments and shards of all streams, now and then every interval, until ctx ends. One goroutine
 // does it for all of them.
 func (s *Store) trim(ctx context.Context, interval time.Duration) {
 	for {
@@ -25,11 +26,65 @@ func (s *Store) trim(ctx context.Context, interval time.Duration) {
 			if err != nil && ctx.Err() == nil && !st.gone.Load() {
 				s.logger.Error("expired segments cannot be dropped", "stream", st.name, "error", err)
 			}
+			if err := s.tidy(ctx, st); err != nil && ctx.Err() == nil && !st.gone.Load() {
+				s.logger.Error("expired shards cannot be removed", "stream", st.name, "error", err)
+			}
 		}
 		if wait(ctx, interval) != nil {
 			return
 		}
 	}
+}
+
+// tidy takes closed shards whose records have all passed the retention out of a stream's definition, and has the log forget the
+// shards that no definition names: those, and what a failed change of the shards has left.
+func (s *Store) tidy(ctx context.Context, st *Stream) error {
+	if len(st.expired(st.def())) == 0 && len(st.unlisted()) == 0 {
+		return nil
+	}
+	done, err := s.begin(ctx, st.name)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if err := st.usable(); err != nil {
+		return err
+	}
+	err = s.edit(ctx, st, func(def *definition) error {
+		expired := st.expired(def)
+		def.Shards = slices.DeleteFunc(slices.Clone(def.Shards), func(s shardDefinition) bool { return slices.Contains(expired, s.ID) })
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return st.log.Forget(ctx, st.unlisted())
+}
+
+// expired are the closed shards that hold no record within the retention, and have been closed for so long.
+func (st *Stream) expired(def *definition) (ids []ShardID) {
+	cutoff := time.UnixMicro(st.cutoff())
+	for i := range def.Shards {
+		s := &def.Shards[i]
+		if s.State != ShardClosed || !s.Closed.Before(cutoff) {
+			continue
+		}
+		if oldest, next := st.trimPoint(uint32(s.ID)); oldest == next {
+			ids = append(ids, s.ID)
+		}
+	}
+	return ids
+}
+
+// unlisted are the shards that the log knows and the definition does not.
+func (st *Stream) unlisted() (ids []uint32) {
+	def := st.def()
+	for _, id := range st.log.Shards() {
+		if _, ok := def.shard(ShardID(id)); !ok {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // scrub reads and checks what all streams store, slowly, and again an interval after it is done, until ctx

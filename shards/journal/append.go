@@ -19,7 +19,7 @@ type Part struct {
 
 // Append puts the parts' records into their shards, all of them or none, and returns when they are on disk. Several
 // parts may name the same shard: its records follow in the order of the parts. ctx is looked at before the put is
-// queued, not after, because a queued put may reach the disk. Errors: ErrShard, ErrTooLarge, ErrClosed, ErrNoSpace,
+// queued, not after, because a queued put may reach the disk. Errors: ErrShard, ErrSealed, ErrTooLarge, ErrClosed, ErrNoSpace,
 // ErrReadOnly, ErrDisk, ctx's.
 func (j *Journal) Append(ctx context.Context, parts []Part) error {
 	size := 0
@@ -215,8 +215,11 @@ func (p *groupPlan) addControl(r *request) error {
 
 func (p *groupPlan) addParts(j *Journal, parts []Part) error {
 	for i := range parts {
-		if j.shards[parts[i].Shard] == nil {
+		switch s := j.shards[parts[i].Shard]; {
+		case s == nil:
 			return fmt.Errorf("%w: %d", ErrShard, parts[i].Shard)
+		case s.sealed.Load():
+			return fmt.Errorf("%w: %d", ErrSealed, parts[i].Shard)
 		}
 	}
 	for i := range parts {

@@ -27,7 +27,7 @@ func kib(b *testing.B, n int) record.Run {
 func BenchmarkAppend(b *testing.B) {
 	for _, c := range []struct{ putters, records int }{{1, 1}, {256, 1}, {1, 100}, {16, 100}} {
 		b.Run(fmt.Sprintf("putters=%d/records=%d", c.putters, c.records), func(b *testing.B) {
-			j := open(b, journal.Options{Dir: filepath.Join(b.TempDir(), "j"), Name: "bench", Shards: []journal.Shard{{0, 1}, {1, 1}, {2, 1}, {3, 1}}})
+			j := open(b, journal.Options{Dir: filepath.Join(b.TempDir(), "j"), Name: "bench", Shards: []journal.Shard{{ID: 0, Epoch: 1}, {ID: 1, Epoch: 1}, {ID: 2, Epoch: 1}, {ID: 3, Epoch: 1}}})
 			run := kib(b, c.records)
 			b.SetBytes(int64(run.Size()))
 			b.ReportAllocs()
@@ -80,7 +80,7 @@ func BenchmarkBareWrite(b *testing.B) {
 func BenchmarkRead(b *testing.B) {
 	for name, cache := range map[string]int64{"cache": 1 << 30, "disk": 1} {
 		b.Run(name, func(b *testing.B) {
-			j := open(b, journal.Options{Dir: filepath.Join(b.TempDir(), "j"), Name: "bench", Shards: []journal.Shard{{0, 1}}, Cache: journal.NewCache(cache)})
+			j := open(b, journal.Options{Dir: filepath.Join(b.TempDir(), "j"), Name: "bench", Shards: []journal.Shard{{ID: 0, Epoch: 1}}, Cache: journal.NewCache(cache)})
 			const groups, records = 1000, 100
 			parts := []journal.Part{{Records: kib(b, records)}}
 			for range groups {

@@ -86,17 +86,19 @@ func (j *Journal) DeleteCheckpoints(ctx context.Context, consumer string) error 
 	return j.submit(ctx, &request{control: func(p *groupPlan) ([]control, error) {
 		var controls []control
 		for key := range j.checkpoints {
-			if key.consumer != consumer {
-				continue
+			if key.consumer == consumer {
+				controls = append(controls, j.forgetCheckpoint(p, key))
 			}
-			gone := Checkpoint{Consumer: key.consumer, Shard: key.shard}
-			ctl := checkpointControl(gone)
-			ctl.apply = func() { delete(j.checkpoints, gone.key()) }
-			controls = append(controls, ctl)
-			p.revisions[key] = 0
 		}
 		return controls, nil
 	}})
+}
+
+func (j *Journal) forgetCheckpoint(p *groupPlan, key checkpointKey) control {
+	ctl := checkpointControl(Checkpoint{Consumer: key.consumer, Shard: key.shard})
+	ctl.apply = func() { delete(j.checkpoints, key) }
+	p.revisions[key] = 0
+	return ctl
 }
 
 // revision is what a checkpoint's revision will be when the group is written as planned so far.

@@ -71,7 +71,7 @@
 //
 // Bodies: records – one record batch (package record). Checkpoint – revision (8), sequence (8), consumer length (2),
 // reserved (2), state length (4), consumer, state, zeros; revision 0 deletes. Shards – per shard: number (4), reserved
-// (4), next sequence number (8), oldest sequence number (8). Lost – last sequence number (8), then the reason as text and zeros.
+// (4), next sequence number (8), oldest sequence number (8); both 0 when the shard is forgotten. Lost – last sequence number (8), then the reason as text and zeros.
 //
 // The first group of a segment is its table: every shard's next sequence number, the live checkpoints and the accepted
 // losses, so that older segments can be dropped whole.

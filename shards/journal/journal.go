@@ -6,14 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
-
-	"github.com/shardmill/shardmill/sdk/record"
 )
 
 // Errors of opening.
@@ -22,12 +20,17 @@ var (
 	ErrFormat = errors.New("not a journal that this version can read")
 )
 
+// ErrEnd: all records of a shard that has ended have been read, or the shard was forgotten.
+var ErrEnd = errors.New("end of the shard")
+
 // Errors of writing. The put is not acknowledged and its sequence numbers are not taken.
 var (
 	// ErrClosed: the journal has been closed.
 	ErrClosed = errors.New("journal is closed")
 	// ErrShard: the journal has no shard of that number.
 	ErrShard = errors.New("unknown shard")
+	// ErrSealed: a shard is sealed, so that none of the put was stored.
+	ErrSealed = errors.New("shard is sealed")
 	// ErrTooLarge: the parts of one put come to more than MaxPutBytes.
 	ErrTooLarge = fmt.Errorf("put is larger than %d bytes", MaxPutBytes)
 	// ErrNoSpace: the disk or its quota is full. Puts succeed again when there is space.
@@ -78,6 +81,9 @@ func (s SegmentSizing) withDefaults() SegmentSizing {
 type Shard struct {
 	ID    uint32
 	Epoch uint32
+	// Next is what the sequence number of its next record must have come to, when that is known from elsewhere; 0 when
+	// not. A journal that has come to less has lost records, which are damage then.
+	Next uint64
 }
 
 // shardState is what the journal holds of one shard.
@@ -89,6 +95,9 @@ type shardState struct {
 	lost  []loss  // accepted damage
 	wake  chan struct{}
 	plan  shardPlan // the writer's
+
+	sealed atomic.Bool // puts are refused
+	ended  bool        // there will be no more records
 }
 
 // lostFront says that a shard should begin earlier than it does: at sequence, which was in a segment or before it.
@@ -184,49 +193,6 @@ func (j *Journal) open(ctx context.Context) error {
 	return j.addShards(ctx, j.opt.Shards, blind)
 }
 
-// addShards durably opens the shards that are not known yet. blind says that the journal may have known them.
-func (j *Journal) addShards(ctx context.Context, shards []Shard, blind bool) error {
-	var missing []Shard
-	for _, s := range shards {
-		if _, ok := j.shards[s.ID]; !ok {
-			missing = append(missing, s)
-		}
-	}
-	if len(missing) == 0 {
-		return nil
-	}
-	return j.submit(ctx, &request{control: func(*groupPlan) ([]control, error) {
-		body := make([]byte, 0, len(missing)*shardStateSize)
-		states := make([]*shardState, len(missing))
-		for i, s := range missing {
-			states[i] = newShard(s, blind)
-			body = appendShardState(body, states[i])
-		}
-		return []control{{kind: kindShards, body: body, apply: func() {
-			for _, s := range states {
-				j.shards[s.id] = s
-			}
-		}}}, nil
-	}})
-}
-
-// newShard is a shard that the journal does not know. When the journal may have forgotten it through damage, it goes on so
-// far on that no number which it may have given is given again: by the time, so that a second loss does not come to the same.
-func newShard(s Shard, blind bool) *shardState {
-	first := record.MakeSequence(s.Epoch, 1)
-	if blind {
-		return &shardState{id: s.ID, next: record.MakeSequence(s.Epoch, uint64(micros()/1e3)<<2), floor: lostFront{first, math.MaxUint64}}
-	}
-	return &shardState{id: s.ID, next: first}
-}
-
-func appendShardState(b []byte, s *shardState) []byte {
-	b = le.AppendUint32(b, s.id)
-	b = le.AppendUint32(b, 0)
-	b = le.AppendUint64(b, s.next)
-	return le.AppendUint64(b, s.oldest())
-}
-
 // Close waits for the put under way, marks the journal as closed in order and closes its files. Waiting readers get
 // ErrClosed. A second call does nothing.
 func (j *Journal) Close() error {
@@ -270,18 +236,6 @@ func (j *Journal) closeFiles() error {
 		err = errors.Join(err, j.files.drop(s))
 	}
 	return err
-}
-
-// Shards lists the numbers of the journal's shards in order.
-func (j *Journal) Shards() []uint32 {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	ids := make([]uint32, 0, len(j.shards))
-	for id := range j.shards {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	return ids
 }
 
 // Bounds says which sequence numbers of a shard are there: from oldest on, below next. They are equal when the

@@ -52,7 +52,7 @@ func (r *Reader) Lost() uint64 { return r.lost }
 
 // Next returns the records from the position on, up to the end of their stored batch, and moves the position behind
 // them. It waits until there is one. The run is never changed and stays valid as long as it is held. Errors: *DamageError,
-// with the position left where it was; ErrClosed; ctx's; a disk's.
+// with the position left where it was; ErrEnd; ErrClosed; ctx's; a disk's.
 func (r *Reader) Next(ctx context.Context) (record.Run, error) {
 	for {
 		run, wait, err := r.step()
@@ -125,11 +125,19 @@ func (r *Reader) step() (run record.Run, wait <-chan struct{}, err error) {
 		return run, nil, ErrClosed
 	}
 	s := j.shards[r.shard]
+	if s == nil {
+		j.mu.Unlock()
+		return run, nil, ErrEnd
+	}
 	if oldest := s.oldest(); r.pos < oldest {
 		if r.pos > 0 {
 			r.trimmed += oldest - r.pos
 		}
 		r.pos = oldest
+	}
+	if r.pos >= s.next && s.ended {
+		j.mu.Unlock()
+		return run, nil, ErrEnd
 	}
 	if r.pos >= s.next {
 		if s.wake == nil {

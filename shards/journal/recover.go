@@ -355,6 +355,13 @@ func (r *recovery) replay() {
 	for _, s := range r.j.shards {
 		// No segment holds more records than this, so that no number of a lost one is given again.
 		s.next += r.lostSegments * (math.MaxUint32 / record.RecordHeaderSize)
+	}
+	for _, known := range r.j.opt.Shards {
+		if s := r.j.shards[known.ID]; s != nil {
+			s.next = max(s.next, known.Next)
+		}
+	}
+	for _, s := range r.j.shards {
 		r.setFloor(s)
 		r.gaps(s)
 	}
@@ -418,6 +425,9 @@ func (r *recovery) replayScan(seg *segment, sc *scan) {
 			j.applyLoss(f.header.shard, decodeLoss(f.header, f.body))
 		}
 	}
+	if sc.table {
+		r.forgetUnlisted(sc)
+	}
 	for _, d := range sc.bad {
 		j.noteDamage(d)
 	}
@@ -440,7 +450,12 @@ func (r *recovery) replayScan(seg *segment, sc *scan) {
 func (r *recovery) replayShards(seg *segment, f found) {
 	for b := f.body; len(b) >= shardStateSize; b = b[shardStateSize:] {
 		id, next, oldest := le.Uint32(b), le.Uint64(b[8:]), le.Uint64(b[16:])
+		if next == 0 {
+			r.forget(id)
+			continue
+		}
 		s := r.shard(id, next)
+		r.bornAgain(s, next)
 		if f.table {
 			r.missed(s, seg, next)
 			s.next = next
@@ -450,6 +465,40 @@ func (r *recovery) replayShards(seg *segment, f found) {
 		}
 		if _, ok := r.oldest[id]; !ok {
 			r.oldest[id] = oldest
+		}
+	}
+}
+
+// forget takes a shard out that was forgotten when no segment had records of it. One of which there are records again, because a
+// dropped segment could not be removed, is forgotten anew after the next Trim.
+func (r *recovery) forget(id uint32) {
+	if s := r.j.shards[id]; s != nil && len(s.spans) == 0 {
+		delete(r.j.shards, id)
+		delete(r.oldest, id)
+	}
+}
+
+// bornAgain makes a shard another one when its sequence numbers are of another epoch: the one before was forgotten, in a segment of
+// which only the index was read, and its number given again.
+func (r *recovery) bornAgain(s *shardState, next uint64) {
+	if e := record.Epoch(next); e != record.Epoch(s.next) && len(s.spans) == 0 {
+		s.next, s.floor = record.MakeSequence(e, 1), lostFront{}
+		delete(r.oldest, s.id)
+	}
+}
+
+// forgetUnlisted takes out the shards that an intact table does not list: they were forgotten in a segment of which only the
+// index was read.
+func (r *recovery) forgetUnlisted(sc *scan) {
+	listed := map[uint32]bool{}
+	for _, f := range sc.entries {
+		for b := f.body; f.header.kind == kindShards && len(b) >= shardStateSize; b = b[shardStateSize:] {
+			listed[le.Uint32(b)] = true
+		}
+	}
+	for id := range r.j.shards {
+		if !listed[id] {
+			r.forget(id)
 		}
 	}
 }
@@ -507,6 +556,7 @@ func (r *recovery) disown(s *shardState, first uint64) {
 
 // missed notes that a shard of which no record has been met should have had some before a segment.
 func (r *recovery) missed(s *shardState, seg *segment, next uint64) {
+	r.bornAgain(s, next)
 	if len(s.spans) == 0 && s.next < next && s.floor.sequence == 0 {
 		s.floor = lostFront{s.next, seg.number - 1}
 	}
