@@ -137,7 +137,7 @@ func TestDevRefuses(t *testing.T) {
 		status int
 		says   string
 	}{
-		{"no folder", nil, exitUsage, "arg"},
+		{"no folder", nil, exitUsage, "needs DIR"},
 		{"no stream", []string{delaysDir}, exitUsage, "--stream"},
 		{"no key", []string{delaysDir, "--stream", "s", "--feed", flights}, exitUsage, "--key"},
 		{"key without feed", []string{delaysDir, "--stream", "s", "--key", "origin"}, exitUsage, "--feed"},

@@ -95,9 +95,9 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("/readyz answers %d: %s", status, body)
 	}
 	play(t, h, files, []step{
-		{line: "stream create new", status: exitFailure, stderr: "not enough space.*Delete a stream or a function"},
-		{line: "function deploy new WASM", status: exitFailure, stderr: "not enough space.*Delete a stream or a function"},
-		{line: "mapping create m --stream kept --function kept", status: exitFailure, stderr: "not enough space.*Delete a stream or a function"},
+		{line: "stream create new", status: exitFailure, stderr: "not enough space.*delete a stream or a function"},
+		{line: "function deploy new WASM", status: exitFailure, stderr: "not enough space.*delete a stream or a function"},
+		{line: "mapping create m --stream kept --function kept", status: exitFailure, stderr: "not enough space.*delete a stream or a function"},
 		{line: "stream update large --retention 1h", stdout: "Retention: +1h"},
 		{line: "function delete gone", stdout: "deleted"},
 		{line: "stream delete large", stdout: "deleted"},
