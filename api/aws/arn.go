@@ -12,7 +12,7 @@ import (
 type streamRef struct {
 	StreamName string `aws:"len=1..128;pattern=name"`
 	StreamARN  string `aws:"len=1..2048;pattern=stream"`
-	StreamId   string `aws:"len=24..24;pattern=streamid"`
+	StreamId   string `aws:"len=1..24;pattern=streamid"`
 }
 
 // place is the front of every ARN of this account.

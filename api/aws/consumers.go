@@ -39,7 +39,7 @@ type consumerRef struct {
 	StreamARN    string `aws:"len=1..2048;pattern=stream"`
 	ConsumerName string `aws:"len=1..128;pattern=name"`
 	ConsumerARN  string `aws:"len=1..2048;pattern=consumer"`
-	StreamId     string `aws:"len=24..24;pattern=streamid"`
+	StreamId     string `aws:"len=1..24;pattern=streamid"`
 }
 
 // registered finds the consumer that a request names, by its ARN or by name and stream.
@@ -72,8 +72,8 @@ func (c *call) registered(ref consumerRef) (shards.Description, shards.Consumer,
 type registerConsumerInput struct {
 	StreamARN    string            `aws:"required;len=1..2048;pattern=stream"`
 	ConsumerName string            `aws:"required;len=1..128;pattern=name"`
-	StreamId     string            `aws:"len=24..24;pattern=streamid"`
-	Tags         map[string]string `aws:"len=0..200;key.len=1..128;value.len=0..256"`
+	StreamId     string            `aws:"len=1..24;pattern=streamid"`
+	Tags         map[string]string `aws:"len=1..200;key.len=1..128;value.len=0..256"`
 }
 
 type registerConsumerOutput struct{ Consumer consumer }
@@ -132,7 +132,7 @@ type listConsumersInput struct {
 	NextToken               string `aws:"len=1..1048576"`
 	MaxResults              int    `aws:"range=1..10000"`
 	StreamCreationTimestamp instant
-	StreamId                string `aws:"len=24..24;pattern=streamid"`
+	StreamId                string `aws:"len=1..24;pattern=streamid"`
 }
 
 type listConsumersOutput struct {

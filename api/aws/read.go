@@ -134,8 +134,9 @@ func (c *call) readerAtNumber(st *shards.Stream, shard shards.ShardID, p positio
 type getRecordsInput struct {
 	ShardIterator string `aws:"required;len=1..512"`
 	Limit         int    `aws:"range=1..10000"`
-	streamRef
-	DryRun bool
+	StreamARN     string `aws:"len=1..2048;pattern=stream"`
+	StreamId      string `aws:"len=1..24;pattern=streamid"`
+	DryRun        bool
 }
 
 // page is what one GetRecords reads.
@@ -167,7 +168,7 @@ func getRecords(c *call, body []byte) error {
 	if err != nil {
 		return err
 	}
-	st, err := c.iterated(it, in.streamRef)
+	st, err := c.iterated(it, streamRef{StreamARN: in.StreamARN, StreamId: in.StreamId})
 	if err != nil {
 		return err
 	}

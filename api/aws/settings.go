@@ -15,7 +15,7 @@ const (
 
 type retentionInput struct {
 	streamRef
-	RetentionPeriodHours int `aws:"required;range=1..8760"`
+	RetentionPeriodHours int `aws:"required"`
 }
 
 func increaseRetention(c *call, in *retentionInput) (any, error) { return c.retain(in, +1) }
@@ -32,6 +32,8 @@ func (c *call) retain(in *retentionInput, direction int) (any, error) {
 	switch {
 	case n < minRetention:
 		return nil, invalidArgument("Minimum allowed retention period is %d hours. Requested retention period (%d hours) is too short.", minRetention, n)
+	case n > maxRetention:
+		return nil, invalidArgument("Maximum allowed retention period is %d hours. Requested retention period (%d hours) is too long.", maxRetention, n)
 	case direction > 0 && n < have:
 		return nil, invalidArgument("Requested retention period (%d hours) for stream %s can not be shorter than existing retention period (%d hours). Use DecreaseRetentionPeriod API.", n, d.Name, have)
 	case direction < 0 && n > have:
@@ -125,7 +127,7 @@ func (c *call) encrypt(in *encryptionInput, value any) (any, error) {
 
 type maxRecordSizeInput struct {
 	StreamARN          string `aws:"len=1..2048;pattern=stream"`
-	StreamId           string `aws:"len=24..24;pattern=streamid"`
+	StreamId           string `aws:"len=1..24;pattern=streamid"`
 	MaxRecordSizeInKiB int    `aws:"required;range=1024..10240"`
 }
 
@@ -140,7 +142,7 @@ func updateMaxRecordSize(c *call, in *maxRecordSizeInput) (any, error) {
 
 type streamModeInput struct {
 	StreamARN           string            `aws:"required;len=1..2048;pattern=stream"`
-	StreamId            string            `aws:"len=24..24;pattern=streamid"`
+	StreamId            string            `aws:"len=1..24;pattern=streamid"`
 	StreamModeDetails   streamModeDetails `aws:"required"`
 	WarmThroughputMiBps int               `aws:"range=0..0"`
 }
@@ -216,7 +218,7 @@ func updateWarmThroughput(c *call, in *warmThroughputInput) (any, error) {
 
 type distributionInput struct {
 	StreamARN                  string `aws:"required;len=1..2048;pattern=stream"`
-	StreamId                   string `aws:"len=24..24;pattern=streamid"`
+	StreamId                   string `aws:"len=1..24;pattern=streamid"`
 	RecordDistributionStrategy string `aws:"required;enum=AUTO,USER_PARTITION_KEY"`
 }
 

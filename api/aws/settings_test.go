@@ -37,7 +37,7 @@ func TestRetention(t *testing.T) {
 	refused(t, increase(30), "InvalidArgumentException", "Requested retention period (30 hours) for stream s can not be shorter than existing retention period (48 hours). Use DecreaseRetentionPeriod API.")
 	refused(t, decrease(72), "InvalidArgumentException", "")
 	refused(t, decrease(23), "InvalidArgumentException", "Minimum allowed retention period is 24 hours. Requested retention period (23 hours) is too short.")
-	refused(t, increase(8761), "ValidationException", "")
+	refused(t, increase(8761), "InvalidArgumentException", "Maximum allowed retention period is 8760 hours. Requested retention period (8761 hours) is too long.")
 	r.must(decrease(24))
 }
 

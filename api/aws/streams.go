@@ -61,7 +61,7 @@ type createStreamInput struct {
 	StreamName          string `aws:"required;len=1..128;pattern=name"`
 	ShardCount          int    `aws:"range=1..0"`
 	StreamModeDetails   *streamModeDetails
-	Tags                map[string]string `aws:"len=0..200;key.len=1..128;value.len=0..256"`
+	Tags                map[string]string `aws:"len=1..200;key.len=1..128;value.len=0..256"`
 	WarmThroughputMiBps int               `aws:"range=0..0"`
 	MaxRecordSizeInKiB  int               `aws:"range=1024..10240"`
 }

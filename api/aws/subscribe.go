@@ -31,7 +31,7 @@ type subscribeInput struct {
 	ConsumerARN      string        `aws:"required;len=1..2048;pattern=consumer"`
 	ShardId          string        `aws:"required;len=1..128;pattern=name"`
 	StartingPosition startPosition `aws:"required"`
-	StreamId         string        `aws:"len=24..24;pattern=streamid"`
+	StreamId         string        `aws:"len=1..24;pattern=streamid"`
 	DryRun           bool
 }
 

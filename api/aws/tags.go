@@ -113,7 +113,7 @@ func listTagsForStream(c *call, in *listTagsInput) (any, error) {
 // resourceRef names a stream or a consumer.
 type resourceRef struct {
 	ResourceARN string `aws:"required;len=1..2048;pattern=resource"`
-	StreamId    string `aws:"len=24..24;pattern=streamid"`
+	StreamId    string `aws:"len=1..24;pattern=streamid"`
 }
 
 // resource is a stream, or one of its consumers.
