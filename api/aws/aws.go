@@ -27,6 +27,7 @@ type Streams interface {
 	Stream(name string) (*shards.Stream, error)
 	Update(ctx context.Context, name string, c shards.Change) (shards.Description, error)
 	Consumers
+	Resharding
 }
 
 // Consumers are the registered consumers of the streams.

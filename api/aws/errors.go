@@ -81,7 +81,12 @@ var sentinels = []struct {
 		return fmt.Sprintf("Stream %s under account %s not ACTIVE, instead in state UPDATING", c.names.stream, c.account)
 	}},
 	{shards.ErrShardClosed, codeInvalid, 400, func(c *call) string {
-		return fmt.Sprintf("Shard %s in stream %s under account %s is closed.", c.names.shard, c.names.stream, c.account)
+		return fmt.Sprintf("Shard %s in stream %s under account %s has already been merged or split, and thus is not eligible for merging or splitting.",
+			c.names.shard, c.names.stream, c.account)
+	}},
+	{shards.ErrNotAdjacent, codeInvalid, 400, func(c *call) string {
+		return fmt.Sprintf("Shards %s and %s in stream %s under account %s are not an adjacent pair of shards eligible for merging",
+			c.names.shard, c.names.adjacent, c.names.stream, c.account)
 	}},
 	{shards.ErrThrottled, codeThrottled, 400, func(c *call) string { return c.rateMessage(c.names.shard) }},
 	{shards.ErrDamaged, codeInternal, 500, text("Stored records are damaged: see the host's log, or GET /v1/streams/{name}/damage.")},

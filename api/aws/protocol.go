@@ -43,7 +43,10 @@ type call struct {
 }
 
 // names are what a request is about, as far as it has been read.
-type names struct{ stream, shard, consumer string }
+type names struct {
+	stream, shard, consumer string
+	adjacent                string // the other one of two shards
+}
 
 // identify gives the request its ids. They are for people who look for it in logs, not secrets.
 func (c *call) identify() {
