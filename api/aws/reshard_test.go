@@ -166,13 +166,7 @@ func TestReshardUnderLoad(t *testing.T) {
 	r.must(r.split(name, shardName(2), "42535295865117307932921825928971026432"))
 	producers.Wait()
 	seen := map[string]int{}
-	done := map[string]bool{}
-	var read func(shard string)
-	read = func(shard string) {
-		if done[shard] {
-			return
-		}
-		done[shard] = true
+	read := func(shard string) {
 		for it := r.iterator(name, shard); it != nil; {
 			out := ok(r.GetRecords(r.ctx, &kinesis.GetRecordsInput{ShardIterator: it}))(t)
 			for _, rec := range out.Records {
