@@ -37,8 +37,14 @@ type rig struct {
 // newRig starts engines and a listener; all end with the test.
 func newRig(t testing.TB, options ...func(*Options)) *rig {
 	t.Helper()
+	return rigOn(t, t.TempDir(), options...)
+}
+
+// rigOn is newRig on a folder that may be that of another rig that has ended.
+func rigOn(t testing.TB, dir string, options ...func(*Options)) *rig {
+	t.Helper()
 	r := &rig{t: t, ctx: t.Context()}
-	o := engines(t, t.TempDir())
+	o := engines(t, dir)
 	r.store = o.Streams.(*shards.Store)
 	for _, change := range options {
 		change(&o)
