@@ -252,7 +252,7 @@ type MappingCounts struct {
 // MappingShard is how far a mapping is in one shard.
 type MappingShard struct {
 	Shard       string        `json:"shard" doc:"The shard."`
-	State       string        `json:"state" doc:"running, retrying, blocked, damaged, stopped or ended."`
+	State       string        `json:"state" doc:"waiting (for its parents to be read), running, retrying, blocked, damaged, stopped or ended."`
 	Checkpoint  Sequence      `json:"checkpoint,omitzero" doc:"The last sequence number that is settled; left out when none is."`
 	IteratorAge Duration      `json:"iteratorAge" doc:"The age of the oldest record that is not settled; 0s when there is none."`
 	Attempt     int           `json:"attempt,omitzero" doc:"Which delivery of the batch in hand this is."`

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -55,6 +56,15 @@ func (st *Stream) Shards() []ShardID {
 		ids[i] = shards[i].ID
 	}
 	return ids
+}
+
+// Parents are the shards that a shard took over from, none or up to two; they may have left the stream. None of a shard that the
+// stream does not have.
+func (st *Stream) Parents(shard ShardID) []ShardID {
+	if s, ok := st.def().shard(shard); ok {
+		return slices.Clone(s.Parents)
+	}
+	return nil
 }
 
 // ShardOf is the open shard that records with a partition key go to when they carry no explicit hash key.

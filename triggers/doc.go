@@ -49,7 +49,9 @@
 //
 //   - At least once: a record that Put has acknowledged is delivered until it is settled or given up,
 //     or until the stream's retention has dropped it before it could be read, which is counted as skipped.
-//   - In order per shard, and one batch of a shard at a time.
+//   - In order per shard, and one batch of a shard at a time. A shard that came into being by resharding is read, from its oldest
+//     record on, when its parents have been read to their ends, and all of it is settled and saved: so in order per key across
+//     reshards. A parent that has passed the retention holds nobody up.
 //   - The checkpoint moves only forward, by compare-and-set, and only behind what has been emitted durably. A
 //     poller whose checkpoint somebody else has moved stops: two owners never take turns.
 //   - Graceful stops redeliver nothing: reading ends at once, invocations under way get the drain time.

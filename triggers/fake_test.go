@@ -84,6 +84,7 @@ type fakeShard struct {
 	wake      chan struct{} // closed and replaced on each change
 	damagedAt int           // index in runs; -1 = none
 	closed    bool
+	parents   []shards.ShardID
 }
 
 func (s *fakeShard) signal() {
@@ -120,7 +121,29 @@ func (st *fakeStream) change(shard int, f func(*fakeShard)) {
 
 func (st *fakeStream) ID() string { return st.id }
 
+func (st *fakeStream) Parents(shard shards.ShardID) []shards.ShardID {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.shards[shard].parents
+}
+
+// reshard closes shards and gives them a number of children together.
+func (st *fakeStream) reshard(children int, parents ...shards.ShardID) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	for range children {
+		n := uint32(len(st.shards)) + 1
+		st.shards = append(st.shards, &fakeShard{wake: make(chan struct{}), next: record.MakeSequence(n, 1), damagedAt: -1, parents: parents})
+	}
+	for _, p := range parents {
+		st.shards[p].closed = true
+		st.shards[p].signal()
+	}
+}
+
 func (st *fakeStream) Shards() []shards.ShardID {
+	st.mu.Lock()
+	defer st.mu.Unlock()
 	ids := make([]shards.ShardID, len(st.shards))
 	for i := range ids {
 		ids[i] = shards.ShardID(i)

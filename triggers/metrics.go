@@ -27,7 +27,7 @@ var (
 		"1 for the state that the mapping is in.", []string{"mapping", "state"}, nil)
 )
 
-var shardStates = []ShardState{ShardRunning, ShardRetrying, ShardBlocked, ShardDamaged, ShardStopped, ShardEnded}
+var shardStates = []ShardState{ShardWaiting, ShardRunning, ShardRetrying, ShardBlocked, ShardDamaged, ShardStopped, ShardEnded}
 
 // newMetrics registers the metrics with reg, which may be nil.
 func newMetrics(reg prometheus.Registerer, mappings interface{ List() []Status }) (*metrics, error) {

@@ -64,6 +64,7 @@ shardmill_mapping_shards{mapping="m",state="ended"} 0
 shardmill_mapping_shards{mapping="m",state="retrying"} 1
 shardmill_mapping_shards{mapping="m",state="running"} 1
 shardmill_mapping_shards{mapping="m",state="stopped"} 0
+shardmill_mapping_shards{mapping="m",state="waiting"} 0
 `
 
 func TestMetrics(t *testing.T) {

@@ -24,11 +24,13 @@ var (
 // poller hands one shard's records to the mapping's function. Its methods belong to its goroutine; what
 // others may see is in progress and saver.
 type poller struct {
-	r     *runner
-	shard shards.ShardID
-	log   *slog.Logger
-	saver *saver
-	stop  context.CancelCauseFunc // ends reading
+	r       *runner
+	shard   shards.ShardID
+	parents []shards.ShardID
+	stage   stage // the family's
+	log     *slog.Logger
+	saver   *saver
+	stop    context.CancelCauseFunc // ends reading
 
 	reader Reader     // nil until it could be opened
 	next   uint64     // sequence number that should be read next
@@ -45,14 +47,15 @@ type poller struct {
 }
 
 // run is the poller's goroutine: read, batch, invoke, decide, checkpoint. read ends with the first stop
-// signal, work with the end of the drain time.
-func (p *poller) run(read, work context.Context) {
+// signal, work with the end of the drain time. It says whether the shard has been read to its end, and all of it is settled and saved.
+func (p *poller) run(read, work context.Context) (ended bool) {
 	for {
 		err := p.fill(read)
 		if err == nil {
 			err = p.process(read, work)
 		}
 		if err != nil && !p.resume(read, err) {
+			ended = errors.Is(err, shards.ErrShardEnd) || errors.Is(err, shards.ErrNoShard)
 			break
 		}
 	}
@@ -65,7 +68,9 @@ func (p *poller) run(read, work context.Context) {
 		if work.Err() != nil && p.unfinished == "" {
 			p.unfinished = "its last checkpoint is not saved"
 		}
+		return false
 	}
+	return ended
 }
 
 // open starts reading behind the checkpoint, or at the starting position when there is none.
@@ -285,7 +290,7 @@ func (p *poller) resume(read context.Context, err error) bool {
 	case errors.Is(err, shards.ErrClosed):
 		p.progress.ended(ShardStopped, err)
 		return false
-	case errors.Is(err, shards.ErrShardEnd):
+	case errors.Is(err, shards.ErrShardEnd), errors.Is(err, shards.ErrNoShard): // the latter has passed the retention as a whole
 		p.progress.ended(ShardEnded, nil)
 		return false
 	case errors.Is(err, shards.ErrRevision):

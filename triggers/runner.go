@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -34,12 +35,13 @@ type runner struct {
 
 	source      Source
 	settings    atomic.Pointer[settings]
-	pollers     []*poller
+	launch      func(*poller) // begins a poller's goroutine
 	stopReading context.CancelCauseFunc
 	cutOff      context.CancelFunc
 	wg          sync.WaitGroup
 
 	mu     sync.Mutex
+	family family
 	def    stored
 	state  State // Enabled, or why no poller runs
 	reason string
@@ -70,17 +72,63 @@ func (r *runner) start(streams Streams) {
 	read, stopReading := context.WithCancelCause(context.Background())
 	work, cutOff := context.WithCancel(context.Background())
 	r.stopReading, r.cutOff = stopReading, cutOff
-	for _, p := range r.pollers {
-		var mine context.Context
-		mine, p.stop = context.WithCancelCause(read)
+	r.launch = func(p *poller) {
+		mine, stop := context.WithCancelCause(read)
+		p.stop = stop
+		p.progress.running()
 		r.wg.Go(func() {
-			defer p.stop(errStopped)
-			p.run(mine, work)
+			defer stop(errStopped)
+			if p.run(mine, work) {
+				r.follow(p)
+			}
 		})
+	}
+	r.follow(nil)
+}
+
+// follow starts what can be read: at first, and after a poller has come to the end of its shard.
+func (r *runner) follow(ended *poller) {
+	listed := r.source.Shards()
+	r.mu.Lock()
+	r.family.end(ended)
+	missing := r.family.missing(listed)
+	r.mu.Unlock()
+	var made []*poller
+	for _, shard := range missing {
+		made = append(made, r.newPoller(shard))
+	}
+	r.mu.Lock()
+	r.family.take(made, listed)
+	ready := r.family.ready()
+	r.mu.Unlock()
+	for _, p := range ready {
+		r.launch(p)
 	}
 }
 
-// open finds the stream and makes the pollers.
+// newPoller makes the poller of a shard, which waits for its parents'.
+func (r *runner) newPoller(shard shards.ShardID) *poller {
+	r.mu.Lock()
+	consumer := r.def.consumer()
+	r.mu.Unlock()
+	cp, ok := r.source.Checkpoint(consumer, shard)
+	if !ok {
+		cp = shards.Checkpoint{Consumer: consumer, Shard: uint32(shard)}
+	}
+	p := &poller{r: r, shard: shard, parents: r.source.Parents(shard), log: r.log.With("shard", shard.String())}
+	p.progress.status.State = ShardWaiting
+	p.saver = newSaver(r.source, cp, r.retry.Failure, p.saveFailed)
+	return p
+}
+
+// pollers are those of all shards, and the counts of shards that are gone.
+func (r *runner) pollers() ([]*poller, Counts) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.family.pollers), r.family.past
+}
+
+// open finds the stream.
 func (r *runner) open(streams Streams) error {
 	def := r.def
 	source, err := streams.Open(def.Stream)
@@ -93,16 +141,6 @@ func (r *runner) open(streams Streams) error {
 		return fmt.Errorf("stream %q has been deleted, and another one made under its name", def.Stream)
 	}
 	r.source = source
-	for _, shard := range source.Shards() {
-		cp, ok := r.source.Checkpoint(def.consumer(), shard)
-		if !ok {
-			cp = shards.Checkpoint{Consumer: def.consumer(), Shard: uint32(shard)}
-		}
-		p := &poller{r: r, shard: shard, log: r.log.With("shard", shard.String())}
-		p.progress.status.State = ShardRunning
-		p.saver = newSaver(r.source, cp, r.retry.Failure, p.saveFailed)
-		r.pollers = append(r.pollers, p)
-	}
 	return nil
 }
 
@@ -162,7 +200,8 @@ func lossOf(runners []*runner) error {
 	const most = 10 // that are named
 	var lost []string
 	for _, r := range runners {
-		for _, p := range r.pollers {
+		pollers, _ := r.pollers()
+		for _, p := range pollers {
 			if p.unfinished != "" {
 				lost = append(lost, fmt.Sprintf("mapping %s, %s: %s", r.name, p.shard, p.unfinished))
 			}
@@ -203,7 +242,9 @@ func (r *runner) status(now time.Time) Status {
 		State: r.state, Reason: r.reason,
 	}
 	r.mu.Unlock()
-	for _, p := range r.pollers {
+	pollers, past := r.pollers()
+	s.Past = past
+	for _, p := range pollers {
 		s.Shards = append(s.Shards, p.report(now))
 	}
 	if s.State != Enabled {

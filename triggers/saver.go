@@ -97,12 +97,14 @@ func (s *saver) save(ctx context.Context, cp shards.Checkpoint) (uint64, error) 
 		if n > 1 && errors.Is(err, shards.ErrRevision) && s.saved(&cp) {
 			revision, err = cp.Revision, nil
 		}
-		if err != nil || n > 1 {
+		if err != nil && !errors.Is(err, shards.ErrNoShard) || n > 1 {
 			s.report(err)
 		}
 		switch {
 		case err == nil:
 			return revision, nil
+		case errors.Is(err, shards.ErrNoShard): // it has passed the retention as a whole, and its checkpoints went with it
+			return cp.Revision, nil
 		case errors.Is(err, shards.ErrRevision), errors.Is(err, shards.ErrNotFound), errors.Is(err, shards.ErrClosed):
 			return 0, err
 		}

@@ -23,6 +23,8 @@ type Source interface {
 	ID() string
 	// Shards are the stream's shards; the slice is the caller's.
 	Shards() []shards.ShardID
+	// Parents are the shards that a shard came from by resharding; they may be gone. They do not change. None of an unknown shard.
+	Parents(shard shards.ShardID) []shards.ShardID
 	// Reader starts to read a shard. It may read from disk to find a time.
 	Reader(shard shards.ShardID, start shards.Start) (Reader, error)
 	Checkpoints

@@ -24,6 +24,7 @@ type ShardState string
 
 // The states of a shard.
 const (
+	ShardWaiting  ShardState = "waiting"  // a shard that it came from has not been read to its end
 	ShardRunning  ShardState = "running"  // reading, or waiting for records
 	ShardRetrying ShardState = "retrying" // a batch is to be delivered again: the function failed or was throttled
 	ShardBlocked  ShardState = "blocked"  // the host cannot read, invoke or save the checkpoint; tried again
@@ -112,6 +113,7 @@ type Status struct {
 	State    State
 	Reason   string // why the state is not Enabled; "" = it is
 	Shards   []ShardStatus
+	Past     Counts // of shards that have passed the retention, since the host started
 }
 
 // LastResult is the result of the invocation that ended last on any shard.
@@ -125,9 +127,9 @@ func (s *Status) LastResult() Result {
 	return last.LastResult
 }
 
-// Counts are the totals of all shards.
+// Counts are the totals of all shards, those that are gone included.
 func (s *Status) Counts() Counts {
-	var c Counts
+	c := s.Past
 	for i := range s.Shards {
 		c.add(s.Shards[i].Counts)
 	}
@@ -257,6 +259,13 @@ func (p *progress) saveFailed(err error) {
 	if err != nil {
 		p.saveErr = "the checkpoint cannot be saved: " + shorten(err.Error())
 	}
+}
+
+// counts are the shard's, of a poller that is not running.
+func (p *poller) counts() Counts {
+	p.progress.mu.Lock()
+	defer p.progress.mu.Unlock()
+	return p.progress.status.Counts
 }
 
 // report is the shard's status as of now.
