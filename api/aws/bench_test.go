@@ -2,16 +2,20 @@ package aws
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 	"github.com/bytedance/sonic"
 	"github.com/fxamacker/cbor/v2"
 	"github.com/go-json-experiment/json"
@@ -267,5 +271,54 @@ func BenchmarkSequence(b *testing.B) {
 	n, into := numbering{1_800_000_000}, make([]byte, 0, 64)
 	for b.Loop() {
 		into = n.append(into[:0], 7, 1<<44+12345)
+	}
+}
+
+// BenchmarkDelivery is the time from a put's acknowledgement to the event in the SDK's hands.
+func BenchmarkDelivery(b *testing.B) {
+	r := newRig(b)
+	name := r.stream("s", 1)
+	s := r.subscribe(r.consumer(name, "c"), firstShard, types.ShardIteratorTypeLatest)
+	var took []time.Duration
+	for b.Loop() {
+		r.put(name, "x", 1)
+		acknowledged := time.Now()
+		records(b, s, 1)
+		took = append(took, time.Since(acknowledged))
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
+}
+
+// BenchmarkFanOut puts for subscriptions that only read: what ten cost more than one is writing to ten connections.
+func BenchmarkFanOut(b *testing.B) {
+	for _, consumers := range []int{1, 10} {
+		b.Run(fmt.Sprint(consumers), func(b *testing.B) {
+			r := newRig(b)
+			name := r.stream("s", 1)
+			st := ok(r.store.Stream(name))(b)
+			ctx, cancel := context.WithCancel(r.ctx)
+			var all sync.WaitGroup
+			defer all.Wait()
+			defer cancel()
+			for i := range consumers {
+				body := fmt.Sprintf(`{"ConsumerARN":%q,"ShardId":%q,"StartingPosition":{"Type":"LATEST"}}`, r.consumer(name, fmt.Sprint("c", i)), firstShard)
+				all.Go(func() {
+					w := &quietWriter{header: make(http.Header)}
+					r.handler.ServeHTTP(w, request("SubscribeToShard", typeJSON, []byte(body)).WithContext(ctx))
+				})
+			}
+			var p putRequest
+			body, _ := benchBodies(b)
+			if !(jsonCodec{}).readPut(body, &p, true) {
+				b.Fatal("not read")
+			}
+			since := cpuTime()
+			for b.Loop() {
+				ok(st.Put(r.ctx, p.records, nil))(b)
+			}
+			reportPerCore(b, since, benchRecords, benchRecords*benchSize)
+		})
 	}
 }

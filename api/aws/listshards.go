@@ -87,9 +87,9 @@ func (c *call) after(list []shards.ShardDescription, id string) ([]shards.ShardD
 }
 
 type shardFilter struct {
-	Type      string  `aws:"required;enum=AFTER_SHARD_ID,AT_TRIM_HORIZON,FROM_TRIM_HORIZON,AT_LATEST,AT_TIMESTAMP,FROM_TIMESTAMP" json:"t,omitempty"`
-	ShardId   string  `aws:"len=1..128;pattern=name" json:"s,omitempty"`
-	Timestamp instant `json:"at,omitempty"`
+	Type      string   `aws:"required;enum=AFTER_SHARD_ID,AT_TRIM_HORIZON,FROM_TRIM_HORIZON,AT_LATEST,AT_TIMESTAMP,FROM_TIMESTAMP" json:"t,omitempty"`
+	ShardId   string   `aws:"len=1..128;pattern=name" json:"s,omitempty"`
+	Timestamp *instant `json:"at,omitempty"`
 }
 
 type listShardsInput struct {
@@ -177,7 +177,7 @@ func (f shardFilter) apply(c *call, d shards.Description, now time.Time) ([]shar
 	if horizon.Before(d.Created) {
 		horizon = d.Created
 	}
-	at := f.Timestamp.time()
+	at := now
 	switch f.Type {
 	case "AFTER_SHARD_ID":
 		if f.ShardId == "" {
@@ -185,20 +185,18 @@ func (f shardFilter) apply(c *call, d shards.Description, now time.Time) ([]shar
 		}
 		return c.after(d.Shards, f.ShardId)
 	case "AT_TIMESTAMP", "FROM_TIMESTAMP":
-		if f.Timestamp == 0 {
+		if f.Timestamp == nil {
 			return nil, invalidArgument("Timestamp must be specified with a ShardFilter of type %s.", f.Type)
 		}
-		if at.After(now) {
+		if at = f.Timestamp.time(); at.After(now) {
 			return nil, invalidArgument("The timestampInMillis parameter cannot be greater than the currentTimestampInMillis. timestampInMillis: %d, currentTimestampInMillis: %d",
-				int64(f.Timestamp), now.UnixMilli())
+				int64(*f.Timestamp), now.UnixMilli())
 		}
 		if at.Before(horizon) {
 			at = horizon
 		}
 	case "AT_TRIM_HORIZON", "FROM_TRIM_HORIZON", "":
 		at = horizon
-	case "AT_LATEST":
-		at = now
 	}
 	from := f.Type == "FROM_TIMESTAMP" || f.Type == "FROM_TRIM_HORIZON" || f.Type == ""
 	return slices.DeleteFunc(slices.Clone(d.Shards), func(s shards.ShardDescription) bool {

@@ -19,10 +19,10 @@ const (
 
 type getShardIteratorInput struct {
 	streamRef
-	ShardId                string  `aws:"required;len=1..128;pattern=name"`
-	ShardIteratorType      string  `aws:"required;enum=AFTER_SEQUENCE_NUMBER,LATEST,AT_TIMESTAMP,AT_SEQUENCE_NUMBER,TRIM_HORIZON"`
-	StartingSequenceNumber string  `aws:"pattern=sequence"`
-	Timestamp              instant `aws:""`
+	ShardId                string `aws:"required;len=1..128;pattern=name"`
+	ShardIteratorType      string `aws:"required;enum=AFTER_SEQUENCE_NUMBER,LATEST,AT_TIMESTAMP,AT_SEQUENCE_NUMBER,TRIM_HORIZON"`
+	StartingSequenceNumber string `aws:"pattern=sequence"`
+	Timestamp              *instant
 	DryRun                 bool
 }
 
@@ -71,8 +71,8 @@ func (c *call) shardID(s string) (shards.ShardID, error) {
 type position struct {
 	kind      string // an iterator's type
 	sequence  string
-	at        instant
-	operation string // for messages
+	at        *instant // nil: none was given
+	operation string   // for messages
 }
 
 // reader makes a reader at a position. Errors: those of shards, InvalidArgumentException.
@@ -84,12 +84,12 @@ func (c *call) reader(st *shards.Stream, shard shards.ShardID, p position) (*sha
 	case "TRIM_HORIZON":
 		start.Kind = shards.Oldest
 	case "AT_TIMESTAMP":
-		if p.at == 0 {
+		if p.at == nil {
 			return nil, invalidArgument("Must specify timestampInMillis parameter for iterator of type AT_TIMESTAMP. Current request has no timestamp parameter.")
 		}
 		if now := time.Now(); p.at.time().After(now) {
 			return nil, invalidArgument("The timestampInMillis parameter cannot be greater than the currentTimestampInMillis. timestampInMillis: %d, currentTimestampInMillis: %d",
-				int64(p.at), now.UnixMilli())
+				int64(*p.at), now.UnixMilli())
 		}
 		start.Kind, start.Time = shards.AtTime, p.at.time()
 	default:

@@ -43,7 +43,7 @@ func TestIteratorTypes(t *testing.T) {
 		}
 		return ok(r.GetRecords(r.ctx, &kinesis.GetRecordsInput{ShardIterator: it}))(t)
 	}
-	hour := time.Now().Add(-time.Hour)
+	hour, epoch := time.Now().Add(-time.Hour), time.Unix(0, 0)
 	for _, tt := range []struct {
 		in   kinesis.GetShardIteratorInput
 		want string
@@ -51,6 +51,7 @@ func TestIteratorTypes(t *testing.T) {
 		{kinesis.GetShardIteratorInput{ShardIteratorType: types.ShardIteratorTypeTrimHorizon}, "a0 a1 a2"},
 		{kinesis.GetShardIteratorInput{ShardIteratorType: types.ShardIteratorTypeLatest}, ""},
 		{kinesis.GetShardIteratorInput{ShardIteratorType: types.ShardIteratorTypeAtTimestamp, Timestamp: &hour}, "a0 a1 a2"},
+		{kinesis.GetShardIteratorInput{ShardIteratorType: types.ShardIteratorTypeAtTimestamp, Timestamp: &epoch}, "a0 a1 a2"},
 		{kinesis.GetShardIteratorInput{ShardIteratorType: types.ShardIteratorTypeAtSequenceNumber, StartingSequenceNumber: first}, "a0 a1 a2"},
 		{kinesis.GetShardIteratorInput{ShardIteratorType: types.ShardIteratorTypeAfterSequenceNumber, StartingSequenceNumber: first}, "a0 a1 a2"},
 		{kinesis.GetShardIteratorInput{ShardIteratorType: types.ShardIteratorTypeAtSequenceNumber, StartingSequenceNumber: all[1].SequenceNumber}, "a1 a2"},

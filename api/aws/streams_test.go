@@ -188,6 +188,7 @@ func TestListShards(t *testing.T) {
 // hash keys.
 func TestShardFilter(t *testing.T) {
 	at := func(s int) time.Time { return time.Unix(1_800_000_000+int64(s), 0) }
+	since := func(s int) *instant { i := instantOf(at(s)); return &i }
 	shard := func(id int, created, closed int, parents ...shards.ShardID) shards.ShardDescription {
 		s := shards.ShardDescription{ID: shards.ShardID(id), State: shards.ShardOpen, Created: at(created), Parents: parents}
 		if closed != 0 {
@@ -209,10 +210,10 @@ func TestShardFilter(t *testing.T) {
 		{shardFilter{Type: "AT_TRIM_HORIZON"}, 300, "0 5"},
 		{shardFilter{Type: "AT_TRIM_HORIZON"}, 86400 + 150, "1 2 5"},
 		{shardFilter{Type: "FROM_TRIM_HORIZON"}, 86400 + 150, "0 1 2 3 4 5"},
-		{shardFilter{Type: "AT_TIMESTAMP", Timestamp: instantOf(at(150))}, 300, "1 2 5"},
-		{shardFilter{Type: "AT_TIMESTAMP", Timestamp: instantOf(at(200))}, 300, "2 3 4 5"},
-		{shardFilter{Type: "AT_TIMESTAMP", Timestamp: instantOf(at(-500))}, 300, "0 5"},
-		{shardFilter{Type: "FROM_TIMESTAMP", Timestamp: instantOf(at(150))}, 300, "1 2 3 4 5"},
+		{shardFilter{Type: "AT_TIMESTAMP", Timestamp: since(150)}, 300, "1 2 5"},
+		{shardFilter{Type: "AT_TIMESTAMP", Timestamp: since(200)}, 300, "2 3 4 5"},
+		{shardFilter{Type: "AT_TIMESTAMP", Timestamp: since(-500)}, 300, "0 5"},
+		{shardFilter{Type: "FROM_TIMESTAMP", Timestamp: since(150)}, 300, "1 2 3 4 5"},
 	} {
 		list, err := tt.filter.apply(&call{}, d, at(tt.now))
 		if err != nil {

@@ -38,7 +38,7 @@ type subscribeInput struct {
 type startPosition struct {
 	Type           string `aws:"required;enum=AFTER_SEQUENCE_NUMBER,LATEST,AT_TIMESTAMP,AT_SEQUENCE_NUMBER,TRIM_HORIZON"`
 	SequenceNumber string `aws:"pattern=sequence"`
-	Timestamp      instant
+	Timestamp      *instant
 }
 
 // subscriptions are those that are active: one per consumer and shard.
