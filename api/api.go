@@ -27,6 +27,9 @@ type Streams interface {
 	Create(ctx context.Context, c shards.Config) (d shards.Description, created bool, err error)
 	Update(ctx context.Context, name string, c shards.Change) (shards.Description, error)
 	Delete(ctx context.Context, name string) error
+	Split(ctx context.Context, name string, shard shards.ShardID, at shards.Hash) (shards.Description, error)
+	Merge(ctx context.Context, name string, shard, adjacent shards.ShardID) (shards.Description, error)
+	Resize(ctx context.Context, name string, shards int) (shards.Description, error)
 	List() []shards.Description
 	Describe(ctx context.Context, name string) (shards.Description, error)
 	Stream(name string) (*shards.Stream, error)

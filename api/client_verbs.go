@@ -26,6 +26,27 @@ func (c *Client) UpdateStream(ctx context.Context, name string, change StreamCha
 	return s, err
 }
 
+// SplitShard closes a shard and opens two in its place; at is the first hash key
+// of the upper one, "" the middle. It returns the stream as it is then.
+func (c *Client) SplitShard(ctx context.Context, name, shard, at string) (s Stream, err error) {
+	_, err = c.call(ctx, http.MethodPost, []string{"streams", name, "split"}, &SplitShard{Shard: shard, At: at}, &s)
+	return s, err
+}
+
+// MergeShards closes two shards whose hash keys are side by side and opens one in
+// their place. It returns the stream as it is then.
+func (c *Client) MergeShards(ctx context.Context, name, shard, adjacent string) (s Stream, err error) {
+	_, err = c.call(ctx, http.MethodPost, []string{"streams", name, "merge"}, &MergeShards{Shard: shard, Adjacent: adjacent}, &s)
+	return s, err
+}
+
+// ResizeStream gives a stream another number of open shards, of equal ranges, and
+// returns it as it is then.
+func (c *Client) ResizeStream(ctx context.Context, name string, shards int) (s Stream, err error) {
+	_, err = c.call(ctx, http.MethodPost, []string{"streams", name, "resize"}, &ResizeStream{Shards: shards}, &s)
+	return s, err
+}
+
 // Streams lists all streams, without their shards.
 func (c *Client) Streams(ctx context.Context) ([]Stream, error) {
 	var list StreamList

@@ -49,6 +49,7 @@ const (
 	KindMediaType        Kind = "unsupported-media-type"
 	KindCannotServe      Kind = "call-not-handled"
 	KindThrottled        Kind = "throttled"
+	KindRateExceeded     Kind = "rate-exceeded"
 	KindInternal         Kind = "internal"
 	KindDamaged          Kind = "damaged"
 	KindFunctionFailed   Kind = "function-failed"
@@ -94,6 +95,7 @@ var kinds = []kindRow{
 	{KindMediaType, 415, "The body's media type is not taken here"},
 	{KindForeignHost, 421, "The request is for another host"},
 	{KindThrottled, 429, "All instances of the function are busy"},
+	{KindRateExceeded, 429, "The shard's rate is exceeded"},
 	{KindInternal, 500, "The host failed"},
 	{KindDamaged, 500, "Stored records are damaged"},
 	{KindFunctionFailed, 502, "The function failed"},

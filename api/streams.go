@@ -24,6 +24,7 @@ func (c *call) putStream(in *StreamConfig) (*Stream, bool, error) {
 	config := shards.Config{
 		Name: c.name(), Shards: in.Shards,
 		Retention: time.Duration(in.Retention), MaxRecordBytes: int(in.MaxRecord),
+		Mode: shards.Mode(in.Mode), Limits: limitsOf(in.Limits), Tags: in.Tags,
 	}
 	d, created, err := c.streams.Create(c.context(), config)
 	if err != nil {
@@ -35,7 +36,13 @@ func (c *call) putStream(in *StreamConfig) (*Stream, bool, error) {
 
 // patchStream is PATCH /v1/streams/{name}.
 func (c *call) patchStream(in *StreamChange) (*Stream, error) {
-	change := shards.Change{Retention: (*time.Duration)(in.Retention)}
+	change := shards.Change{
+		Retention: (*time.Duration)(in.Retention), Mode: (*shards.Mode)(in.Mode), SetTags: in.SetTags, RemoveTags: in.RemoveTags,
+	}
+	if in.Limits != nil {
+		limits := limitsOf(*in.Limits)
+		change.Limits = &limits
+	}
 	if in.MaxRecord != nil {
 		bytes := int(*in.MaxRecord)
 		change.MaxRecordBytes = &bytes
@@ -46,6 +53,14 @@ func (c *call) patchStream(in *StreamChange) (*Stream, error) {
 	}
 	s := streamOf(&d)
 	return &s, nil
+}
+
+// limitsOf is what a shard takes, by its name on the wire.
+func limitsOf(name string) shards.Limits {
+	if name == "none" {
+		return shards.Unlimited
+	}
+	return shards.Limits(name)
 }
 
 // getStream is GET /v1/streams/{name}.
@@ -109,12 +124,15 @@ func damageList(list []shards.DamageError) []Damage {
 func streamOf(d *shards.Description) Stream {
 	s := Stream{
 		Name: d.Name, ID: d.ID, Status: string(d.Status), Reason: d.Reason, Created: d.Created,
-		Retention: Duration(d.Retention), MaxRecord: Size(d.MaxRecordBytes),
+		Retention: Duration(d.Retention), MaxRecord: Size(d.MaxRecordBytes), Mode: string(d.Mode), Limits: string(d.Limits), Tags: d.Tags,
+	}
+	for _, consumer := range d.Consumers {
+		s.Consumers = append(s.Consumers, consumer.Name)
 	}
 	for _, in := range d.Shards {
 		out := Shard{
 			ID: in.ID.String(), StartHash: in.StartHash.String(), EndHash: in.EndHash.String(),
-			Closed: in.State == shards.ShardClosed,
+			Closed: in.State == shards.ShardClosed, Last: Sequence(in.Last),
 			Oldest: Sequence(in.Oldest), Next: Sequence(in.Next), LastArrival: in.LastArrival,
 		}
 		for _, parent := range in.Parents {

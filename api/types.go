@@ -10,15 +10,41 @@ import (
 // StreamConfig is what a stream is created with: the body of PUT
 // /v1/streams/{name}. A field that is left out takes its default.
 type StreamConfig struct {
-	Shards    int      `json:"shards,omitzero" minimum:"1" maximum:"1000" default:"1" some:"1 to 1000" doc:"How many shards the stream has."`
+	Shards    int      `json:"shards,omitzero" minimum:"1" maximum:"1000" default:"1" some:"1 to 1000" doc:"How many shards the stream has; with mode on-demand, how many it begins with, 4 when left out."`
 	Retention Duration `json:"retention,omitzero" some:"1h to 365d" doc:"How long records are kept: 1h to 365d; 24h when left out."`
 	MaxRecord Size     `json:"maxRecordBytes,omitzero" some:"1024 to 10485760 bytes" doc:"The largest data of one record in bytes: 1KiB to 10MiB, 1MiB when left out."`
+	Mode      string   `json:"mode,omitempty" enum:"provisioned,on-demand" default:"provisioned" doc:"Who chooses the number of shards: provisioned is the user, on-demand the host, by the traffic."`
+	Limits    string   `json:"limits,omitempty" enum:"none,aws" default:"none" doc:"What a shard takes: none is as much as the hardware can, aws is 1 MiB and 1000 records a second, as a shard of Kinesis."`
+
+	Tags map[string]string `json:"tags,omitempty" doc:"Up to 50 tags: keys of 1 to 128 characters, values of up to 256."`
 }
 
 // StreamChange is what is changed of a stream: the body of PATCH /v1/streams/{name}. A field that is left out stays as it is.
 type StreamChange struct {
 	Retention *Duration `json:"retention,omitzero" doc:"How long records are kept: 1h to 365d. A shorter one takes effect at once."`
 	MaxRecord *Size     `json:"maxRecordBytes,omitzero" doc:"The largest data of one record in bytes: 1KiB to 10MiB. What is stored stays."`
+	Mode      *string   `json:"mode,omitzero" enum:"provisioned,on-demand" doc:"Who chooses the number of shards; they stay as they are."`
+	Limits    *string   `json:"limits,omitzero" enum:"none,aws" doc:"What a shard takes."`
+
+	SetTags    map[string]string `json:"setTags,omitempty" doc:"Tags to add or to give another value."`
+	RemoveTags []string          `json:"removeTags,omitempty" doc:"Keys of tags to remove; those that are not there do not matter."`
+}
+
+// SplitShard is the body of POST /v1/streams/{name}/split.
+type SplitShard struct {
+	Shard string `json:"shard" example:"shardId-000000000003" doc:"The open shard to split."`
+	At    string `json:"at,omitempty" pattern:"^[0-9]{1,39}$" doc:"The first hash key of the upper of the two new shards, a decimal number; the middle of the shard's when left out."`
+}
+
+// MergeShards is the body of POST /v1/streams/{name}/merge.
+type MergeShards struct {
+	Shard    string `json:"shard" example:"shardId-000000000003" doc:"One of two open shards whose hash keys are side by side."`
+	Adjacent string `json:"adjacent" example:"shardId-000000000004" doc:"The other one."`
+}
+
+// ResizeStream is the body of POST /v1/streams/{name}/resize.
+type ResizeStream struct {
+	Shards int `json:"shards" minimum:"1" maximum:"1000" doc:"How many open shards the stream is to have, of equal ranges."`
 }
 
 // Stream describes a stream.
@@ -30,8 +56,14 @@ type Stream struct {
 	Created    time.Time `json:"created" doc:"When it was created."`
 	Retention  Duration  `json:"retention" doc:"How long records are kept."`
 	MaxRecord  Size      `json:"maxRecordBytes" doc:"The largest data of one record, in bytes."`
+	Mode       string    `json:"mode" doc:"Who chooses the number of shards: provisioned or on-demand."`
+	Limits     string    `json:"limits,omitempty" doc:"What a shard takes: aws, or absent where only the hardware limits it."`
 	ShardCount int       `json:"shardCount" doc:"How many shards take records."`
-	Shards     []Shard   `json:"shards,omitempty" doc:"The shards; left out in a list of streams."`
+
+	Tags      map[string]string `json:"tags,omitempty" doc:"The stream's tags."`
+	Consumers []string          `json:"consumers,omitempty" doc:"Its registered consumers, which the Kinesis API has."`
+
+	Shards []Shard `json:"shards,omitempty" doc:"The shards; left out in a list of streams."`
 }
 
 // Shard describes one shard of a stream.
@@ -41,6 +73,7 @@ type Shard struct {
 	EndHash     string    `json:"endHash" doc:"The last hash key it takes."`
 	Parents     []string  `json:"parents,omitempty" doc:"The shards it was made from."`
 	Closed      bool      `json:"closed,omitzero" doc:"It takes no more records."`
+	Last        Sequence  `json:"last,omitzero" doc:"Of a closed shard: its last sequence number."`
 	Oldest      Sequence  `json:"oldest" doc:"The oldest record that is kept; equal to next when there is none."`
 	Next        Sequence  `json:"next" doc:"The sequence number the next record will have at least."`
 	LastArrival time.Time `json:"lastArrival,omitzero" doc:"When the newest record arrived."`

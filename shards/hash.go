@@ -100,6 +100,9 @@ func (r hashRange) middle() Hash {
 	return Hash{hi>>1 + r.start.Hi + carry, lo}.next()
 }
 
+// Middle is the first hash key of the upper half of a range of two or more, both ends included: where to split it.
+func Middle(start, end Hash) Hash { return hashRange{start, end}.middle() }
+
 // evenRanges divides the ring into n ranges the way Kinesis does: each floor(2^128/n) wide, the last one
 // taking the remainder. n is at least 1.
 func evenRanges(n int) []hashRange {

@@ -21,7 +21,7 @@ var adviceFor = map[api.Kind]string{
 	api.KindFunctionNotFound: `"shardmill function list" shows those there are`,
 	api.KindVersionNotFound:  `"shardmill function describe" shows a function's versions`,
 	api.KindMappingNotFound:  `"shardmill mapping list" shows those there are`,
-	api.KindConflict:         `"describe" shows what there is; delete it first, or ask for the same`,
+	api.KindConflict:         `"shardmill stream describe" shows what there is`,
 	api.KindThrottled:        `try again in a moment, or deploy it with a larger --concurrency`,
 	api.KindDamaged:          `"shardmill stream damage list" names what is damaged, and "shardmill stream damage accept" gives it up`,
 	api.KindNoSpace:          `delete a stream or a function, shorten a retention with "shardmill stream update", or make space on the host's disk; then try again`,

@@ -1,20 +1,25 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
+	"math/big"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/shardmill/shardmill/api"
 )
 
 func newStream(a *app) *cobra.Command {
-	return group("stream", "Streams: create, update, list, describe, delete; put and tail records; damage",
+	return group("stream", "Streams: create, update, list, describe, split, merge, resize, delete; put and tail records; damage",
 		newStreamCreate(a), a.completing(newStreamUpdate(a), streamNames), newStreamList(a), a.completing(newStreamDescribe(a), streamNames),
 		a.completing(newStreamDelete(a), streamNames), a.completing(newStreamPut(a), streamNames), a.completing(newStreamTail(a), streamNames),
-		newStreamDamage(a))
+		newStreamSplit(a), newStreamMerge(a), newStreamResize(a), newStreamDamage(a))
 }
 
 func newStreamCreate(a *app) *cobra.Command {
@@ -37,6 +42,9 @@ func newStreamCreate(a *app) *cobra.Command {
 	}
 	countFlag(c.Flags(), &config.Shards, "shards", "1 to 1000", "how many shards (default 1)")
 	textFlag(c.Flags(), &config.Retention, "retention", "duration", "1h to 365d", "how long records are kept (default 24h)")
+	c.Flags().StringVar(&config.Mode, "mode", "", "who chooses the number of shards: provisioned (you, the default) or on-demand (the host, by the traffic)")
+	c.Flags().StringVar(&config.Limits, "limits", "", "what a shard takes: none (what the hardware can, the default) or aws (1 MiB and 1,000 records a second)")
+	c.Flags().StringToStringVar(&config.Tags, "tag", nil, "tag of the stream, KEY=VALUE; repeatable")
 	textFlag(c.Flags(), &config.MaxRecord, "max-record", "size", "1KiB to 10MiB", "the largest data of one record (default 1MiB)")
 	return c
 }
@@ -44,6 +52,9 @@ func newStreamCreate(a *app) *cobra.Command {
 func newStreamUpdate(a *app) *cobra.Command {
 	var retention api.Duration
 	var largest api.Size
+	var mode, limits string
+	var tags map[string]string
+	var untag []string
 	c := &cobra.Command{
 		Use:   "update NAME",
 		Short: "Change a stream's settings; those that are not given stay",
@@ -56,9 +67,16 @@ func newStreamUpdate(a *app) *cobra.Command {
 			if cmd.Flags().Changed("max-record") {
 				change.MaxRecord = &largest
 			}
-			if change == (api.StreamChange{}) {
-				return usagef("stream update needs at least one setting: --retention or --max-record")
+			if cmd.Flags().Changed("mode") {
+				change.Mode = &mode
 			}
+			if cmd.Flags().Changed("limits") {
+				change.Limits = &limits
+			}
+			if cmd.Flags().NFlag() == countInherited(cmd) {
+				return usagef("stream update needs at least one setting: --retention, --max-record, --mode, --limits, --tag or --untag")
+			}
+			change.SetTags, change.RemoveTags = tags, untag
 			client, err := a.client()
 			if err != nil {
 				return err
@@ -71,8 +89,22 @@ func newStreamUpdate(a *app) *cobra.Command {
 		},
 	}
 	textFlag(c.Flags(), &retention, "retention", "duration", "1h to 365d", "how long records are kept; a shorter one takes effect at once")
+	c.Flags().StringVar(&mode, "mode", "", "who chooses the number of shards: provisioned or on-demand; they stay as they are")
+	c.Flags().StringVar(&limits, "limits", "", "what a shard takes: none or aws")
+	c.Flags().StringToStringVar(&tags, "tag", nil, "tag to add or to give another value, KEY=VALUE; repeatable")
+	c.Flags().StringSliceVar(&untag, "untag", nil, "key of a tag to remove; repeatable")
 	textFlag(c.Flags(), &largest, "max-record", "size", "1KiB to 10MiB", "the largest data of one record; what is stored stays")
 	return c
+}
+
+// countInherited is how many flags were given that all verbs have.
+func countInherited(cmd *cobra.Command) (n int) {
+	cmd.InheritedFlags().VisitAll(func(f *pflag.Flag) {
+		if f.Changed {
+			n++
+		}
+	})
+	return n
 }
 
 func newStreamList(a *app) *cobra.Command {
@@ -122,21 +154,43 @@ func (a *app) printStream(s api.Stream) error {
 		[2]string{"Created", shortTime(s.Created)},
 		[2]string{"Retention", s.Retention.String()},
 		[2]string{"Largest record", s.MaxRecord.String()},
+		[2]string{"Mode", s.Mode},
+		[2]string{"Shard limits", cmp.Or(s.Limits, "none")},
 		[2]string{"Shards", strconv.Itoa(s.ShardCount)},
+		[2]string{"Tags", joinOr(tagList(s.Tags), "none")},
 	)
 	if err != nil || a.output == outputJSON || len(s.Shards) == 0 {
 		return err
 	}
-	t := newTable("SHARD", "STATE", "OLDEST>", "NEXT>", "LAST ARRIVAL", "PARENTS")
+	t := newTable("SHARD", "STATE", "HASH KEYS>", "OLDEST>", "NEXT>", "LAST ARRIVAL", "PARENTS")
 	for _, shard := range s.Shards {
 		state := "open"
 		if shard.Closed {
 			state = "closed"
 		}
-		t.add(shard.ID, state, shard.Oldest.String(), shard.Next.String(), shortTime(shard.LastArrival), joinOr(shard.Parents, "-"))
+		t.add(shard.ID, state, share(shard.StartHash, shard.EndHash), shard.Oldest.String(), shard.Next.String(), shortTime(shard.LastArrival), joinOr(shard.Parents, "-"))
 	}
 	fmt.Fprintln(a.out)
 	return t.write(a.out)
+}
+
+// tagList is tags as KEY=VALUE, in the order of their keys.
+func tagList(tags map[string]string) (list []string) {
+	for _, key := range slices.Sorted(maps.Keys(tags)) {
+		list = append(list, key+"="+tags[key])
+	}
+	return list
+}
+
+// share is how much of all hash keys a range has: 25.0%.
+func share(start, end string) string {
+	first, ok := new(big.Float).SetString(start)
+	last, ok2 := new(big.Float).SetString(end)
+	if !ok || !ok2 {
+		return "-"
+	}
+	part, _ := new(big.Float).Quo(last.Sub(last, first), new(big.Float).SetMantExp(big.NewFloat(1), 128)).Float64()
+	return fmt.Sprintf("%.1f%%", 100*part)
 }
 
 func newStreamDelete(a *app) *cobra.Command {
