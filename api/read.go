@@ -1,10 +1,11 @@
 package api
 
 import (
+	"cmp"
 	"container/heap"
 	"context"
 	"errors"
-	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -51,7 +52,7 @@ func (c *call) readRecords(q *readQuery) error {
 	if err != nil {
 		return err
 	}
-	reads, err := c.openReads(st, &d, q)
+	chosen, start, err := c.chosen(&d, q)
 	if err != nil {
 		return err
 	}
@@ -59,43 +60,75 @@ func (c *call) readRecords(q *readQuery) error {
 	if q.Apart {
 		r.aggregates = new(aggregate.Reader)
 	}
-	if q.Follow {
-		return r.follow(c, st, reads)
+	var over []shards.ShardDescription
+	if q.Follow && q.Shard == "" {
+		chosen, over = first(chosen, start.Kind)
+	}
+	reads := make([]*shardRead, len(chosen))
+	for i, s := range chosen {
+		if reads[i], err = openRead(st, s.ID, start); err != nil {
+			return renameField(err, "from")
+		}
+		reads[i].end = s.Next
+	}
+	switch {
+	case q.Follow && q.Shard == "":
+		if start.Kind == shards.Newest { // what comes from now on includes all of a shard that comes from now on
+			start = shards.Start{}
+		}
+		open := func(id shards.ShardID) (*shardRead, error) { return openRead(st, id, start) }
+		return r.follow(c, st, reads, over, open)
+	case q.Follow:
+		return r.follow(c, st, reads, nil, nil)
 	}
 	return r.merge(reads)
 }
 
-// openReads opens a reader for each shard that is asked for.
-func (c *call) openReads(st *shards.Stream, d *shards.Description, q *readQuery) ([]*shardRead, error) {
-	chosen := d.Shards
-	if q.Shard != "" {
-		id, err := shards.ParseShardID(q.Shard)
-		if err != nil {
-			return nil, err
-		}
-		chosen = nil
-		for _, s := range d.Shards {
-			if s.ID == id {
-				chosen = []shards.ShardDescription{s}
-			}
-		}
-		if chosen == nil {
-			return nil, unknownShard(d.Name, q.Shard)
+// first are the shards that a follow of a whole stream begins with; the others
+// wait until their parents have been read to the end. From the newest record on
+// these are the open ones, and those that are closed are over.
+func first(all []shards.ShardDescription, from shards.StartKind) (begin, over []shards.ShardDescription) {
+	there := map[shards.ShardID]bool{}
+	for _, s := range all {
+		there[s.ID] = true
+	}
+	for _, s := range all {
+		waits := slices.ContainsFunc(s.Parents, func(p shards.ShardID) bool { return there[p] })
+		switch {
+		case from == shards.Newest && s.State == shards.ShardClosed:
+			over = append(over, s)
+		case from == shards.Newest || !waits:
+			begin = append(begin, s)
 		}
 	}
-	start, err := c.startOf(q, len(chosen) == 1)
+	return begin, over
+}
+
+// openRead opens a reader of a shard.
+func openRead(st *shards.Stream, id shards.ShardID, start shards.Start) (*shardRead, error) {
+	reader, err := st.Reader(id, start)
 	if err != nil {
 		return nil, err
 	}
-	reads := make([]*shardRead, len(chosen))
-	for i, s := range chosen {
-		reader, err := st.Reader(s.ID, start)
+	return &shardRead{id: id, name: id.String(), reader: reader}, nil
+}
+
+// chosen are the shards that are asked for, and where to begin in them.
+func (c *call) chosen(d *shards.Description, q *readQuery) ([]shards.ShardDescription, shards.Start, error) {
+	list := d.Shards
+	if q.Shard != "" {
+		id, err := shards.ParseShardID(q.Shard)
 		if err != nil {
-			return nil, renameField(err, "from")
+			return nil, shards.Start{}, err
 		}
-		reads[i] = &shardRead{id: s.ID, name: s.ID.String(), reader: reader, end: s.Next}
+		i := slices.IndexFunc(list, func(s shards.ShardDescription) bool { return s.ID == id })
+		if i < 0 {
+			return nil, shards.Start{}, unknownShard(d.Name, q.Shard)
+		}
+		list = list[i : i+1]
 	}
-	return reads, nil
+	start, err := c.startOf(q, len(list) == 1)
+	return list, start, err
 }
 
 func unknownShard(stream, shard string) *Problem {
@@ -259,10 +292,12 @@ func (s *shardRead) next() (bool, error) {
 // readQueue is a heap of shards by the arrival of their next record.
 type readQueue []*shardRead
 
-func (q readQueue) Len() int           { return len(q) }
-func (q readQueue) Less(i, j int) bool { return q[i].head.Arrival < q[j].head.Arrival }
-func (q readQueue) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
-func (q *readQueue) Push(x any)        { *q = append(*q, x.(*shardRead)) }
+func (q readQueue) Len() int { return len(q) }
+func (q readQueue) Less(i, j int) bool { // of one moment: parents, whose numbers are lower, before children
+	return cmp.Or(cmp.Compare(q[i].head.Arrival, q[j].head.Arrival), cmp.Compare(q[i].id, q[j].id)) < 0
+}
+func (q readQueue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
+func (q *readQueue) Push(x any)   { *q = append(*q, x.(*shardRead)) }
 func (q *readQueue) Pop() any {
 	last := len(*q) - 1
 	x := (*q)[last]
@@ -280,7 +315,7 @@ type part struct {
 // follow answers records as they arrive, until the client goes, the host stops,
 // the limit is reached, the stream is deleted or no shard is left to follow. Each
 // shard has a goroutine that waits for its records; follow waits for them all.
-func (r *recordFeed) follow(c *call, st *shards.Stream, reads []*shardRead) error {
+func (r *recordFeed) follow(c *call, st *shards.Stream, reads []*shardRead, over []shards.ShardDescription, open func(shards.ShardID) (*shardRead, error)) error {
 	ctx, cancel := c.untilStop(c.context())
 	var group sync.WaitGroup
 	defer group.Wait()
@@ -288,8 +323,16 @@ func (r *recordFeed) follow(c *call, st *shards.Stream, reads []*shardRead) erro
 	r.alone = false
 	parts := make(chan part)
 	w := &follower{
-		ctx: ctx, st: st, parts: parts, group: &group, started: map[shards.ShardID]bool{}, children: !oneOf(c.r),
+		ctx: ctx, parts: parts, group: &group, started: map[shards.ShardID]bool{}, ended: map[shards.ShardID]bool{},
 		running: 1, // so that no shard that ends at once is the last
+		shards: func() ([]shards.ShardDescription, error) {
+			d, err := c.streams.Describe(ctx, st.Name())
+			return d.Shards, err
+		},
+		open: open, children: open != nil,
+	}
+	for _, s := range over {
+		w.started[s.ID], w.ended[s.ID] = true, true
 	}
 	for _, s := range reads {
 		w.start(s)
@@ -311,20 +354,19 @@ func (r *recordFeed) follow(c *call, st *shards.Stream, reads []*shardRead) erro
 	})
 }
 
-// oneOf tells whether the request names a shard.
-func oneOf(r *http.Request) bool { return r.URL.Query().Get("shard") != "" }
-
-// follower starts the goroutines of a follow, and those of the children of
-// shards that end.
+// follower starts the goroutines of a follow. A shard is followed once all its
+// parents have been followed to their end, so that a key's records come in order.
 type follower struct {
 	ctx      context.Context
-	st       *shards.Stream
+	shards   func() ([]shards.ShardDescription, error) // those there are now
+	open     func(shards.ShardID) (*shardRead, error)  // at the oldest record that is asked for
 	parts    chan<- part
 	group    *sync.WaitGroup
-	children bool
+	children bool // go on with the children of shards that end
 
 	mu      sync.Mutex
 	started map[shards.ShardID]bool
+	ended   map[shards.ShardID]bool
 	running int // goroutines that may still hand something on
 }
 
@@ -356,38 +398,63 @@ func (w *follower) run(s *shardRead) {
 		if w.ctx.Err() != nil {
 			return
 		}
-		var end *shards.ShardEndError
-		if errors.As(err, &end) {
-			w.descend(end.Children)
+		if errors.Is(err, shards.ErrShardEnd) {
+			w.descend(s.id)
 			return
 		}
-		select {
-		case w.parts <- part{s.name, run, err}:
-		case <-w.ctx.Done():
-			return
-		}
-		if err != nil {
+		if !w.hand(part{s.name, run, err}) || err != nil {
 			return
 		}
 	}
 }
 
-// descend goes on with a closed shard's children.
-func (w *follower) descend(children []shards.ShardID) {
+// hand gives a part to the one that writes; false when the follow has ended.
+func (w *follower) hand(p part) bool {
+	select {
+	case w.parts <- p:
+		return true
+	case <-w.ctx.Done():
+		return false
+	}
+}
+
+// descend goes on with the shards that waited for a shard to end.
+func (w *follower) descend(ended shards.ShardID) {
 	if !w.children {
 		return
 	}
-	for _, id := range children {
-		reader, err := w.st.Reader(id, shards.Start{Kind: shards.Oldest})
+	all, err := w.shards()
+	if err != nil {
+		w.hand(part{shard: ended.String(), err: err})
+		return
+	}
+	w.mu.Lock()
+	w.ended[ended] = true
+	ready := w.ready(all)
+	w.mu.Unlock()
+	for _, id := range ready {
+		s, err := w.open(id)
 		if err != nil {
-			select {
-			case w.parts <- part{shard: id.String(), err: err}:
-			case <-w.ctx.Done():
-			}
+			w.hand(part{shard: id.String(), err: err})
 			continue
 		}
-		w.start(&shardRead{id: id, name: id.String(), reader: reader})
+		w.start(s)
 	}
+}
+
+// ready are the shards that are not followed yet and have no parent that still
+// has to be. The caller holds mu.
+func (w *follower) ready(all []shards.ShardDescription) (ids []shards.ShardID) {
+	waiting := map[shards.ShardID]bool{}
+	for _, s := range all {
+		waiting[s.ID] = !w.ended[s.ID]
+	}
+	for _, s := range all {
+		if !w.started[s.ID] && !slices.ContainsFunc(s.Parents, func(p shards.ShardID) bool { return waiting[p] }) {
+			ids = append(ids, s.ID)
+		}
+	}
+	return ids
 }
 
 // pump writes what comes from a channel, and sends it on whenever the channel

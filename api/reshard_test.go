@@ -2,7 +2,9 @@ package api
 
 import (
 	"strconv"
+	"sync"
 	"testing"
+	"time"
 )
 
 // TestReshard splits, merges and resizes a stream over HTTP while it is followed: nothing is lost, and keys stay in order.
@@ -88,4 +90,57 @@ func TestReshardRefused(t *testing.T) {
 			t.Fatalf("%s has changed something", c.what)
 		}
 	}
+}
+
+// TestFollowFromNewestOverAReshard follows from the newest record on: what was there before does not come, what comes into the children of
+// a shard that is split meanwhile does.
+func TestFollowFromNewestOverAReshard(t *testing.T) {
+	h, ctx := boot(t), t.Context()
+	h.stream(t, "s", 1)
+	put := func(text string) {
+		if _, err := h.Put(ctx, "s", []PutRecord{{PartitionKey: "k", Text: &text}}); err != nil {
+			t.Error(err)
+		}
+	}
+	put("old")
+	if _, err := h.SplitShard(ctx, "s", "0", ""); err != nil {
+		t.Fatal(err)
+	}
+	put("old")
+	seen, stop := make(chan struct{}), make(chan struct{})
+	var putting sync.WaitGroup
+	putting.Go(func() {
+		for { // until the follow is there
+			put("new")
+			select {
+			case <-seen:
+			case <-time.After(10 * time.Millisecond):
+				continue
+			}
+			break
+		}
+		for _, shard := range []string{"1", "2"} {
+			if _, err := h.SplitShard(ctx, "s", shard, ""); err != nil {
+				t.Error(err)
+			}
+		}
+		put("last")
+		<-stop
+	})
+	for r, err := range h.Records(ctx, "s", ReadOptions{Follow: true, From: "newest"}) {
+		if err != nil || string(r.Bytes()) == "old" {
+			t.Errorf("%s came, %v", r.Bytes(), err)
+			break
+		}
+		if string(r.Bytes()) == "last" {
+			break
+		}
+		select {
+		case <-seen:
+		default:
+			close(seen)
+		}
+	}
+	close(stop)
+	putting.Wait()
 }
