@@ -90,7 +90,7 @@ func updateAccountSettings(c *call, in *updateAccountInput) (any, error) {
 		} else {
 			_, err = c.settings.Update(c.r.Context(), accountKey, value, revision)
 		}
-		if errors.Is(err, catalog.ErrExists) || errors.Is(err, catalog.ErrConflict) {
+		if (errors.Is(err, catalog.ErrExists) || errors.Is(err, catalog.ErrConflict)) && c.r.Context().Err() == nil {
 			continue
 		}
 		return a.output(), err

@@ -1,6 +1,8 @@
 package aws
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"math/big"
 	"strings"
@@ -225,6 +227,53 @@ func TestShardFilter(t *testing.T) {
 		}
 		if got := strings.Join(ids, " "); got != tt.want {
 			t.Errorf("%+v at %d: %s, want %s", tt.filter, tt.now, got, tt.want)
+		}
+	}
+}
+
+// TestExpiredTokens uses the tokens of lists after five minutes.
+func TestExpiredTokens(t *testing.T) {
+	r := newRig(t)
+	name := r.stream("s", 1)
+	old := func(kind string) *string {
+		s := token{Kind: kind, Stream: name, After: "a"}.String()
+		parsed := ok(parseToken(s, kind, time.Now()))(t)
+		parsed.Made -= (iteratorLife + time.Second).Milliseconds()
+		b := ok(json.Marshal(parsed))(t)
+		return aws.String(base64.RawURLEncoding.EncodeToString(b))
+	}
+	_, err := r.ListShards(r.ctx, &kinesis.ListShardsInput{NextToken: old(tokenShards)})
+	refused(t, err, "ExpiredNextTokenException", "NextToken has expired: it can be used for 300 seconds.")
+	_, err = r.ListStreams(r.ctx, &kinesis.ListStreamsInput{NextToken: old(tokenStreams)})
+	refused(t, err, "ExpiredNextTokenException", "")
+	_, err = r.ListStreamConsumers(r.ctx, &kinesis.ListStreamConsumersInput{StreamARN: aws.String(r.handler.streamARN(name)), NextToken: old(tokenConsumers)})
+	refused(t, err, "ExpiredNextTokenException", "")
+}
+
+// TestNoStream asks every operation that is about a stream for one that does not exist.
+func TestNoStream(t *testing.T) {
+	r := newRig(t)
+	elsewhere := map[string]string{ // what these answer to a request that is valid
+		"CreateStream": "ValidationException", "CreateChannel": codeUnsupported, "GetRecords": codeInvalid, "GetShardIterator": "", "DescribeAccountSettings": "",
+		"DescribeLimits": "", "ListStreams": "", "ListChannels": "", "UpdateAccountSettings": "", "StartStreamEncryption": codeInvalid, "StopStreamEncryption": codeInvalid, "DeregisterStreamConsumer": "", "DescribeStreamConsumer": "",
+	}
+	for _, op := range operations() {
+		tree := op.input.valid().(map[string]any)
+		for i := range op.input.members {
+			if name := op.input.members[i].name; name == "StreamARN" || name == "ConsumerARN" {
+				tree[name] = op.input.members[i].valid()
+			}
+		}
+		if op.name == "PutRecords" {
+			tree["Records"].([]any)[0].(map[string]any)["PartitionKey"] = "k"
+		}
+		got := r.json(op.name, string(ok(json.Marshal(tree))(t)))
+		want, special := elsewhere[op.name]
+		if code := got.header.Get("x-amzn-ErrorType"); !special && code != codeNotFound || special && want != "" && code != want {
+			t.Errorf("%s is answered %d %s", op.name, got.status, got.body)
+		}
+		if got.status >= 500 {
+			t.Errorf("%s is answered %d %s", op.name, got.status, got.body)
 		}
 	}
 }

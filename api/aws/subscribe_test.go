@@ -1,9 +1,13 @@
 package aws
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -377,4 +381,54 @@ func TestSubscriptionIsRationed(t *testing.T) {
 	if took := time.Since(begin); took < time.Second || beats == 0 {
 		t.Errorf("5 MiB come in %v with %d signs of life", took, beats)
 	}
+}
+
+// TestStopBeforeASilentClient stops while a client leaves its events unread: the write that waits for it is cut off.
+func TestStopBeforeASilentClient(t *testing.T) {
+	r := newRig(t)
+	name := r.stream("s", 1)
+	arn := r.consumer(name, "c")
+	r.put(name, strings.Repeat("x", 1<<10), 32<<10) // more than sockets hold
+	conn, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
+	r.must(err)
+	defer conn.Close()
+	body := fmt.Sprintf(`{"ConsumerARN":%q,"ShardId":%q,"StartingPosition":{"Type":"TRIM_HORIZON"}}`, arn, firstShard)
+	fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\nX-Amz-Target: %sSubscribeToShard\r\nContent-Length: %d\r\n\r\n%s", typeJSON, targetPrefix, len(body), body)
+	ok(conn.Read(make([]byte, 1)))(t)
+	begin := time.Now()
+	r.handler.Stop()
+	eventually(t, "over", func() bool {
+		r.handler.subscriptions.mu.Lock()
+		defer r.handler.subscriptions.mu.Unlock()
+		return len(r.handler.subscriptions.active) == 0
+	})
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
+// TestSubscribeRaw reads the bytes that other clients' decoders see: the order of frames, and JSON in them.
+func TestSubscribeRaw(t *testing.T) {
+	r := newRig(t)
+	name := r.stream("s", 1)
+	r.put(name, "a", 1)
+	r.handler.subscriptions.pace.life = 100 * time.Millisecond
+	body := fmt.Sprintf(`{"ConsumerARN":%q,"ShardId":%q,"StartingPosition":{"Type":"TRIM_HORIZON"}}`, r.consumer(name, "c"), firstShard)
+	got := r.json("SubscribeToShard", body)
+	if got.status != 200 || got.header.Get("Content-Type") != typeEventStream || got.header.Get("x-amzn-RequestId") == "" {
+		t.Fatalf("it is answered %d with %v", got.status, got.header)
+	}
+	in, decoder := bytes.NewReader(got.body), eventstream.NewDecoder()
+	var types []string
+	for in.Len() > 0 {
+		m := ok(decoder.Decode(in, nil))(t)
+		types = append(types, m.Headers.Get(":event-type").String())
+		if !json.Valid(m.Payload) {
+			t.Errorf("the payload is %s", m.Payload)
+		}
+		if len(types) == 2 && !regexp.MustCompile(`^\{"Records":\[\{"SequenceNumber":"\d{56}","ApproximateArrivalTimestamp":\d+\.\d{3},"Data":"YTA=","PartitionKey":"k"\}\],"ContinuationSequenceNumber":"\d{56}","MillisBehindLatest":0\}$`).Match(m.Payload) {
+			t.Errorf("the event is %s", m.Payload)
+		}
+	}
+	same(t, types, []string{"initial-response", "SubscribeToShardEvent"})
 }
