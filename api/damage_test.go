@@ -120,7 +120,7 @@ func TestFollowDeleted(t *testing.T) {
 			}
 			continue
 		}
-		if p := asProblem(t, err); p.Kind() != KindStreamNotFound || r.Shard != "" {
+		if p := asProblem(t, err); p.Kind() != KindStreamNotFound || r.Shard != "" || !strings.HasPrefix(p.Detail, `The stream "s" has been deleted. `) {
 			t.Errorf("shard %q: %+v", r.Shard, p)
 		}
 		told++

@@ -341,7 +341,7 @@ func (r *recordFeed) follow(c *call, st *shards.Stream, reads []*shardRead, over
 	return pump(ctx, r.feed, parts, func(p part) (full bool, err error) {
 		switch {
 		case errors.Is(p.err, shards.ErrNotFound): // all shards are gone with the stream: it is said once
-			return true, r.feed.value("problem", &Record{Problem: problemOf(p.err)})
+			return true, r.feed.value("problem", &Record{Problem: deleted(st.Name())})
 		case p.err != nil:
 			return false, r.fail(p.shard, p.err)
 		}
@@ -352,6 +352,13 @@ func (r *recordFeed) follow(c *call, st *shards.Stream, reads []*shardRead, over
 		}
 		return full, err
 	})
+}
+
+// deleted is the problem that ends a follow of a stream that is deleted.
+func deleted(stream string) *Problem {
+	p := problem(KindStreamNotFound, "").because("The stream "+quote(stream)+" has been deleted.", "GET /v1/streams lists those there are.")
+	p.Field, p.Value, p.Limit = "name", stream, "the name of a stream that exists"
+	return p
 }
 
 // follower starts the goroutines of a follow. A shard is followed once all its

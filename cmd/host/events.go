@@ -32,7 +32,7 @@ func (a *app) putEvents(ctx context.Context, c *api.Client, stream, file, key st
 		return answer, fmt.Errorf("%s: %w", file, watched.err)
 	}
 	if err != nil && !errors.As(err, new(*api.Problem)) && ctx.Err() == nil {
-		err = fmt.Errorf("%w; how many of the records are on disk is not known", err)
+		err = fmt.Errorf("%w; how many of the records are on disk is not known: \"shardmill stream tail %s --from 5m\" shows what came, and putting all again is safe but for duplicates", err, stream)
 	}
 	return answer, err
 }

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/signal"
 	"strings"
@@ -89,7 +90,7 @@ func run(ctx context.Context, args []string, c console) int {
 	if err == nil {
 		return exitOK
 	}
-	if errors.Is(err, syscall.EPIPE) {
+	if errors.Is(err, syscall.EPIPE) && !errors.As(err, new(*net.OpError)) { // who reads standard output has gone, not the host
 		return exitFailure
 	}
 	fmt.Fprintf(c.err, "shardmill: %s\n%s", a.sentence(err), stack(err))
@@ -156,7 +157,37 @@ func newRoot(a *app) *cobra.Command {
 	root.AddCommand(
 		newServe(a), newDev(a), newStream(a), newFunction(a), newMapping(a), newBench(a), newVersion(a),
 	)
+	tidyDefaults(root)
 	return root
+}
+
+// tidyDefaults has the verbs that cobra adds speak as the others do.
+func tidyDefaults(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	root.InitDefaultHelpCmd()
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "completion":
+			for _, shell := range c.Commands() {
+				shell.Args = arguments
+			}
+			c.Args = func(cmd *cobra.Command, args []string) error {
+				if len(args) > 0 {
+					return noVerb(cmd, args[0])
+				}
+				return usagef("%s needs a verb: %s", cmd.CommandPath(), verbNames(cmd))
+			}
+			c.RunE = func(*cobra.Command, []string) error { return nil }
+		case "help":
+			c.Args = func(_ *cobra.Command, args []string) error {
+				of, rest, err := root.Find(args)
+				if err == nil && len(rest) > 0 {
+					err = noVerb(of, rest[0])
+				}
+				return err
+			}
+		}
+	}
 }
 
 // group is a verb that only holds other verbs; alone, or with a word it does not know, it is a usage error.

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"slices"
 	"strings"
@@ -39,6 +40,9 @@ func (a *app) sentence(err error) string {
 	if p := (*api.Problem)(nil); errors.As(err, &p) {
 		own := oneLine(p)
 		text = strings.Replace(text, own, problemSentence(p), 1)
+	}
+	if file := (*fs.PathError)(nil); errors.As(err, &file) {
+		text = strings.Replace(text, oneLine(file), file.Path+": "+file.Err.Error(), 1)
 	}
 	if op := (*net.OpError)(nil); errors.As(err, &op) && op.Op == "dial" {
 		text += "; is a host running at " + a.endpoint + `? "shardmill serve" starts one`
