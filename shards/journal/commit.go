@@ -240,14 +240,14 @@ func (j *Journal) table() []control {
 	for _, s := range j.shards {
 		body = appendShardState(body, s)
 		for _, l := range s.lost {
-			if l.last >= s.oldest() {
-				controls = append(controls, l.control(s.id))
+			if l.Last >= s.oldest() {
+				controls = append(controls, lossControl(*l))
 			}
 		}
 	}
-	for _, l := range j.ledger.accepted {
-		if position(l.first).segment() >= oldest {
-			controls = append(controls, l.control(NoShard))
+	for _, l := range j.accepted {
+		if position(l.First).segment() >= oldest {
+			controls = append(controls, lossControl(*l))
 		}
 	}
 	for _, c := range j.checkpoints {

@@ -163,8 +163,10 @@ func verifyShard(t *testing.T, j *journal.Journal, shard uint32, want []string) 
 
 // Every single byte of a journal, flipped in turn.
 func TestEveryByteFlipped(t *testing.T) {
+	t.Parallel()
 	for _, closed := range []bool{true, false} {
 		t.Run(map[bool]string{true: "closed", false: "killed"}[closed], func(t *testing.T) {
+			t.Parallel()
 			d, a := history(t, closed)
 			if n := verify(t, d.kill(), a); n != 0 {
 				t.Fatalf("%d alarms for a whole journal", n)
@@ -192,8 +194,10 @@ func TestEveryByteFlipped(t *testing.T) {
 
 // Every file cut to every length, and every file removed.
 func TestEveryTruncation(t *testing.T) {
+	t.Parallel()
 	for _, closed := range []bool{true, false} {
 		t.Run(map[bool]string{true: "closed", false: "killed"}[closed], func(t *testing.T) {
+			t.Parallel()
 			d, a := history(t, closed)
 			names := []string{}
 			for name := range d.snapshot(t) {

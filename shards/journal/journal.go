@@ -91,8 +91,8 @@ type shardState struct {
 	id    uint32
 	next  uint64 // the sequence number that the next record gets
 	floor lostFront
-	spans []*span // oldest segment first
-	lost  []loss  // accepted damage
+	spans []*span    // oldest segment first
+	lost  damageList // accepted
 	wake  chan struct{}
 	plan  shardPlan // the writer's
 
@@ -133,7 +133,8 @@ type Journal struct {
 	segments    []*segment // oldest first; the last is the active one
 	checkpoints map[checkpointKey]Checkpoint
 	tail        tail
-	ledger      ledger
+	ledger      ledger     // damage that was found
+	accepted    damageList // of what belongs to no shard; the others are with their shards
 }
 
 // Open opens the journal in opt.Dir, making it when there is none. It reads the indexes of sealed segments and
@@ -158,6 +159,7 @@ func Open(ctx context.Context, opt Options) (*Journal, error) {
 		log:         opt.Logger.With("stream", opt.Name),
 		done:        make(chan struct{}),
 		shards:      map[uint32]*shardState{},
+		ledger:      ledger{},
 		checkpoints: map[checkpointKey]Checkpoint{},
 	}
 	j.files.fs = opt.FS

@@ -147,9 +147,9 @@ func (r *Reader) step() (run record.Run, wait <-chan struct{}, err error) {
 		j.mu.Unlock()
 		return run, wait, nil
 	}
-	if l, ok := lossAt(s.lost, r.pos); ok {
-		r.lost += l.last + 1 - r.pos
-		r.pos = l.last + 1
+	if l := s.lost.at(r.pos); l != nil {
+		r.lost += l.Last + 1 - r.pos
+		r.pos = l.Last + 1
 		j.mu.Unlock()
 		return run, nil, nil
 	}
@@ -196,29 +196,16 @@ func (r *Reader) gap(next uint64, seg *segment) *DamageError {
 	if seg != nil {
 		d.File = seg.path
 	}
-	// The list has the gap as it was found at opening: prefer it, its place is more exact.
-	for _, k := range r.j.ledger.found {
-		if k.Shard == d.Shard && k.First <= d.First && d.Last <= k.Last {
-			known := k
-			return &known
-		}
-	}
-	r.j.noteDamage(*d)
-	return d
-}
-
-func lossAt(lost []loss, pos uint64) (loss, bool) {
-	for _, l := range lost {
-		if l.first <= pos && pos <= l.last {
-			return l, true
-		}
-	}
-	return loss{}, false
+	return r.j.meetDamage(*d, r.pos) // the list may have it from the opening, with a more exact place
 }
 
 func (r *Reader) readSealed(sp *span) (record.Run, <-chan struct{}, error) {
 	j := r.j
 	list, err := j.list(sp)
+	var d *DamageError
+	if errors.As(err, &d) {
+		return record.Run{}, nil, r.meet(d)
+	}
 	if err != nil {
 		return record.Run{}, nil, err
 	}
@@ -275,7 +262,7 @@ func (r *Reader) read(sp *span, e, window stored) (record.Run, <-chan struct{}, 
 		case window.size > e.size: // the bad place may be behind what is wanted
 			return r.read(sp, e, e)
 		default:
-			return record.Run{}, nil, r.j.unreadable(sp, e, err)
+			return record.Run{}, nil, r.meet(r.j.unreadable(sp, e, err))
 		}
 		r.j.opt.Metric.diskReads.Inc()
 		r.chunk, r.chunkSeg, r.chunkAt, from = b[:n], sp.seg, int64(window.offset), 0
@@ -287,24 +274,24 @@ func (r *Reader) read(sp *span, e, window stored) (record.Run, <-chan struct{}, 
 		if r.j.gone(sp.seg) {
 			return record.Run{}, nil, errGone
 		}
-		r.j.mu.Lock()
-		r.j.noteDamage(*d)
-		r.j.mu.Unlock()
-		return record.Run{}, nil, d
+		return record.Run{}, nil, r.meet(d)
 	}
 	run = run.From(r.pos)
 	r.pos = e.next()
 	return run, nil, nil
 }
 
-// unreadable notes a stored batch that the disk does not give back.
+// meet puts damage at the position on the journal's list.
+func (r *Reader) meet(d *DamageError) *DamageError {
+	r.j.mu.Lock()
+	defer r.j.mu.Unlock()
+	return r.j.meetDamage(*d, r.pos)
+}
+
+// unreadable is a stored batch that the disk does not give back.
 func (j *Journal) unreadable(sp *span, e stored, err error) *DamageError {
-	d := &DamageError{Stream: j.opt.Name, Shard: sp.shard, First: e.first, Last: e.next() - 1, File: sp.seg.path, Offset: int64(e.offset),
+	return &DamageError{Stream: j.opt.Name, Shard: sp.shard, First: e.first, Last: e.next() - 1, File: sp.seg.path, Offset: int64(e.offset),
 		Reason: fmt.Sprintf("stored bytes cannot be read: %v", err)}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.noteDamage(*d)
-	return d
 }
 
 // check verifies the bytes of a stored batch against their checksums and the index.
@@ -334,9 +321,10 @@ func (j *Journal) list(sp *span) ([]stored, error) {
 		return *p, nil
 	}
 	b := make([]byte, int(sp.n)*storedSize)
-	if _, err := j.readAt(sp.seg, b, sp.offset); err != nil && !errors.Is(err, io.EOF) {
+	if _, err := j.readAt(sp.seg, b, sp.offset); errors.Is(err, errGone) {
 		return nil, err
 	}
+	// What could not be read does not check either.
 	if crc32.Update(j.id.seed(sp.seg.number), castagnoli, b) != sp.crc {
 		if j.gone(sp.seg) {
 			return nil, errGone
@@ -353,8 +341,9 @@ func (j *Journal) relist(sp *span) ([]stored, error) {
 	j.log.Error("the index of a journal segment is damaged and made again from its groups", "file", sp.seg.path, "shard", sp.shard)
 	j.opt.Metric.damage.Inc()
 	buf := make([]byte, sp.seg.end)
-	if _, err := j.readAt(sp.seg, buf, 0); err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
+	if _, err := j.readAt(sp.seg, buf, 0); err != nil {
+		read := func(b []byte, off int64) (int, error) { return j.readAt(sp.seg, b, off) }
+		readPieces(buf, read, func(int64, int64, error) {}) // what is lost does not check
 	}
 	sc := scanner{buf: buf, number: sp.seg.number, seed: j.id.seed(sp.seg.number), file: sp.seg.path, stream: j.opt.Name, acked: sp.seg.end, stop: -1}
 	var list []stored

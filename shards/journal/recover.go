@@ -25,12 +25,14 @@ type recovery struct {
 	unknown      bool              // something was lost of which it is not known what it was
 	damaged      uint64            // the oldest segment of which that is true
 	lostSegments uint64            // missing at the journal's end
+	found        []DamageError     // told at the end, when it is known what has been accepted
 }
 
 // recover reads the directory: footers of sealed segments, everything of the others, and the newest table. blind says that the
 // journal may have had shards that it does not know any more.
 func (j *Journal) recover(ctx context.Context) (blind bool, err error) {
 	r := &recovery{j: j, scans: map[uint64]*scan{}, oldest: map[uint32]uint64{}}
+	defer r.report()
 	marked, damaged := false, false
 	if r.acked, marked, damaged, err = j.acked.read(); err != nil {
 		return false, err
@@ -97,9 +99,16 @@ func (r *recovery) settleTail() error {
 	return err
 }
 
+// report raises the alarm for the damage that was found and has not been accepted.
+func (r *recovery) report() {
+	for _, d := range r.found {
+		r.j.noteDamage(d)
+	}
+}
+
 func (r *recovery) damage(d DamageError) {
 	d.Stream = r.j.opt.Name
-	r.j.noteDamage(d)
+	r.found = append(r.found, d)
 }
 
 // openSegments lists the segment files and checks their headers and numbers.
@@ -284,12 +293,19 @@ func (r *recovery) readFirstTable() error {
 // readPieces reads a file that the disk does not give whole, and names the places that are missing: they do not check then, like
 // any other damage.
 func (r *recovery) readPieces(s *segment, buf []byte) {
+	readPieces(buf, func(b []byte, off int64) (int, error) { return r.readAt(s, b, off) }, func(from, size int64, err error) {
+		r.damage(r.j.unknownDamage(s, region{from, size, fmt.Sprintf("stored bytes cannot be read: %v", err)}))
+	})
+}
+
+// readPieces reads what can be read of a file, with zeros for the rest, of which it tells.
+func readPieces(buf []byte, readAt func([]byte, int64) (int, error), lost func(from, size int64, err error)) {
 	const piece = 4096
 	for from := 0; from < len(buf); from += piece {
 		b := buf[from:min(from+piece, len(buf))]
-		if n, err := r.readAt(s, b, int64(from)); err != nil && n < len(b) {
+		if n, err := readAt(b, int64(from)); err != nil && n < len(b) {
 			clear(b[n:])
-			r.damage(r.j.unknownDamage(s, region{int64(from), 0, fmt.Sprintf("stored bytes cannot be read: %v", err)}))
+			lost(int64(from), int64(len(b)), err)
 		}
 	}
 }
@@ -365,7 +381,6 @@ func (r *recovery) replay() {
 		r.setFloor(s)
 		r.gaps(s)
 	}
-	r.j.forgetAccepted()
 }
 
 // follows checks that a segment begins where the one before it ends.
@@ -407,7 +422,7 @@ func (r *recovery) replayScan(seg *segment, sc *scan) {
 	seg.end, seg.last, seg.arrivals = sc.end, sc.last, sc.times
 	if sc.table {
 		clear(j.checkpoints)
-		j.ledger.accepted = nil
+		j.accepted = nil
 		for _, s := range j.shards {
 			s.lost = nil
 		}
@@ -422,14 +437,14 @@ func (r *recovery) replayScan(seg *segment, sc *scan) {
 		case kindCheckpoint:
 			j.applyCheckpoint(decodeCheckpoint(f.header.shard, f.body))
 		case kindLost:
-			j.applyLoss(f.header.shard, decodeLoss(f.header, f.body))
+			j.applyLoss(decodeLoss(f.header, f.body))
 		}
 	}
 	if sc.table {
 		r.forgetUnlisted(sc)
 	}
 	for _, d := range sc.bad {
-		j.noteDamage(d)
+		r.damage(d)
 	}
 	for _, u := range sc.unknown {
 		r.damage(j.unknownDamage(seg, u))

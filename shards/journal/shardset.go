@@ -113,6 +113,7 @@ func (j *Journal) Forget(ctx context.Context, shards []uint32) error {
 		return append(controls, control{kind: kindShards, body: body, apply: func() {
 			for _, id := range gone {
 				delete(j.shards, id)
+				delete(j.ledger, id)
 			}
 		}}), nil
 	}})

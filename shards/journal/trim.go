@@ -110,7 +110,7 @@ func (j *Journal) takeExpired(before int64) *segment {
 			s.spans = append([]*span(nil), s.spans[1:]...)
 		}
 	}
-	j.ledger.found = j.damageFrom(j.segments[0].number)
+	j.forgetDamage(j.segments[0].number)
 	return gone
 }
 
@@ -126,15 +126,17 @@ func (j *Journal) age(i int) int64 {
 	return now
 }
 
-// damageFrom is the listed damage without what lay in dropped segments. The caller holds j.mu.
-func (j *Journal) damageFrom(segment uint64) []DamageError {
-	var kept []DamageError
-	for _, d := range j.ledger.found {
-		s := j.shards[d.Shard]
-		if d.Shard == NoShard && position(d.First).segment() < segment || s != nil && d.Last < s.oldest() {
-			continue
+// forgetDamage takes what lay in dropped segments off the lists. The caller holds j.mu.
+func (j *Journal) forgetDamage(oldest uint64) {
+	for shard, list := range j.ledger {
+		switch s := j.shards[shard]; {
+		case shard == NoShard:
+			j.setDamage(shard, list.from(uint64(makePosition(oldest, 0))))
+		case s != nil:
+			j.setDamage(shard, list.from(s.oldest()))
 		}
-		kept = append(kept, d)
 	}
-	return kept
+	for _, s := range j.shards {
+		s.lost = s.lost.from(s.oldest())
+	}
 }
