@@ -88,7 +88,7 @@ type StreamList struct {
 // refuses that record alone; a body that is malformed, has an unknown field, or has
 // too few or too many records is refused as a whole.
 type PutRecords struct {
-	Records []PutRecord `json:"records" minItems:"1" maxItems:"10000" doc:"The records, in order."`
+	Records []PutRecord `json:"records" minItems:"1" maxItems:"10000" doc:"The records, in order. What is wrong with one of them refuses that one alone; a body that is malformed, has an unknown field or too many records is refused as a whole."`
 }
 
 // PutRecord is one record of a put. Exactly one of Data, Text and JSON is set.

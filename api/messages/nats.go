@@ -102,9 +102,9 @@ func read(m *nats.Msg, it *item) error {
 		case err != nil:
 			return err
 		case len(batch) < len(m.Data):
-			return &shards.FieldError{Field: "payload", Value: "bytes behind the batch", Limit: "one record batch"}
+			return &shards.FieldError{Field: "payload", Problem: "has bytes behind the batch", Limit: "one record batch"}
 		case batch.Len() == 0:
-			return &shards.FieldError{Field: "payload", Value: "0 records", Limit: "a record batch of at least one record"}
+			return &shards.FieldError{Field: "payload", Problem: "has no record", Limit: "a record batch of at least one record"}
 		}
 		it.batch = batch.Run()
 		return nil

@@ -14,7 +14,7 @@ import (
 
 // Errors of a message itself.
 var (
-	errNoKey = &shards.FieldError{Field: HeaderKey, Value: "no such header", Limit: "a partition key"}
+	errNoKey = &shards.FieldError{Field: HeaderKey, Problem: "is missing", Limit: "a partition key"}
 	errBusy  = errors.New("too much waits in the host to be put")
 )
 

@@ -94,7 +94,7 @@ func (r *Rule) parseKey(text, source string) error {
 }
 
 func ruleError(text, limit string) error {
-	return &shards.FieldError{Field: "mqtt-rule", Value: strconv.Quote(text), Limit: limit}
+	return &shards.FieldError{Field: "mqtt-rule", Value: text, Limit: limit}
 }
 
 // filterFault says what a topic filter must be that is not (section 4.7 of MQTT 5.0).
