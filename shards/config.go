@@ -51,6 +51,7 @@ type Options struct {
 	TrimInterval time.Duration         // how often expired segments are looked for; 0: one minute
 	// ScrubInterval is how long after a scrub of everything the next one begins; 0: 24 hours, negative: never.
 	ScrubInterval time.Duration
+	Scaling       Scaling // of streams that are on demand
 }
 
 // Config is the shape of a stream to create. The zero value of a field means its default.

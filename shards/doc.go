@@ -33,6 +33,16 @@
 // merged in pairs first, into shards that are closed from the beginning and never had a record. A reader that goes on with the children of every
 // shard, when all their parents have been read, sees every record once and each key's in order.
 //
+// # Limits and scaling
+//
+// Under LimitsAWS each open shard takes 1 MiB and 1,000 records a second, and at most so much at once; a record above that is not
+// put, with ErrThrottled as its result. A record larger than 1 MiB is taken when nothing else has been for a second, and its shard takes
+// nothing until the time for it has passed. A put that is all or nothing is taken whole on the same terms, because it could never be otherwise.
+//
+// The shards of a stream that is on demand are chosen by the store: a shard that has been hot is split, at the median of
+// what goes into it, unless most of that is of one hash key; neighbours that have been cold are merged. See Scaling. Producers and
+// readers meet such a change as they meet any other.
+//
 // # Guarantees
 //
 //   - A put that has returned without an error is on disk, each record in the shard of its hash key, in the
@@ -73,9 +83,9 @@
 //
 // # Cost
 //
-// A put allocates nothing per record. A shard that nobody uses has no goroutine and no file of its own. The store has two
-// goroutines for all its streams: the trimmer, which drops expired segments, and the scrubber, which reads everything
-// once a day.
+// A put allocates nothing per record. A shard that nobody uses has no goroutine and no file of its own. The store has three
+// goroutines for all its streams: the trimmer, which drops expired segments and shards, the scrubber, which reads everything
+// once a day, and the scaler.
 //
 // # Non-goals
 //

@@ -92,6 +92,13 @@ func (h Hash) previous() Hash {
 // hashRange is the hash keys from start to end, both included.
 type hashRange struct{ start, end Hash }
 
+// narrow says whether a range has fewer than four hash keys, so that no shard of it can be split.
+func (r hashRange) narrow() bool {
+	lo, borrow := bits.Sub64(r.end.Lo, r.start.Lo, 0)
+	hi, _ := bits.Sub64(r.end.Hi, r.start.Hi, borrow)
+	return hi == 0 && lo < 3
+}
+
 // middle is the first hash key of the upper half of a range of two or more.
 func (r hashRange) middle() Hash {
 	lo, borrow := bits.Sub64(r.end.Lo, r.start.Lo, 0)

@@ -97,6 +97,9 @@ func openStore(ctx context.Context, o Options, defs Definitions, openLog openLog
 		return nil, errors.Join(fmt.Errorf("shards: open: %w", err), s.Close())
 	}
 	s.upkeep.Go(func() { s.trim(upkeep, cmp.Or(o.TrimInterval, defaultTrimInterval)) })
+	if sc := o.Scaling.withDefaults(); sc.Interval > 0 {
+		s.upkeep.Go(func() { s.scaler(upkeep, sc) })
+	}
 	if interval := cmp.Or(o.ScrubInterval, defaultScrubInterval); interval > 0 {
 		s.upkeep.Go(func() { s.scrub(upkeep, interval) })
 	}

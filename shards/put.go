@@ -19,12 +19,12 @@ const MaxPutBytes = journal.MaxPutBytes
 type Result struct {
 	Shard    ShardID
 	Sequence uint64 // 0 when Err is set
-	Err      error  // a *FieldError: the record is invalid and was not put
+	Err      error  // the record was not put: a *FieldError, it is invalid; ErrThrottled, Shard is over its limits
 }
 
 // Put puts records, whose Key, Data and ExplicitHash are used, and returns when they are on disk. Records
 // of one shard get sequence numbers in their order. It appends one Result per record, in their order, to
-// results: an invalid record fails alone. An error is about the call: nothing was acknowledged and results
+// results: an invalid record fails alone, and so does one that is over the limits of its shard. An error is about the call: nothing was acknowledged and results
 // come back as they were. (After ErrDisk, records may be found stored nevertheless.) The records are copied,
 // and come to MaxPutBytes at most when encoded; nothing is allocated per record when results has room.
 func (st *Stream) Put(ctx context.Context, records []record.Record, results []Result) ([]Result, error) {
@@ -52,8 +52,12 @@ func (st *Stream) put(ctx context.Context, sh *shape, records []record.Record, r
 	results = slices.Grow(results, len(records))
 	for i := range records {
 		slot, err := sh.slotOf(&records[i])
+		result := Result{Err: err}
+		if sh.limited && err == nil {
+			slot, result = sh.limit(slot, &records[i], begin, s)
+		}
 		s.place(slot)
-		results = append(results, Result{Err: err})
+		results = append(results, result)
 	}
 	for _, i := range s.order() {
 		if err := s.builder.Append(records[i]); err != nil {
@@ -61,7 +65,7 @@ func (st *Stream) put(ctx context.Context, sh *shape, records []record.Record, r
 		}
 	}
 	s.divide(s.builder.Run(), sh.def.Shards)
-	if err := st.append(ctx, s, begin); err != nil {
+	if err := st.append(ctx, sh, s, begin); err != nil {
 		return results[:base], err
 	}
 	s.settle(results[base:], len(records))
@@ -70,7 +74,8 @@ func (st *Stream) put(ctx context.Context, sh *shape, records []record.Record, r
 
 // PutRun is Put for records that are encoded already; their sequence numbers and arrival times are not used.
 // The run must be well formed (record.Parse and record.ParseRun see to that). With results nil it is all or
-// nothing: the first invalid record is the call's error, nothing is put, and nil comes back.
+// nothing: the first invalid record is the call's error, nothing is put, and nil comes back. Such a put is over the limits of a
+// shard, ErrThrottled, only when the shard cannot take anything at the moment.
 func (st *Stream) PutRun(ctx context.Context, run record.Run, results []Result) ([]Result, error) {
 	begin := time.Now()
 	for {
@@ -98,8 +103,12 @@ func (st *Stream) putRun(ctx context.Context, sh *shape, run record.Run, results
 	}
 	for r := range run.All() {
 		slot, err := sh.slotOf(&r)
+		result := Result{Err: err}
+		if sh.limited && err == nil && wanted {
+			slot, result = sh.limit(slot, &r, begin, s)
+		}
 		if wanted {
-			results = append(results, Result{Err: err})
+			results = append(results, result)
 		} else if err != nil {
 			return nil, st.fail("put to", fmt.Errorf("record %d of %d: %w", len(s.slots)+1, run.Len(), err))
 		}
@@ -113,7 +122,13 @@ func (st *Stream) putRun(ctx context.Context, sh *shape, run record.Run, results
 		staged = s.builder.Run()
 	}
 	s.divide(staged, sh.def.Shards)
-	if err := st.append(ctx, s, begin); err != nil {
+	if !wanted && sh.limited {
+		if err := sh.admit(s, begin); err != nil {
+			st.metrics.throttled.Add(float64(run.Len()))
+			return nil, st.fail("put to", err)
+		}
+	}
+	if err := st.append(ctx, sh, s, begin); err != nil {
 		return results[:base], err
 	}
 	if wanted {
@@ -137,7 +152,10 @@ func (sh *shape) slotOf(r *record.Record) (int, error) {
 }
 
 // append gives the staged parts to the log and remembers what comes back.
-func (st *Stream) append(ctx context.Context, s *staging, begin time.Time) error {
+func (st *Stream) append(ctx context.Context, sh *shape, s *staging, begin time.Time) error {
+	if s.throttled > 0 {
+		st.metrics.throttled.Add(float64(s.throttled))
+	}
 	if len(s.parts) == 0 {
 		return nil
 	}
@@ -154,6 +172,9 @@ func (st *Stream) append(ctx context.Context, s *staging, begin time.Time) error
 			st.metrics.putFailures.Inc()
 		}
 		return st.fail("put to", err)
+	}
+	if sh.observed {
+		sh.observe(s)
 	}
 	st.metrics.put(records, bytes, time.Since(begin))
 	return nil
@@ -178,6 +199,8 @@ type staging struct {
 	builder record.Builder
 	pieces  []record.Run
 	parts   []journal.Part // by touched
+
+	throttled int // records
 }
 
 var stagings = sync.Pool{New: func() any { return new(staging) }}
@@ -200,7 +223,7 @@ func (s *staging) release() {
 	if s.builder.Size() > maxKeptBytes || len(s.slots) > maxKeptRecords {
 		*s = staging{counts: s.counts, touched: s.touched, parts: s.parts}
 	}
-	s.slots, s.touched, s.sorted = s.slots[:0], s.touched[:0], s.sorted[:0]
+	s.slots, s.touched, s.sorted, s.throttled = s.slots[:0], s.touched[:0], s.sorted[:0], 0
 	s.parts, s.pieces = s.parts[:0], s.pieces[:0]
 	s.builder.Reset()
 	stagings.Put(s)

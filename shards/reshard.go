@@ -137,7 +137,7 @@ func (r *resharding) split(id ShardID, at Hash) error {
 	if err != nil {
 		return err
 	}
-	if at.Compare(s.StartHash.next()) <= 0 || at.Compare(s.EndHash) >= 0 || s.StartHash == MaxHash {
+	if (hashRange{s.StartHash, s.EndHash}).narrow() || at.Compare(s.StartHash.next()) <= 0 || at.Compare(s.EndHash) >= 0 {
 		return invalid("at", at.String(), fmt.Sprintf("greater than %v and less than %v", s.StartHash.next(), s.EndHash))
 	}
 	low, high := r.piece(s), r.piece(s)
@@ -295,7 +295,7 @@ func (s *Store) install(ctx context.Context, st *Stream, old *shape, def definit
 			shard.Last = next - 1
 		}
 	}
-	next, err := newShape(def, 0)
+	next, err := newShape(def, 0, st.shape.Load())
 	if err == nil {
 		next.revision, err = s.redefine(ctx, &def, old.revision)
 	}

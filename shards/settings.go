@@ -20,7 +20,7 @@ type Mode string
 // The modes.
 const (
 	Provisioned Mode = "provisioned" // the user, with Split, Merge and Resize
-	OnDemand    Mode = "on-demand"   // the store, by the traffic
+	OnDemand    Mode = "on-demand"   // the store, by the traffic: see Scaling. Split, Merge and Resize are refused
 )
 
 // Limits says what each shard of a stream takes.

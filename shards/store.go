@@ -27,8 +27,8 @@ type Store struct {
 	logger  *slog.Logger
 	metrics *metrics
 	spares  *journal.Spares    // nil: none are kept
-	stop    context.CancelFunc // ends the trimmer and the scrubber
-	upkeep  sync.WaitGroup     // those two
+	stop    context.CancelFunc // ends the trimmer, the scrubber and the scaler
+	upkeep  sync.WaitGroup     // those three
 
 	mu      sync.RWMutex // guards the rest
 	streams map[string]*Stream

@@ -29,7 +29,7 @@ type Stream struct {
 // newStream is a stream of a checked definition.
 func newStream(def definition, revision uint64, log Log, m *metrics) *Stream {
 	st := &Stream{name: def.Name, id: def.ID, log: log, metrics: m.stream(def.Name)}
-	sh, err := newShape(def, revision)
+	sh, err := newShape(def, revision, nil)
 	st.failure = err
 	st.shape.Store(sh)
 	return st
