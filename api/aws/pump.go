@@ -14,8 +14,8 @@ const (
 	// maxEventBytes and maxEventRecords are the most that one event has, but for a record that is larger by itself.
 	maxEventBytes   = 1 << 20
 	maxEventRecords = 10000
-	// maxPumped is how many bytes of events a pump keeps for subscriptions that are not quite at the tail.
-	maxPumped = 8 << 20
+	// maxPumped is how many bytes of events a pump keeps for subscriptions that are not quite at the tail: two or three of the largest.
+	maxPumped = 4 << 20
 )
 
 // event is a SubscribeToShardEvent as it goes over the wire, with the sequence numbers of its records: from first up to next.

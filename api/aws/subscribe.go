@@ -286,7 +286,8 @@ func (s *subscription) catchUp(ctx context.Context, until uint64) (ended bool, e
 			var part record.Run
 			part, run = cutEvent(run)
 			if first := part.First().Sequence; until != 0 && first+uint64(part.Len()) > until {
-				if first >= until {
+				if first >= until { // nothing that is still there comes before
+					s.position = until
 					return false, nil
 				}
 				part, _ = part.Split(int(until - first))
