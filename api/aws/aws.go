@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/shardmill/shardmill/internal/catalog"
+	"github.com/shardmill/shardmill/internal/flood"
 	"github.com/shardmill/shardmill/shards"
 )
 
@@ -70,6 +71,7 @@ type Handler struct {
 	account  string
 	limits   shards.Limits
 	logger   *slog.Logger
+	failures flood.Gate // of what is the host's fault, in the log
 	metrics  *metrics
 	table    map[string]operation
 	reads    *readLimits
@@ -184,7 +186,10 @@ func (c *call) fail(err error) {
 	case c.r.Context().Err() != nil:
 		log.Debug("client went away")
 	case f.status >= http.StatusInternalServerError:
-		log.Error("request failed")
+		// A full disk fails every put: the log has the first, and then one a minute.
+		if unlogged, ok := c.failures.Admit(time.Now()); ok {
+			log.Error("request failed", "unlogged", unlogged)
+		}
 	default:
 		log.Debug("request refused")
 	}
