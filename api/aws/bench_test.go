@@ -81,7 +81,7 @@ func BenchmarkDecode(b *testing.B) {
 		body   []byte
 		decode func([]byte) error
 	}{
-		{"json/own", jsonBody, own(jsonCodec{typeJSON})},
+		{"json/own", jsonBody, own(jsonCodec{media: typeJSON})},
 		{"json/sonic", jsonBody, into(func(b []byte, v any) error { return sonic.ConfigDefault.Unmarshal(b, v) })},
 		{"json/v2", jsonBody, into(func(b []byte, v any) error { return json.Unmarshal(b, v) })},
 		{"cbor/own", cborBody, own(cborCodec{})},

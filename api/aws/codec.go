@@ -70,7 +70,10 @@ var writeCBOR = func() cbor.EncMode {
 }()
 
 // jsonCodec is AWS JSON 1.1, and 1.0, which differs in its name.
-type jsonCodec struct{ media string }
+type jsonCodec struct {
+	media string
+	coral bool // errors are in the envelope that AWS answers plain JSON with, which no operation takes
+}
 
 func (j jsonCodec) mediaType() string { return j.media }
 
@@ -101,9 +104,16 @@ func documentOf(f *fault) faultDocument {
 	return faultDocument{Type: f.code, Message: f.message}
 }
 
-func (jsonCodec) encodeFault(f *fault) []byte {
+func (j jsonCodec) encodeFault(f *fault) []byte {
+	var document any = documentOf(f)
+	if j.coral {
+		document = struct {
+			Output  faultDocument
+			Version string
+		}{faultDocument{Type: "com.amazon.coral.service#" + f.code, Message: f.message}, "1.0"}
+	}
 	// A message holds what a client sent, which need not be UTF-8.
-	b, err := json.Marshal(documentOf(f), jsontext.AllowInvalidUTF8(true))
+	b, err := json.Marshal(document, jsontext.AllowInvalidUTF8(true))
 	if err != nil {
 		panic(fmt.Sprintf("aws: encode an error: %v", err))
 	}
@@ -130,29 +140,3 @@ func (cborCodec) decode(b []byte) (any, error) {
 func (cborCodec) encode(v any) ([]byte, error) { return writeCBOR.Marshal(v) }
 
 func (cborCodec) encodeFault(f *fault) []byte { return mustCBOR(documentOf(f)) }
-
-// coralCodec answers a request in plain JSON, which no SDK sends, as AWS does: it has errors only.
-type coralCodec struct{}
-
-func (coralCodec) mediaType() string { return "application/json" }
-
-func (coralCodec) decode([]byte) (any, error) { return nil, errNoDocument }
-
-func (coralCodec) encode(any) ([]byte, error) { return nil, errNoDocument }
-
-func (coralCodec) readPut([]byte, *putRequest, bool) bool { return false }
-
-func (coralCodec) writer(into []byte) writer { return &jsonWriter{into[:0]} }
-
-var errNoDocument = fmt.Errorf("aws: no operation takes application/json")
-
-func (coralCodec) encodeFault(f *fault) []byte {
-	b, err := json.Marshal(struct {
-		Output  faultDocument
-		Version string
-	}{faultDocument{Type: "com.amazon.coral.service#" + f.code, Message: f.message}, "1.0"}, jsontext.AllowInvalidUTF8(true))
-	if err != nil {
-		panic(fmt.Sprintf("aws: encode an error: %v", err))
-	}
-	return b
-}

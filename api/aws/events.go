@@ -64,5 +64,5 @@ func initialFrame() []byte {
 // faultFrame is an error in the stream.
 func faultFrame(f *fault) []byte {
 	b := beginFrame(nil, frameHeaders(":message-type", "exception", ":exception-type", f.code, ":content-type", "application/json"))
-	return endFrame(append(b, jsonCodec{typeJSON}.encodeFault(f)...), 0)
+	return endFrame(append(b, jsonCodec{media: typeJSON}.encodeFault(f)...), 0)
 }

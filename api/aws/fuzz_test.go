@@ -347,3 +347,27 @@ func TestPutAllocates(t *testing.T) {
 		}
 	}
 }
+
+// TestCBORValues reads values of every kind.
+func TestCBORValues(t *testing.T) {
+	for text, want := range map[string]any{
+		"00": int64(0), "1903e8": int64(1000), "1b7fffffffffffffff": int64(math.MaxInt64), "1bffffffffffffffff": float64(math.MaxUint64),
+		"20": int64(-1), "3903e7": int64(-1000), "3bffffffffffffffff": -float64(math.MaxUint64), "f93c00": 1.0, "f90001": math.Ldexp(1, -24), "f97c00": math.Inf(1), "f9fc00": math.Inf(-1),
+		"fa47c35000": 100000.0, "fb7e37e43c8800759c": 1.0e+300, "f4": false, "f5": true, "f6": nil, "f7": nil, "6161": "a", "7f61616162ff": "ab", "4101": []byte{1}, "5f41014102ff": []byte{1, 2},
+		"80": []any{}, "9f01ff": []any{int64(1)}, "a0": map[string]any{}, "bf616101ff": map[string]any{"a": int64(1)}, "c11a514b67b0": instant(1363896240), "c1fb41d452d9ec200000": instant(1363896240500), "c06161": "a",
+	} {
+		got, err := cborCodec{}.decode(unhex(text))
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s is %#v, %v, want %#v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"18", "1c", "1f", "61", "61ff", "7f4161ff", "7f7f6161ffff", "ff", "a10101", "f8", "fc", "81", "9f", "0000", "c1f97e00", "5bffffffffffffffff"} {
+		if got, err := (cborCodec{}).decode(unhex(text)); err == nil {
+			t.Errorf("%s is %#v", text, got)
+		}
+	}
+	deep := bytes.Repeat([]byte{0x81}, maxDepth+2)
+	if _, err := (cborCodec{}).decode(append(deep, 0)); err == nil {
+		t.Error("lists nest without end")
+	}
+}

@@ -133,13 +133,13 @@ func (c *call) resolve() error {
 	media, _, _ := mime.ParseMediaType(c.r.Header.Get("Content-Type"))
 	switch media {
 	case typeJSON, "application/x-amz-json-1.0":
-		c.protocol = jsonCodec{media}
+		c.protocol = jsonCodec{media: media}
 	case typeCBOR:
 		c.protocol = cborCodec{}
 	case "application/json":
-		c.protocol = coralCodec{}
+		c.protocol = jsonCodec{media: media, coral: true}
 	default:
-		c.protocol = jsonCodec{typeJSON}
+		c.protocol = jsonCodec{media: typeJSON}
 		return &fault{code: "UnknownOperationException", status: http.StatusNotFound,
 			message: fmt.Sprintf("The Content-Type is %q; it can be %s or %s.", cut(media), typeJSON, typeCBOR)}
 	}
@@ -150,7 +150,7 @@ func (c *call) resolve() error {
 	if !ok {
 		return &fault{code: "UnknownOperationException", status: http.StatusBadRequest}
 	}
-	if _, coral := c.protocol.(coralCodec); coral {
+	if media == "application/json" {
 		return &fault{code: "UnknownOperationException", status: http.StatusNotFound}
 	}
 	return nil

@@ -3,6 +3,9 @@ package aws
 import (
 	"bytes"
 	"fmt"
+	"io"
+	"net"
+	"os"
 	"strings"
 	"testing"
 
@@ -145,5 +148,61 @@ func TestPutRefuses(t *testing.T) {
 	many.Records = many.Records[:10]
 	if out := ok(r.PutRecords(r.ctx, many))(t); *out.FailedRecordCount != 0 {
 		t.Errorf("%d of ten records of 1 MiB failed", *out.FailedRecordCount)
+	}
+}
+
+// TestUnusualPuts sends puts of a form that the fast decoders leave to the slow way: they are put all the same.
+func TestUnusualPuts(t *testing.T) {
+	r := newRig(t)
+	name := r.stream("s", 1)
+	for i, body := range []string{
+		`{"StreamName":"s","Records":[{"Data":"MA==","PartitionKey":"k","ExplicitHashKey":null}]}`,
+		`{"StreamName":"s","Records":[{"Data":"MQ==","PartitionKey":"k","New":{"member":[1]}}],"DryRun":false}`,
+		`{"StreamName":"x","StreamName":"s","Records":[{"Data":"Mg==","PartitionKey":"k","ExplicitHashKey":"7"}]}`,
+		`{"StreamName":"s","Records":[{"Data":"Mw\u003d\u003d","PartitionKey":"\u006b"}]}`,
+	} {
+		if got := r.json("PutRecords", body); got.status != 200 || !strings.Contains(string(got.body), `"FailedRecordCount":0`) {
+			t.Errorf("put %d is answered %d %s", i, got.status, got.body)
+		}
+	}
+	if got := r.json("PutRecord", `{"StreamName":"s","Data":"NA==","PartitionKey":"k","ExplicitHashKey":null}`); got.status != 200 {
+		t.Errorf("PutRecord is answered %d %s", got.status, got.body)
+	}
+	all := r.all(name, firstShard)
+	same(t, data(all), []string{"0", "1", "2", "3", "4"})
+	for _, rec := range all {
+		if *rec.PartitionKey != "k" {
+			t.Errorf("a record has the key %q", *rec.PartitionKey)
+		}
+	}
+	got := r.json("PutRecords", `{"StreamName":"s","Records":[{"Data":"","PartitionKey":"k"},{"Data":""}]}`)
+	if !strings.Contains(string(got.body), "Value null at 'records.2.member.partitionKey' failed to satisfy constraint: Member must not be null") {
+		t.Errorf("a record without a key is answered %s", got.body)
+	}
+	// The newest number there is can be the one to be above.
+	out := ok(r.PutRecord(r.ctx, &kinesis.PutRecordInput{StreamName: &name, Data: []byte("5"), PartitionKey: aws.String("k"), SequenceNumberForOrdering: all[4].SequenceNumber}))(t)
+	if *out.SequenceNumber <= *all[4].SequenceNumber {
+		t.Errorf("%s comes behind %s", *out.SequenceNumber, *all[4].SequenceNumber)
+	}
+}
+
+// TestBodyBreaksOff sends less than it says.
+func TestBodyBreaksOff(t *testing.T) {
+	r := newRig(t)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
+	r.must(err)
+	defer conn.Close()
+	fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\nX-Amz-Target: %sListStreams\r\nContent-Length: 50\r\n\r\n{", typeJSON, targetPrefix)
+	r.must(conn.(*net.TCPConn).CloseWrite())
+	answer := ok(io.ReadAll(conn))(t)
+	if !bytes.HasPrefix(answer, []byte("HTTP/1.1 400 ")) || !bytes.Contains(answer, []byte(`{"__type":"SerializationException","Message":"The body broke off before its end."}`)) {
+		t.Errorf("it is answered %s", answer)
+	}
+	for err, want := range map[error]string{
+		os.ErrDeadlineExceeded: "RequestTimeoutException", io.ErrUnexpectedEOF: codeSerialization, nil: "RequestEntityTooLargeException",
+	} {
+		if f, is := bodyFault(err).(*fault); !is || f.code != want {
+			t.Errorf("%v is %v, want %s", err, f, want)
+		}
 	}
 }

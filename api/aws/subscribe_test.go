@@ -432,3 +432,23 @@ func TestSubscribeRaw(t *testing.T) {
 	}
 	same(t, types, []string{"initial-response", "SubscribeToShardEvent"})
 }
+
+func TestCutEvent(t *testing.T) {
+	var small, large record.Builder
+	for range maxEventRecords + 5 {
+		if err := small.Append(record.Record{Key: []byte("k")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if head, rest := cutEvent(small.Run()); head.Len() != maxEventRecords || rest.Len() != 5 {
+		t.Errorf("%d and %d records", head.Len(), rest.Len())
+	}
+	for range 3 {
+		if err := large.Append(record.Record{Key: []byte("k"), Data: make([]byte, 2*maxEventBytes)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if head, rest := cutEvent(large.Run()); head.Len() != 1 || rest.Len() != 2 {
+		t.Errorf("%d and %d large records", head.Len(), rest.Len())
+	}
+}
