@@ -59,7 +59,7 @@ var table = []row{
 	},
 	{path: "functions/examples/*", level: engineLevel, below: []string{"sdk"}, standardOnly: true},
 
-	{path: "shards/journal", level: 1, beside: []string{"sdk/record"}, never: noHTTP},
+	{path: "shards/journal", level: 1, beside: []string{"internal/field", "sdk/record"}, never: noHTTP},
 	{path: "triggers/filter", level: 1, never: noHTTP},
 	{path: "internal/catalog", level: 1, never: noHTTP},
 	{path: "internal/field", level: 1},

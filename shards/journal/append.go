@@ -3,6 +3,7 @@ package journal
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/shardmill/shardmill/sdk/record"
@@ -177,14 +178,16 @@ type groupPlan struct {
 	size        int // of the entries
 	index       uint64
 	number      uint64
-	revisions   map[checkpointKey]uint64 // of checkpoints that this group changes
+	checkpoints map[checkpointKey]plannedCheckpoint // that this group changes
+	grown       int64                               // by so much the saved checkpoints grow
+	forgotten   []uint32                            // shards that this group forgets
 	requests    int
 	recordCount int
 }
 
 // plan decides what of the requests goes into the group. A request that cannot go in gets its error.
 func (j *Journal) plan(reqs []*request) *groupPlan {
-	p := &groupPlan{number: j.active().last.number + 1, revisions: map[checkpointKey]uint64{}}
+	p := &groupPlan{number: j.active().last.number + 1, checkpoints: map[checkpointKey]plannedCheckpoint{}}
 	for _, r := range reqs {
 		var err error
 		if r.control != nil {
@@ -216,7 +219,7 @@ func (p *groupPlan) addControl(r *request) error {
 func (p *groupPlan) addParts(j *Journal, parts []Part) error {
 	for i := range parts {
 		switch s := j.shards[parts[i].Shard]; {
-		case s == nil:
+		case s == nil || slices.Contains(p.forgotten, s.id):
 			return fmt.Errorf("%w: %d", ErrShard, parts[i].Shard)
 		case s.sealed.Load():
 			return fmt.Errorf("%w: %d", ErrSealed, parts[i].Shard)

@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+
+	"github.com/shardmill/shardmill/internal/field"
 )
 
 // Limits of a checkpoint, in bytes.
@@ -30,25 +32,31 @@ type checkpointKey struct {
 func (c *Checkpoint) key() checkpointKey { return checkpointKey{c.Consumer, c.Shard} }
 
 // SaveCheckpoint saves c durably when the saved one still has c.Revision (0: when there is none) and returns the new
-// revision. It rides on the group commit of the puts. Errors: ErrRevision, and those of Append.
+// revision. It rides on the group commit of the puts. Errors: *field.Error, also when the stream's checkpoints would come to more
+// than SegmentSizing.Checkpoints; ErrRevision; those of Append.
 func (j *Journal) SaveCheckpoint(ctx context.Context, c Checkpoint) (revision uint64, err error) {
 	switch {
 	case c.Consumer == "" || len(c.Consumer) > MaxConsumerBytes:
-		return 0, j.wrap("save checkpoint", fmt.Errorf("consumer name has %d bytes; it must have 1 to %d", len(c.Consumer), MaxConsumerBytes))
+		return 0, j.wrap("save checkpoint", field.Invalid("consumer", fmt.Sprintf("%d bytes", len(c.Consumer)), fmt.Sprintf("1 to %d bytes", MaxConsumerBytes)))
 	case len(c.State) > MaxStateBytes:
-		return 0, j.wrap("save checkpoint", fmt.Errorf("state has %d bytes; the limit is %d", len(c.State), MaxStateBytes))
+		return 0, j.wrap("save checkpoint", field.Invalid("state", fmt.Sprintf("%d bytes", len(c.State)), fmt.Sprintf("at most %d bytes", MaxStateBytes)))
 	}
 	c.State = slices.Clone(c.State)
 	err = j.submit(ctx, &request{size: len(c.State), control: func(p *groupPlan) ([]control, error) {
-		if j.shards[c.Shard] == nil {
+		if j.shards[c.Shard] == nil || slices.Contains(p.forgotten, c.Shard) {
 			return nil, fmt.Errorf("%w: %d", ErrShard, c.Shard)
 		}
-		if have := p.revision(j, c.key()); have != c.Revision {
-			return nil, fmt.Errorf("%w: consumer %q, shard %d: it is %d, expected %d", ErrRevision, c.Consumer, c.Shard, have, c.Revision)
+		have := p.checkpoint(j, c.key())
+		if have.revision != c.Revision {
+			return nil, fmt.Errorf("%w: consumer %q, shard %d: it is %d, expected %d", ErrRevision, c.Consumer, c.Shard, have.revision, c.Revision)
 		}
-		revision = p.newRevision(c.key())
+		if err := p.fits(j, &c, have.size); err != nil {
+			return nil, err
+		}
 		saved := c
-		saved.Revision = revision
+		saved.Revision = p.newRevision()
+		revision = saved.Revision
+		p.change(j, c.key(), plannedCheckpoint{saved.Revision, saved.size()})
 		ctl := checkpointControl(saved)
 		ctl.apply = func() { j.applyCheckpoint(saved) }
 		return []control{ctl}, nil
@@ -95,38 +103,76 @@ func (j *Journal) DeleteCheckpoints(ctx context.Context, consumer string) error 
 }
 
 func (j *Journal) forgetCheckpoint(p *groupPlan, key checkpointKey) control {
-	ctl := checkpointControl(Checkpoint{Consumer: key.consumer, Shard: key.shard})
-	ctl.apply = func() { delete(j.checkpoints, key) }
-	p.revisions[key] = 0
+	gone := Checkpoint{Consumer: key.consumer, Shard: key.shard}
+	ctl := checkpointControl(gone)
+	ctl.apply = func() { j.applyCheckpoint(gone) }
+	p.change(j, key, plannedCheckpoint{})
 	return ctl
 }
 
-// revision is what a checkpoint's revision will be when the group is written as planned so far.
-func (p *groupPlan) revision(j *Journal, key checkpointKey) uint64 {
-	if r, ok := p.revisions[key]; ok {
-		return r
+// plannedCheckpoint is what becomes of a checkpoint by a group; zero when it is deleted.
+type plannedCheckpoint struct {
+	revision uint64
+	size     int64
+}
+
+// checkpoint is what a checkpoint will be when the group is written as planned so far.
+func (p *groupPlan) checkpoint(j *Journal, key checkpointKey) plannedCheckpoint {
+	if planned, ok := p.checkpoints[key]; ok {
+		return planned
 	}
-	return j.checkpoints[key].Revision
+	if c, ok := j.checkpoints[key]; ok {
+		return plannedCheckpoint{c.Revision, c.size()}
+	}
+	return plannedCheckpoint{}
+}
+
+func (p *groupPlan) change(j *Journal, key checkpointKey, to plannedCheckpoint) {
+	p.grown += to.size - p.checkpoint(j, key).size
+	p.checkpoints[key] = to
 }
 
 // newRevision is greater than every revision given before, so that one that was forgotten never fits again.
-func (p *groupPlan) newRevision(key checkpointKey) uint64 {
+func (p *groupPlan) newRevision() uint64 {
 	p.index++
-	r := p.number<<20 | p.index
-	p.revisions[key] = r
-	return r
+	return p.number<<20 | p.index
+}
+
+// fits refuses a checkpoint with which a segment's table would grow over the limit. had is the size of the one that it replaces.
+func (p *groupPlan) fits(j *Journal, c *Checkpoint, had int64) error {
+	size, limit := c.size(), j.opt.Sizes.Checkpoints
+	total := j.checkpointBytes + p.grown + size - had
+	if total <= limit || size <= had {
+		return nil
+	}
+	return &field.Error{
+		Field: "state", Value: fmt.Sprintf("%d bytes", len(c.State)),
+		Problem: fmt.Sprintf("of %d bytes would bring the stream's checkpoints to %d bytes", len(c.State), total),
+		Limit:   fmt.Sprintf("so small that all checkpoints of the stream come to at most %d bytes", limit),
+	}
+}
+
+// size is what the checkpoint takes in a segment's table, in bytes.
+func (c *Checkpoint) size() int64 {
+	return int64(entryHeaderSize + align8(checkpointHeaderSize+len(c.Consumer)+len(c.State)))
 }
 
 func (j *Journal) applyCheckpoint(c Checkpoint) {
-	if c.Revision == 0 {
+	if old, ok := j.checkpoints[c.key()]; ok {
+		j.checkpointBytes -= old.size()
 		delete(j.checkpoints, c.key())
-		return
 	}
-	j.checkpoints[c.key()] = c
+	if c.Revision > 0 {
+		j.checkpoints[c.key()] = c
+		j.checkpointBytes += c.size()
+	}
 }
 
+// checkpointHeaderSize is that of a checkpoint's body before the consumer's name.
+const checkpointHeaderSize = 24
+
 func checkpointControl(c Checkpoint) control {
-	b := make([]byte, 0, 24+len(c.Consumer)+len(c.State))
+	b := make([]byte, 0, checkpointHeaderSize+len(c.Consumer)+len(c.State))
 	b = le.AppendUint64(b, c.Revision)
 	b = le.AppendUint64(b, c.Sequence)
 	b = le.AppendUint16(b, uint16(len(c.Consumer)))
@@ -139,16 +185,16 @@ func checkpointControl(c Checkpoint) control {
 
 // decodeCheckpoint reads a body whose checksum has been verified.
 func decodeCheckpoint(shard uint32, b []byte) Checkpoint {
-	if len(b) < 24 {
+	if len(b) < checkpointHeaderSize {
 		return Checkpoint{}
 	}
 	consumer, state := int(le.Uint16(b[16:])), int64(le.Uint32(b[20:]))
-	if int64(24+consumer)+state > int64(len(b)) {
+	if int64(checkpointHeaderSize+consumer)+state > int64(len(b)) {
 		return Checkpoint{}
 	}
-	c := Checkpoint{Shard: shard, Revision: le.Uint64(b), Sequence: le.Uint64(b[8:]), Consumer: string(b[24 : 24+consumer])}
+	c := Checkpoint{Shard: shard, Revision: le.Uint64(b), Sequence: le.Uint64(b[8:]), Consumer: string(b[checkpointHeaderSize : checkpointHeaderSize+consumer])}
 	if state > 0 {
-		c.State = slices.Clone(b[24+consumer : 24+consumer+int(state)])
+		c.State = slices.Clone(b[checkpointHeaderSize+consumer : checkpointHeaderSize+consumer+int(state)])
 	}
 	return c
 }

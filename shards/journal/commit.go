@@ -3,6 +3,7 @@ package journal
 import (
 	"errors"
 	"hash/crc32"
+	"slices"
 	"time"
 )
 
@@ -219,10 +220,11 @@ func (j *Journal) seal(s *segment) {
 
 // tableSize is the size of the table that a new segment begins with.
 func (j *Journal) tableSize() int {
-	p := groupPlan{controls: j.table()}
-	n := groupHeaderSize
-	for _, c := range p.controls {
-		n += entryHeaderSize + align8(len(c.body))
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	n := groupHeaderSize + entryHeaderSize + len(j.shards)*shardStateSize + int(j.checkpointBytes)
+	for _, d := range j.losses() {
+		n += entryHeaderSize + align8(lossHeaderSize+len(d.Reason))
 	}
 	return n
 }
@@ -231,29 +233,31 @@ func (j *Journal) tableSize() int {
 func (j *Journal) table() []control {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	oldest := uint64(0)
-	if len(j.segments) > 0 {
-		oldest = j.segments[0].number
-	}
 	body := make([]byte, 0, len(j.shards)*shardStateSize)
 	var controls []control
 	for _, s := range j.shards {
 		body = appendShardState(body, s)
-		for _, l := range s.lost {
-			if l.Last >= s.oldest() {
-				controls = append(controls, lossControl(*l))
-			}
-		}
 	}
-	for _, l := range j.accepted {
-		if position(l.First).segment() >= oldest {
-			controls = append(controls, lossControl(*l))
-		}
+	for _, d := range j.losses() {
+		controls = append(controls, lossControl(*d))
 	}
 	for _, c := range j.checkpoints {
 		controls = append(controls, checkpointControl(c))
 	}
 	return append(controls, control{kind: kindShards, body: body})
+}
+
+// losses is the accepted damage of what is still there. The caller holds j.mu.
+func (j *Journal) losses() damageList {
+	oldest := uint64(0)
+	if len(j.segments) > 0 {
+		oldest = j.segments[0].number
+	}
+	all := slices.Clone(j.accepted.from(uint64(makePosition(oldest, 0))))
+	for _, s := range j.shards {
+		all = append(all, s.lost.from(s.oldest())...)
+	}
+	return all
 }
 
 // writeTable writes the first group of a segment.

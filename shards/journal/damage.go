@@ -38,21 +38,24 @@ type ledger map[uint32]damageList
 
 // lossControl is the entry by which accepted damage stays on record.
 func lossControl(d DamageError) control {
-	reason := strings.ToValidUTF8(d.Reason, "?")
-	return control{kind: kindLost, shard: d.Shard, first: d.First, body: append(le.AppendUint64(nil, d.Last), reason...)}
+	return control{kind: kindLost, shard: d.Shard, first: d.First, body: append(le.AppendUint64(nil, d.Last), d.Reason...)}
 }
+
+// lossHeaderSize is that of its body before the reason.
+const lossHeaderSize = 8
 
 // decodeLoss reads a body whose checksum has been verified.
 func decodeLoss(h entryHeader, b []byte) DamageError {
-	if len(b) < 8 {
+	if len(b) < lossHeaderSize {
 		return DamageError{Shard: h.shard}
 	}
-	return DamageError{Shard: h.shard, First: h.first, Last: le.Uint64(b), Reason: string(bytes.TrimRight(b[8:], "\x00"))}
+	return DamageError{Shard: h.shard, First: h.first, Last: le.Uint64(b), Reason: string(bytes.TrimRight(b[lossHeaderSize:], "\x00"))}
 }
 
 // applyLoss notes an accepted loss. The caller holds j.mu or is opening the journal.
 func (j *Journal) applyLoss(d DamageError) {
 	d.Stream, d.File, d.Offset = "", "", 0
+	d.Reason = strings.ToValidUTF8(d.Reason, "?")
 	if d.Shard == NoShard {
 		j.accepted.add(d)
 	} else if s := j.shards[d.Shard]; s != nil {

@@ -74,7 +74,7 @@
 // (4), next sequence number (8), oldest sequence number (8); both 0 when the shard is forgotten. Lost – last sequence number (8), then the reason as text and zeros.
 //
 // The first group of a segment is its table: every shard's next sequence number, the live checkpoints and the accepted
-// losses, so that older segments can be dropped whole.
+// losses, so that older segments can be dropped whole. SegmentSizing.Checkpoints limits its size.
 //
 // A sealed segment ends with its index, and is cut to its length:
 //

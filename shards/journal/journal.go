@@ -64,6 +64,9 @@ type Options struct {
 type SegmentSizing struct {
 	Segment int64 // the largest a segment is planned to be; 0 means 64 MiB; at most 2 GiB
 	First   int64 // the smallest, and the first of a new journal; 0 means 64 KiB
+	// Checkpoints is the most that all saved checkpoints may come to, each with its state, its consumer's name and 56 to 63 bytes
+	// besides: every segment begins with all of them. 0 means 256 MiB; at most 1 GiB.
+	Checkpoints int64
 }
 
 func (s SegmentSizing) withDefaults() SegmentSizing {
@@ -73,7 +76,10 @@ func (s SegmentSizing) withDefaults() SegmentSizing {
 	if s.First == 0 {
 		s.First = 64 << 10
 	}
-	s.Segment = min(s.Segment, 2<<30)
+	if s.Checkpoints == 0 {
+		s.Checkpoints = 256 << 20
+	}
+	s.Segment, s.Checkpoints = min(s.Segment, 2<<30), min(s.Checkpoints, 1<<30)
 	return s
 }
 
@@ -132,9 +138,11 @@ type Journal struct {
 	shards      map[uint32]*shardState
 	segments    []*segment // oldest first; the last is the active one
 	checkpoints map[checkpointKey]Checkpoint
-	tail        tail
-	ledger      ledger     // damage that was found
-	accepted    damageList // of what belongs to no shard; the others are with their shards
+	// checkpointBytes is what they take in a segment's table.
+	checkpointBytes int64
+	tail            tail
+	ledger          ledger     // damage that was found
+	accepted        damageList // of what belongs to no shard; the others are with their shards
 }
 
 // Open opens the journal in opt.Dir, making it when there is none. It reads the indexes of sealed segments and

@@ -422,6 +422,7 @@ func (r *recovery) replayScan(seg *segment, sc *scan) {
 	seg.end, seg.last, seg.arrivals = sc.end, sc.last, sc.times
 	if sc.table {
 		clear(j.checkpoints)
+		j.checkpointBytes = 0
 		j.accepted = nil
 		for _, s := range j.shards {
 			s.lost = nil

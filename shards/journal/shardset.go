@@ -97,15 +97,14 @@ func (j *Journal) mark(shards []uint32, set func(*shardState)) {
 func (j *Journal) Forget(ctx context.Context, shards []uint32) error {
 	return j.submit(ctx, &request{control: func(p *groupPlan) ([]control, error) {
 		var controls []control
-		for key := range j.checkpoints {
-			if slices.Contains(shards, key.shard) {
-				controls = append(controls, j.forgetCheckpoint(p, key))
-			}
+		for _, key := range j.checkpointsOf(p, shards) {
+			controls = append(controls, j.forgetCheckpoint(p, key))
 		}
 		gone := j.unused(shards)
 		if len(gone) == 0 {
 			return controls, nil
 		}
+		p.forgotten = append(p.forgotten, gone...)
 		var body []byte
 		for _, id := range gone {
 			body = appendShardState(body, &shardState{id: id})
@@ -117,6 +116,21 @@ func (j *Journal) Forget(ctx context.Context, shards []uint32) error {
 			}
 		}}), nil
 	}})
+}
+
+// checkpointsOf are the checkpoints of shards, those that the group being planned saves included.
+func (j *Journal) checkpointsOf(p *groupPlan, shards []uint32) (keys []checkpointKey) {
+	for key := range j.checkpoints {
+		if slices.Contains(shards, key.shard) {
+			keys = append(keys, key)
+		}
+	}
+	for key := range p.checkpoints {
+		if _, saved := j.checkpoints[key]; !saved && slices.Contains(shards, key.shard) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
 }
 
 // unused are those of the shards that hold nothing, and into which the group being planned puts nothing.
