@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -110,13 +111,25 @@ func (r *rig) listen() {
 	r.url = "http://" + l.Addr().String()
 }
 
-// client is an unmodified SDK client without retries.
+// again is a retryer that sees every error of the service, and repeats only what the SDK does to itself (see pace.settle): the default one
+// does so too.
+type again struct{ aws.NopRetryer }
+
+func (again) IsErrorRetryable(err error) bool {
+	return strings.Contains(err.Error(), "use of closed network connection")
+}
+
+func (again) MaxAttempts() int { return 10 }
+
+func (again) RetryDelay(int, error) (time.Duration, error) { return 0, nil }
+
+// client is an unmodified SDK client that repeats nothing but what is its own fault.
 func (r *rig) client(key string) *kinesis.Client {
 	transport := &http.Transport{}
 	r.t.Cleanup(transport.CloseIdleConnections)
 	return kinesis.New(kinesis.Options{
 		Region: DefaultRegion, BaseEndpoint: aws.String(r.url), HTTPClient: &http.Client{Transport: transport},
-		Credentials: credentials.NewStaticCredentialsProvider(key, "secret", ""), Retryer: aws.NopRetryer{},
+		Credentials: credentials.NewStaticCredentialsProvider(key, "secret", ""), Retryer: again{},
 	})
 }
 

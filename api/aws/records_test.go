@@ -12,6 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
+
+	"github.com/shardmill/shardmill/shards"
 )
 
 // iterator is an iterator of a shard's oldest record.
@@ -205,4 +207,39 @@ func TestBodyBreaksOff(t *testing.T) {
 			t.Errorf("%v is %v, want %s", err, f, want)
 		}
 	}
+}
+
+// TestWriteLimits puts more than a shard takes under AWS's limits: those records fail by themselves, the others are put.
+func TestWriteLimits(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.Limits = shards.LimitsAWS })
+	name := r.stream("s", 1)
+	in := &kinesis.PutRecordsInput{StreamName: &name}
+	for range 500 {
+		in.Records = append(in.Records, types.PutRecordsRequestEntry{Data: []byte("x"), PartitionKey: aws.String("k")})
+	}
+	failed, put := 0, 0
+	for range 4 {
+		out := ok(r.PutRecords(r.ctx, in))(t)
+		failed += int(*out.FailedRecordCount)
+		for _, res := range out.Records {
+			if res.SequenceNumber != nil {
+				put++
+			} else if *res.ErrorCode != codeThrottled || *res.ErrorMessage != "Rate exceeded for shard shardId-000000000000 in stream s under account 000000000000." || res.ShardId != nil {
+				t.Fatalf("a record fails with %s: %s", *res.ErrorCode, *res.ErrorMessage)
+			}
+		}
+	}
+	if failed < 500 || failed+put != 2000 {
+		t.Errorf("of 2,000 records in a moment %d are put and %d fail", put, failed)
+	}
+	if got := len(r.all(name, firstShard)); got != put {
+		t.Errorf("%d records are there, %d were put", got, put)
+	}
+	for range 1200 {
+		if _, err := r.PutRecord(r.ctx, &kinesis.PutRecordInput{StreamName: &name, Data: make([]byte, 1<<19), PartitionKey: aws.String("k")}); err != nil {
+			refused(t, err, codeThrottled, "Rate exceeded for shard shardId-000000000000 in stream s under account 000000000000.")
+			return
+		}
+	}
+	t.Error("PutRecord is never throttled")
 }
