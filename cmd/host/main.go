@@ -1,7 +1,7 @@
 // Command shardmill is the one binary: the host (serve), the developer's loop (dev), and a verb for everything
 // the HTTP API can do.
 //
-// Every verb but serve, dev and function build speaks to a running host through api.Client; none of them opens
+// Every verb but serve, dev, agent and function build speaks to a running host through api.Client; none of them opens
 // the data directory. Results go to standard output, everything else to standard error. The exit status is 0 for
 // success, 1 for a failure and 2 for a command line that makes no sense.
 package main
@@ -155,7 +155,7 @@ func newRoot(a *app) *cobra.Command {
 	flags.StringVar(&a.output, "output", outputTable, "how results are written: table or json (one object a line)")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{outputTable, outputJSON}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(
-		newServe(a), newDev(a), newStream(a), newFunction(a), newMapping(a), newFilter(a), newBench(a), newVersion(a),
+		newServe(a), newDev(a), newStream(a), newFunction(a), newMapping(a), newFilter(a), newAgent(a), newBench(a), newVersion(a),
 	)
 	tidyDefaults(root)
 	return root

@@ -66,6 +66,7 @@ var table = []row{
 	{path: "internal/flood", level: 1},
 	{path: "internal/broker", level: 1, never: noHTTP},
 	{path: "internal/aggregate", level: 1, never: noHTTP},
+	{path: "internal/agent", level: 1, beside: []string{"internal/field"}},
 	{path: "internal/aggregate/aggregatetest", level: 1, never: noHTTP},
 	{path: "internal/arch", level: 1},
 	{path: "sdk", level: 1, beside: []string{"sdk/abi", "sdk/record"}, standardOnly: true},
