@@ -216,6 +216,46 @@ func TestKilledAgent(t *testing.T) {
 	t.Logf("%d kills, %d lines", rounds, w.written)
 }
 
+// A stream that takes less than is written holds the agent back: what it refuses comes again, in order, and nothing is lost or put twice.
+func TestAgentIsThrottled(t *testing.T) {
+	t.Parallel()
+	host := testHost(t)
+	client := clientAt(t, "http://"+host.addr())
+	if _, _, err := client.CreateStream(t.Context(), "log", api.StreamConfig{Shards: 1, Limits: "aws"}); err != nil {
+		t.Fatal(err)
+	}
+	const count = 2300 // of which a shard takes 1,000 at once, and 1,000 a second
+	dir := t.TempDir()
+	var text strings.Builder
+	for i := range count {
+		fmt.Fprintf(&text, "line %d\n", i)
+	}
+	writeFile(t, filepath.Join(dir, "app.log"), text.String())
+	config := writeAgentConfig(t, dir, map[string]any{
+		"filePattern": filepath.Join(dir, "app.log"), "kinesisStream": "log", "retryInitialBackoffMillis": 20, "retryMaxBackoffMillis": 100,
+	})
+	p := startAgent(t, config, "http://"+host.addr())
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	next := 0
+	for r, err := range client.Records(ctx, "log", api.ReadOptions{Follow: true, Limit: count}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := string(r.Bytes()); got != fmt.Sprintf("line %d\n", next) {
+			t.Fatalf("record %d is %q", next, got)
+		}
+		next++
+	}
+	if next != count {
+		t.Errorf("%d records arrived", next)
+	}
+	p.Process.Signal(syscall.SIGTERM)
+	if status := p.end(); status != exitOK || !strings.Contains(p.log.String(), "ProvisionedThroughputExceededException") {
+		t.Errorf("the agent's exit status is %d; it said:\n%s", status, p.log)
+	}
+}
+
 func TestAgentVerb(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
