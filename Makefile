@@ -55,8 +55,10 @@ cross:
 		CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build -o /dev/null ./cmd/host || exit 1; \
 	done
 
+# The last line measures the same puts against kinesalite, where "make conformance" has installed it; it says so where not.
 bench: build
 	./shardmill bench --quick
+	$(GO) test -tags conformance -count 1 -run Figures -v ./api/aws/conformance
 
 # go test fuzzes one target at a time, so each is run in turn for FUZZTIME.
 fuzz:
