@@ -50,14 +50,7 @@ func (h *hand) fill(b *batch, m *Mapping) {
 
 // aggregated tells whether any record looks like an aggregate.
 func aggregated(b *batch) bool {
-	for _, run := range b.runs {
-		for r := range run.All() {
-			if aggregate.Marked(r.Data) {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(b.runs, func(run record.Run) bool { return run.AnyPrefix(aggregate.Magic) })
 }
 
 // takeApart builds the user records, up to the limits of a call; the first goes in whatever its size.

@@ -242,3 +242,74 @@ func TestHand(t *testing.T) {
 		}
 	})
 }
+
+// storedBatch is a batch of n records with the data given.
+func storedBatch(t testing.TB, n int, data string) *batch {
+	t.Helper()
+	var w record.Builder
+	for range n {
+		if err := w.Append(record.Record{Key: []byte("key"), Data: []byte(data)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	record.Stamp(w.Run(), record.MakeSequence(1, 1), 1)
+	return &batch{runs: []record.Run{w.Run()}, records: n, bytes: w.Size()}
+}
+
+// handAll hands a batch over, call by call, and returns how many records that were.
+func handAll(h *hand, stored *batch, m *Mapping) (records int) {
+	b := *stored
+	b.runs = append([]record.Run(nil), stored.runs...)
+	for b.records > 0 {
+		h.fill(&b, m)
+		records += h.records
+		h.drop(&b, h.records)
+	}
+	return records
+}
+
+// Neither looking for aggregates nor taking them apart allocates per record.
+func TestHandAllocations(t *testing.T) {
+	var users []string
+	for i := range 300 {
+		users = append(users, fmt.Sprint("user record ", i))
+	}
+	for name, c := range map[string]struct {
+		b    *batch
+		want int
+	}{
+		"plain":      {storedBatch(t, 100, strings.Repeat("x", 1000)), 100},
+		"aggregates": {storedBatch(t, 10, aggregateOf(users...)), 3000},
+	} {
+		var h hand
+		m := Mapping{BatchSize: 100}
+		handAll(&h, c.b, &m)
+		records := 0
+		n := testing.AllocsPerRun(20, func() { records = handAll(&h, c.b, &m) })
+		if records != c.want || n > 10 {
+			t.Errorf("%s: %v allocations for %d records, want at most 10 for %d", name, n, records, c.want)
+		}
+	}
+}
+
+func BenchmarkHand(b *testing.B) {
+	var users []string
+	for i := range 300 {
+		users = append(users, fmt.Sprint("user record ", i))
+	}
+	for name, stored := range map[string]*batch{
+		"plain":      storedBatch(b, 100, strings.Repeat("x", 1000)),
+		"aggregates": storedBatch(b, 10, aggregateOf(users...)),
+	} {
+		b.Run(name, func(b *testing.B) {
+			var h hand
+			m := Mapping{BatchSize: 100}
+			records := 0
+			b.ReportAllocs()
+			for b.Loop() {
+				records += handAll(&h, stored, &m)
+			}
+			b.ReportMetric(float64(records)/b.Elapsed().Seconds(), "records/s")
+		})
+	}
+}

@@ -11,8 +11,10 @@ import (
 )
 
 const (
-	magic     = "\xf3\x89\x9a\xc2"
-	overhead  = len(magic) + md5.Size
+	// Magic is what the data of an aggregated record begins with. Whether data that begins with it is one, Split knows.
+	Magic = "\xf3\x89\x9a\xc2"
+
+	overhead  = len(Magic) + md5.Size
 	hashBytes = 16
 
 	maxKeyChars = 256
@@ -57,17 +59,14 @@ type Mark struct {
 // Index is the number of user records before the mark.
 func (m Mark) Index() int { return m.next }
 
-// Marked tells whether data begins as aggregated records do. One that does not is none; whether one that does is, Split knows.
-func Marked(data []byte) bool { return len(data) >= overhead && string(data[:len(magic)]) == magic }
-
 // Split tells whether data is an aggregated record, and if so places the Reader before its first user record. Else, and in
 // any case before, the Reader holds no user records.
 func (r *Reader) Split(data []byte) bool {
 	r.Reset()
-	if !Marked(data) {
+	if len(data) < overhead || string(data[:len(Magic)]) != Magic {
 		return false
 	}
-	body := data[len(magic) : len(data)-md5.Size]
+	body := data[len(Magic) : len(data)-md5.Size]
 	if sum := md5.Sum(body); !bytes.Equal(sum[:], data[len(data)-md5.Size:]) {
 		return false
 	}

@@ -107,7 +107,7 @@ func TestSplit(t *testing.T) {
 		want []user
 	}{
 		"nothing":               {data: nil},
-		"only the magic":        {data: []byte(magic)},
+		"only the magic":        {data: []byte(Magic)},
 		"an event":              {data: []byte(`{"delay":12,"origin":"LAX"}`)},
 		"another magic":         {data: append([]byte("\xf3\x89\x9a\xc3"), aggregatetest.Encode(user{Key: "k", Data: "d"})[4:]...)},
 		"a flipped bit":         {data: flipped},
@@ -179,7 +179,7 @@ func TestMark(t *testing.T) {
 func FuzzSplit(f *testing.F) {
 	for _, name := range []string{"plain.bin", "hashes.bin"} {
 		data := golden(f, name)
-		f.Add(data[len(magic) : len(data)-md5.Size])
+		f.Add(data[len(Magic) : len(data)-md5.Size])
 	}
 	f.Add([]byte{0x1a, 0x04, 0x08, 0x00, 0x1a, 0x00, 0x0a, 0x01, 'k'})
 	var r Reader

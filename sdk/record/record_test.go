@@ -376,3 +376,24 @@ func benchmark(b *testing.B, f func(*record.Builder) int) {
 	}
 	b.ReportMetric(float64(b.N)*100/b.Elapsed().Seconds(), "records/s")
 }
+
+// AnyPrefix says what looking at each record says.
+func TestAnyPrefix(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var w record.Builder
+		prefix := rapid.SampledFrom([]string{"", "a", "ab", "\xf3\x89"}).Draw(t, "prefix")
+		want := false
+		for _, r := range records().Draw(t, "records") {
+			if rapid.IntRange(0, 5).Draw(t, "marked") == 0 {
+				r.Data = append([]byte(prefix), r.Data...)
+			}
+			if err := w.Append(r); err != nil {
+				t.Fatal(err)
+			}
+			want = want || bytes.HasPrefix(r.Data, []byte(prefix))
+		}
+		if got := w.Run().AnyPrefix(prefix); got != want {
+			t.Fatalf("%v, want %v", got, want)
+		}
+	})
+}
