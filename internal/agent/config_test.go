@@ -84,7 +84,7 @@ func TestParseRefuses(t *testing.T) {
 		`{"flows":[{"filePattern":"/var/log/[","kinesisStream":"s"}]}`:                                      "a glob",
 		flow(`,"deliveryStream":"d"`):                                                                       "flows[0].deliveryStream",
 		flow(`,"colour":"red"`):                                                                             `flows[0].colour is not a setting of the agent`,
-		flow(`,"maxBufferAgeMillis":999`):                                                                   "flows[0].maxBufferAgeMillis is 999, but must be 1000 to 900000",
+		flow(`,"maxBufferAgeMillis":999`):                                                                   "flows[0].maxBufferAgeMillis is 999",
 		flow(`,"maxBufferAgeMillis":"900001"`):                                                              "maxBufferAgeMillis",
 		flow(`,"maxBufferSizeRecords":501`):                                                                 "maxBufferSizeRecords",
 		flow(`,"maxBufferSizeBytes":5242881`):                                                               "maxBufferSizeBytes",

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -264,9 +265,9 @@ func TestBackpressure(t *testing.T) {
 	bubble(t, `"maxBufferSizeRecords":2`, func(r *rig) {
 		text, each := lines(1, 20)
 		r.append("app.log", text)
-		down := true
+		var up atomic.Bool
 		r.service.refuse = func(int, []entry) ([]result, error) {
-			if down {
+			if !up.Load() {
 				return nil, errors.New("no host")
 			}
 			return make([]result, 2), nil
@@ -284,7 +285,7 @@ func TestBackpressure(t *testing.T) {
 		if d := time.Since(begun); d != r.config.Shutdown {
 			t.Errorf("the end took %v", d)
 		}
-		down = false
+		up.Store(true)
 		r.start()
 		r.pass(time.Second)
 		r.wants(each...)
