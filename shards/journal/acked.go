@@ -12,23 +12,24 @@ type ackedFile struct {
 	journal *Journal
 	file    File
 	last    acked
+	damaged bool // what is there says nothing: it is made anew
 }
 
 func (a *ackedFile) path() string { return filepath.Join(a.journal.opt.Dir, "acked") }
 
-// read returns the newest valid slot. found is false when there is no file; damaged when there is one and it says nothing.
-func (a *ackedFile) read() (last acked, found, damaged bool, err error) {
+// read returns the newest valid slot. found is false when there is no file, or when there is one that says nothing.
+func (a *ackedFile) read() (last acked, found bool, err error) {
 	f, err := a.journal.opt.FS.Open(a.path())
 	if errors.Is(err, fs.ErrNotExist) {
-		return acked{}, false, false, nil
+		return acked{}, false, nil
 	}
 	if err != nil {
-		return acked{}, false, false, err
+		return acked{}, false, err
 	}
 	b := make([]byte, 2*ackedSlotSize)
 	n, err := f.ReadAt(b, 0)
-	if cerr := f.Close(); err == nil || errors.Is(err, io.EOF) {
-		err = cerr
+	if err != nil && !errors.Is(err, io.EOF) {
+		n = 0 // a bad sector: what it held says nothing
 	}
 	valid := 0
 	for at := 0; at+ackedSlotSize <= n; at += ackedSlotSize {
@@ -40,20 +41,25 @@ func (a *ackedFile) read() (last acked, found, damaged bool, err error) {
 			last = slot
 		}
 	}
-	return last, true, valid == 0, err
+	a.damaged = valid == 0
+	return last, valid > 0, f.Close()
 }
 
 // open makes the file ready to be written, making it durable when it is new.
 func (a *ackedFile) open() error {
 	f, err := a.journal.opt.FS.Open(a.path())
-	isNew := errors.Is(err, fs.ErrNotExist)
-	if isNew {
+	if errors.Is(err, fs.ErrNotExist) {
 		f, err = a.journal.opt.FS.Create(a.path())
+	} else if err == nil && a.damaged {
+		// To write over a part of a bad sector would be to read it first. On a read-only disk it stays.
+		if made, failed := a.journal.opt.FS.Create(a.path()); failed == nil {
+			f, err = made, f.Close()
+		}
 	}
 	if err != nil {
 		return err
 	}
-	a.file = f
+	a.file, a.damaged = f, false
 	if size, err := f.Size(); err != nil || size >= 2*ackedSlotSize {
 		return err
 	}

@@ -23,6 +23,7 @@ type disk struct {
 	writeErr error             // what every write and create answers
 	syncErr  error             // what every sync answers
 	syncs    int
+	open     int    // handles that have not been closed
 	gate     func() // called before a sync, without the lock
 }
 
@@ -67,6 +68,7 @@ func (d *disk) Create(name string) (journal.File, error) {
 		return nil, d.writeErr
 	}
 	d.files[name] = &inode{}
+	d.open++
 	return &handle{d: d, n: d.files[name]}, nil
 }
 
@@ -77,6 +79,7 @@ func (d *disk) Open(name string) (journal.File, error) {
 	if n == nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 	}
+	d.open++
 	return &handle{d: d, n: n}, nil
 }
 
@@ -215,13 +218,17 @@ func writeAt(b, data []byte, at int64) []byte {
 }
 
 type handle struct {
-	d *disk
-	n *inode
+	d      *disk
+	n      *inode
+	closed bool
 }
 
 func (h *handle) ReadAt(b []byte, at int64) (int, error) {
 	h.d.mu.Lock()
 	defer h.d.mu.Unlock()
+	if h.closed {
+		return 0, fs.ErrClosed
+	}
 	if at >= int64(len(h.n.content)) {
 		return 0, io.EOF
 	}
@@ -235,6 +242,9 @@ func (h *handle) ReadAt(b []byte, at int64) (int, error) {
 func (h *handle) WriteAt(b []byte, at int64) (int, error) {
 	h.d.mu.Lock()
 	defer h.d.mu.Unlock()
+	if h.closed {
+		return 0, fs.ErrClosed
+	}
 	if h.d.writeErr != nil {
 		return 0, h.d.writeErr
 	}
@@ -256,6 +266,9 @@ func (h *handle) Sync() error {
 	}
 	h.d.mu.Lock()
 	defer h.d.mu.Unlock()
+	if h.closed {
+		return fs.ErrClosed
+	}
 	h.d.syncs++
 	if h.d.syncErr != nil {
 		h.n.pending = nil // as on Linux: what could not be written counts as clean from now on
@@ -268,6 +281,9 @@ func (h *handle) Sync() error {
 func (h *handle) Truncate(size int64) error {
 	h.d.mu.Lock()
 	defer h.d.mu.Unlock()
+	if h.closed {
+		return fs.ErrClosed
+	}
 	if h.d.writeErr != nil {
 		return h.d.writeErr
 	}
@@ -279,10 +295,22 @@ func (h *handle) Truncate(size int64) error {
 func (h *handle) Size() (int64, error) {
 	h.d.mu.Lock()
 	defer h.d.mu.Unlock()
+	if h.closed {
+		return 0, fs.ErrClosed
+	}
 	return int64(len(h.n.content)), nil
 }
 
-func (h *handle) Close() error { return nil }
+func (h *handle) Close() error {
+	h.d.mu.Lock()
+	defer h.d.mu.Unlock()
+	if h.closed {
+		return fs.ErrClosed
+	}
+	h.closed = true
+	h.d.open--
+	return nil
+}
 
 // files lists the disk's files with their content.
 func (d *disk) snapshot(t testing.TB) map[string][]byte {

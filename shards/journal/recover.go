@@ -25,14 +25,14 @@ type recovery struct {
 func (j *Journal) recover(ctx context.Context) (blind bool, err error) {
 	r := &recovery{j: j, scans: map[uint64]*scan{}, findings: findings{j: j}}
 	defer r.findings.report()
-	marked, damaged := false, false
-	if r.acked, marked, damaged, err = j.acked.read(); err != nil {
+	marked := false
+	if r.acked, marked, err = j.acked.read(); err != nil {
 		return false, err
 	}
 	if err := r.openSegments(); err != nil {
 		return false, err
 	}
-	if len(j.segments) > 0 && (!marked || damaged) {
+	if len(j.segments) > 0 && !marked {
 		now := uint64(micros()) // tells this damage from that of another start
 		r.findings.damage(DamageError{Shard: NoShard, First: now, Last: now, File: j.acked.path(),
 			Reason: "the mark of what was acknowledged is missing or damaged; a loss at the journal's end would not be noticed"})
@@ -142,7 +142,7 @@ func (r *recovery) openSegment(number uint64) error {
 	s.size.Store(size)
 	b := make([]byte, min(size, segmentHeaderSize))
 	if _, err := f.ReadAt(b, 0); err != nil && !errors.Is(err, io.EOF) {
-		return errors.Join(err, f.Close())
+		clear(b) // a bad sector: a damaged header
 	}
 	h, newer, ok := decodeSegmentHeader(b)
 	switch {
@@ -165,11 +165,10 @@ func (r *recovery) openSegment(number uint64) error {
 	if number == r.numbers[len(r.numbers)-1] {
 		return nil
 	}
-	sealed, err := s.readFooter(j.id.seed(number))
-	if sealed {
+	if s.readFooter(j.id.seed(number)) {
 		j.files.keepOpened(s) // from here on only the last ones stay open
 	}
-	return err
+	return nil
 }
 
 // holdsNothing says that no group is in a segment whose header does not check.
@@ -205,9 +204,7 @@ func (r *recovery) read(ctx context.Context) error {
 		}
 		s := j.segments[i]
 		if i == len(j.segments)-1 {
-			if _, err := s.readFooter(j.id.seed(s.number)); err != nil {
-				return err
-			}
+			s.readFooter(j.id.seed(s.number))
 		}
 		if s.sealed && !needTable {
 			stop = r.stopOf(s)
@@ -321,11 +318,12 @@ func (r *recovery) scan(s *segment, stop int64) (*scan, error) {
 	return &out, nil
 }
 
-// sealIntact writes the index of segments that lost theirs and are otherwise whole.
+// sealIntact writes the index of segments that lost theirs and are otherwise whole. Where it is not known that nothing follows the
+// last group, the file is left as it is.
 func (r *recovery) sealIntact() {
 	j := r.j
 	for i, s := range j.segments {
-		if i < len(j.segments)-1 && !s.sealed && !s.poisoned {
+		if sc := r.scans[s.number]; i < len(j.segments)-1 && !s.sealed && !s.poisoned && sc != nil && sc.whole {
 			j.seal(s)
 		}
 	}

@@ -32,6 +32,7 @@ type scan struct {
 	times   arrivals
 	last    groupLink
 	end     int64
+	whole   bool // the segment's last group is the one that the next segment names
 }
 
 // scanner reads one segment's bytes.
@@ -81,6 +82,7 @@ func (s *scanner) run() scan {
 		off = end
 	}
 	s.out.end = off
+	s.out.whole = s.stop >= 0 && s.out.last.at == makePosition(s.number, s.stop)
 	return s.out
 }
 

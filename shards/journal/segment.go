@@ -2,10 +2,8 @@ package journal
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
 	"slices"
 	"sort"
 	"strconv"
@@ -68,7 +66,8 @@ type segment struct {
 	last     groupLink // its last group
 	spans    map[uint32]*span
 
-	file File // guarded by handles while sealed, the writer's before
+	file    File // guarded by handles while sealed, the writer's before
+	dropped bool // nobody opens it again; guarded by handles
 }
 
 // arrivals are the times at which a segment's groups were written, microseconds: the first, the last and the greatest, which is
@@ -161,29 +160,29 @@ func (s *segment) appendTrailer(b []byte, rows, n int, seed uint32) []byte {
 	return b
 }
 
-// readFooter loads the rows of a sealed segment's index. ok is false when it has none that checks.
-func (s *segment) readFooter(seed uint32) (ok bool, err error) {
+// readFooter loads the rows of a sealed segment's index. It reports whether there is one that checks.
+func (s *segment) readFooter(seed uint32) bool {
 	size := s.size.Load()
 	if size < segmentHeaderSize+trailerSize {
-		return false, nil
+		return false
 	}
 	t := make([]byte, trailerSize)
 	if _, err := s.file.ReadAt(t, size-trailerSize); err != nil {
-		return false, err
+		return false
 	}
 	if string(t[:4]) != footerMagic || le.Uint32(t[4:]) != crc32.Update(seed, castagnoli, t[8:]) {
-		return false, nil
+		return false
 	}
 	end, at, n := int64(le.Uint64(t[8:])), int64(le.Uint64(t[16:])), int64(le.Uint32(t[24:]))
 	if end < segmentHeaderSize || at < end || at+n*shardRowSize+trailerSize != size {
-		return false, nil
+		return false
 	}
 	rows := make([]byte, n*shardRowSize)
-	if _, err := s.file.ReadAt(rows, at); err != nil && !errors.Is(err, io.EOF) {
-		return false, err
+	if _, err := s.file.ReadAt(rows, at); err != nil {
+		return false
 	}
 	if le.Uint32(t[28:]) != crc32.Update(seed, castagnoli, rows) {
-		return false, nil
+		return false
 	}
 	s.end, s.sealed = end, true
 	s.arrivals = arrivals{int64(le.Uint64(t[32:])), int64(le.Uint64(t[40:])), int64(le.Uint64(t[40:]))}
@@ -195,7 +194,7 @@ func (s *segment) readFooter(seed uint32) (ok bool, err error) {
 		}
 		s.spans[sp.shard] = sp
 	}
-	return true, nil
+	return true
 }
 
 func decodeStored(b []byte) []stored {
@@ -219,10 +218,13 @@ type handles struct {
 
 const maxHandles = 16
 
-// keep opens a sealed segment's file when it is not open and notes that it is used.
+// keep opens a sealed segment's file when it is not open and notes that it is used. Error: errGone after drop.
 func (h *handles) keep(s *segment) (File, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if s.dropped {
+		return nil, errGone
+	}
 	if s.file == nil {
 		f, err := h.fs.Open(s.path)
 		if err != nil {
@@ -282,5 +284,6 @@ func (h *handles) drop(s *segment) error {
 	if i := slices.Index(h.used, s); i >= 0 {
 		h.used = slices.Delete(h.used, i, i+1)
 	}
+	s.dropped = true
 	return h.release(s)
 }

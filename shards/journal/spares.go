@@ -173,7 +173,7 @@ func (j *Journal) reuse(s *segment) (ok bool, err error) {
 	}
 	f, err := j.opt.FS.Open(taken.path)
 	if err != nil {
-		return false, err
+		return false, errors.Join(err, j.opt.FS.Remove(taken.path))
 	}
 	if err := j.writeHeader(s, f); err != nil {
 		return false, errors.Join(err, f.Close(), j.opt.FS.Remove(taken.path))

@@ -10,6 +10,7 @@ import (
 type trimmer struct {
 	turn    chan struct{} // holds one while somebody works
 	dropped *segment      // taken off the journal, and its file could not be removed yet
+	moved   []spare       // its file, moved to the spares: not durably yet, so that it must not be used
 }
 
 // Trim drops the segments whose records all arrived before a time (microseconds since the Unix epoch), oldest first, and
@@ -60,12 +61,14 @@ func (j *Journal) dropExpired(before int64) (dropped int, err error) {
 
 // remove takes a segment's file out of the folder, durably. It is kept as a spare when there is room.
 func (j *Journal) remove(s *segment) error {
-	var moved spare
-	var kept bool
-	if j.opt.Spares != nil && !s.poisoned {
-		var err error
-		if moved, kept, err = j.opt.Spares.move(s.path, s.size.Load()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	kept := len(j.trimmer.moved) > 0
+	if j.opt.Spares != nil && !s.poisoned && !kept {
+		moved, ok, err := j.opt.Spares.move(s.path, s.size.Load())
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			j.log.Warn("cannot keep a journal segment as a spare", "file", s.path, "error", err)
+		}
+		if kept = ok; ok {
+			j.trimmer.moved = []spare{moved}
 		}
 	}
 	if !kept {
@@ -77,7 +80,8 @@ func (j *Journal) remove(s *segment) error {
 		return err
 	}
 	if kept {
-		j.opt.Spares.add(moved)
+		j.opt.Spares.add(j.trimmer.moved...)
+		j.trimmer.moved = nil
 	}
 	return nil
 }
