@@ -29,6 +29,7 @@ func (m *model) settle(t *rapid.T, j *journal.Journal) {
 	if dmg := j.Damage(); len(dmg) > 0 {
 		t.Fatalf("a crash looks like damage: %v", dmg)
 	}
+	took, left := false, false
 	for shard := range m.shards {
 		oldest, next := j.Bounds(uint32(shard))
 		skip := int(record.Counter(oldest)) - 1
@@ -39,6 +40,9 @@ func (m *model) settle(t *rapid.T, j *journal.Journal) {
 		full := append(append([]string(nil), m.shards[shard]...), m.pending[shard]...)
 		if have != len(m.shards[shard]) && have != len(full) {
 			t.Fatalf("shard %d has %d records, acknowledged %d, with the unanswered put %d", shard, have, len(m.shards[shard]), len(full))
+		}
+		if len(m.pending[shard]) > 0 {
+			took, left = took || have == len(full), left || have < len(full)
 		}
 		m.shards[shard], m.pending[shard] = full[:have], nil
 		m.trimmed[shard] = max(skip, 0)
@@ -52,7 +56,11 @@ func (m *model) settle(t *rapid.T, j *journal.Journal) {
 			}
 		}
 	}
-	for name, want := range m.checkpoints {
+	if took && left {
+		t.Fatalf("a part of a put is there, and another is not")
+	}
+	for _, name := range []string{"a", "b"} {
+		want := m.checkpoints[name]
 		got, _ := j.Checkpoint(name, 0)
 		if got.Revision < want.Revision || got.Revision == want.Revision && (got.Sequence != want.Sequence || !bytes.Equal(got.State, want.State)) {
 			t.Fatalf("checkpoint %q is %+v, acknowledged %+v", name, got, want)
@@ -111,16 +119,24 @@ func (m *model) put(t *rapid.T, j *journal.Journal, n int) error {
 }
 
 func (m *model) save(t *rapid.T, j *journal.Journal) {
+	if err := m.trySave(t, j); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// trySave saves a checkpoint and notes it when that succeeds.
+func (m *model) trySave(t *rapid.T, j *journal.Journal) error {
 	name := rapid.SampledFrom([]string{"a", "b"}).Draw(t, "consumer")
 	c := m.checkpoints[name]
 	c.Consumer, c.Sequence = name, c.Sequence+1
 	c.State = bytes.Repeat([]byte{byte(c.Sequence)}, rapid.IntRange(0, 50).Draw(t, "state"))
 	rev, err := j.SaveCheckpoint(context.Background(), c)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	c.Revision = rev
 	m.checkpoints[name] = c
+	return nil
 }
 
 // Random puts, checkpoints, retention, kills, losses of power and failing disks: whatever was acknowledged is there.

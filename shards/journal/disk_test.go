@@ -25,6 +25,8 @@ type disk struct {
 	syncs    int
 	open     int    // handles that have not been closed
 	gate     func() // called before a sync, without the lock
+	// before is called without the lock before everything that changes the disk, and can make it fail. w is nil for what is no write.
+	before func(n *inode, w *write) error
 }
 
 type inode struct {
@@ -47,6 +49,17 @@ func (d *disk) set(f func(*disk)) {
 	f(d)
 }
 
+// change asks what is to become of the next change.
+func (d *disk) change(n *inode, w *write) error {
+	d.mu.Lock()
+	before := d.before
+	d.mu.Unlock()
+	if before == nil {
+		return nil
+	}
+	return before(n, w)
+}
+
 func (d *disk) MkdirAll(string) error { return nil }
 
 func (d *disk) ReadDir(dir string) ([]string, error) {
@@ -62,6 +75,9 @@ func (d *disk) ReadDir(dir string) ([]string, error) {
 }
 
 func (d *disk) Create(name string) (journal.File, error) {
+	if err := d.change(nil, nil); err != nil {
+		return nil, err
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.writeErr != nil {
@@ -84,6 +100,9 @@ func (d *disk) Open(name string) (journal.File, error) {
 }
 
 func (d *disk) Remove(name string) error {
+	if err := d.change(nil, nil); err != nil {
+		return err
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.files, name)
@@ -91,6 +110,9 @@ func (d *disk) Remove(name string) error {
 }
 
 func (d *disk) Rename(from, to string) error {
+	if err := d.change(nil, nil); err != nil {
+		return err
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.writeErr != nil {
@@ -102,6 +124,9 @@ func (d *disk) Rename(from, to string) error {
 }
 
 func (d *disk) SyncDir(dir string) error {
+	if err := d.change(nil, nil); err != nil {
+		return err
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for name := range d.durable {
@@ -123,6 +148,21 @@ func (d *disk) used() int64 {
 		sum += int64(len(n.content))
 	}
 	return sum
+}
+
+// killIn is the disk after the process was killed within a write, of which a part is there.
+func (d *disk) killIn(n *inode, part write) *disk {
+	after := d.kill()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for name, file := range d.files {
+		if file == n {
+			c := after.files[name]
+			c.content = writeAt(c.content, part.data, part.at)
+			c.pending = append(c.pending, part)
+		}
+	}
+	return after
 }
 
 // kill is the disk after the process was killed: everything written is there, in files of its own, and what was not synced still
@@ -240,6 +280,9 @@ func (h *handle) ReadAt(b []byte, at int64) (int, error) {
 }
 
 func (h *handle) WriteAt(b []byte, at int64) (int, error) {
+	if err := h.d.change(h.n, &write{at: at, data: b}); err != nil {
+		return 0, err
+	}
 	h.d.mu.Lock()
 	defer h.d.mu.Unlock()
 	if h.closed {
@@ -264,6 +307,9 @@ func (h *handle) Sync() error {
 	if gate != nil {
 		gate()
 	}
+	if err := h.d.change(h.n, nil); err != nil {
+		return err
+	}
 	h.d.mu.Lock()
 	defer h.d.mu.Unlock()
 	if h.closed {
@@ -279,6 +325,9 @@ func (h *handle) Sync() error {
 }
 
 func (h *handle) Truncate(size int64) error {
+	if err := h.d.change(h.n, nil); err != nil {
+		return err
+	}
 	h.d.mu.Lock()
 	defer h.d.mu.Unlock()
 	if h.closed {
