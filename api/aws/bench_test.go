@@ -265,15 +265,6 @@ func BenchmarkBase64(b *testing.B) {
 	})
 }
 
-// BenchmarkSequence writes one sequence number.
-func BenchmarkSequence(b *testing.B) {
-	b.ReportAllocs()
-	n, into := numbering{1_800_000_000}, make([]byte, 0, 64)
-	for b.Loop() {
-		into = n.append(into[:0], 7, 1<<44+12345)
-	}
-}
-
 // BenchmarkDelivery is the time from a put's acknowledgement to the event in the SDK's hands.
 func BenchmarkDelivery(b *testing.B) {
 	r := newRig(b)

@@ -39,17 +39,7 @@
 //
 // # Sequence numbers
 //
-// A decimal number of 56 digits, in the form of AWS's version 2. From its most significant bits on, in hex digits:
-//
-//	digits  content
-//	     1  2
-//	     9  seconds since 1970: the stream's creation, plus the shard's epoch less 1
-//	     1  the last digit of the shard's number
-//	    16  counter; 0 is before the first record, 7fffffffffffffff behind the last one of a closed shard
-//	     2  00
-//	     9  the seconds again
-//	     8  the shard's number
-//	     1  2
+// Decimal numbers of 56 digits, drawn in internal/sequence.
 //
 // # Shard iterators
 //

@@ -11,7 +11,6 @@ import (
 	"github.com/fxamacker/cbor/v2"
 
 	"github.com/shardmill/shardmill/sdk/record"
-	"github.com/shardmill/shardmill/shards"
 )
 
 // putOperation is the row of an operation by itself.
@@ -257,23 +256,6 @@ func FuzzIterator(f *testing.F) {
 	})
 }
 
-func FuzzSequence(f *testing.F) {
-	n := numbering{1_800_000_000}
-	f.Add(string(n.append(nil, 12, record.MakeSequence(3, 77))))
-	f.Add(n.last(0, 1))
-	f.Add("0")
-	f.Fuzz(func(t *testing.T, s string) {
-		num, ok := n.parse(s)
-		if !ok {
-			return
-		}
-		if again := string(n.appendCounter(nil, num.shard, num.epoch, num.counter)); again != s {
-			t.Fatalf("%s is read as %+v, which is %s", s, num, again)
-		}
-		num.sequence()
-	})
-}
-
 func FuzzToken(f *testing.F) {
 	f.Add(token{Kind: tokenShards, Stream: "s", After: "shardId-000000000000", Filter: shardFilter{Type: "AT_LATEST"}}.String())
 	f.Fuzz(func(t *testing.T, s string) {
@@ -295,37 +277,6 @@ func FuzzARN(f *testing.F) {
 			}
 		}
 	})
-}
-
-// TestSequenceOrder checks the order that clients rely on.
-func TestSequenceOrder(t *testing.T) {
-	n := numberingOf("01KBKT5N9Q0000000000000000")
-	inOrder := []string{
-		string(n.appendCounter(nil, 15, 1, 0)), n.text(15, record.MakeSequence(1, 1)), n.text(15, record.MakeSequence(1, 2)), n.text(15, record.MakeSequence(1, 1<<40)),
-		n.last(15, 1), string(n.appendCounter(nil, 16, 2, 0)), n.text(16, record.MakeSequence(2, 1)), n.last(16, 2),
-	}
-	for i, s := range inOrder {
-		if len(s) != 56 {
-			t.Errorf("%s has %d digits", s, len(s))
-		}
-		if i > 0 && s <= inOrder[i-1] {
-			t.Errorf("%s comes behind %s", s, inOrder[i-1])
-		}
-	}
-	num, ok := n.parse(inOrder[2])
-	if !ok || num.shard != 15 || num.sequence() != record.MakeSequence(1, 2) {
-		t.Errorf("%s is read as %+v, %t", inOrder[2], num, ok)
-	}
-	if _, ok := numberingOf("01KBKT5N9Q0000000000000001").parse("1"); ok {
-		t.Error("1 is taken for a sequence number")
-	}
-	if _, err := shards.ParseShardID(firstShard); err != nil {
-		t.Error(err)
-	}
-}
-
-func (n numbering) text(shard shards.ShardID, sequence uint64) string {
-	return string(n.append(nil, shard, sequence))
 }
 
 // TestPutAllocates holds the decoders to the allocations stated in RATIONALE.md: none per record.

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/shardmill/shardmill/internal/sequence"
 	"github.com/shardmill/shardmill/shards"
 )
 
@@ -24,13 +25,13 @@ type sequenceNumberRange struct {
 }
 
 func shardsOf(d shards.Description, list []shards.ShardDescription) []shard {
-	numbers := numberingOf(d.ID)
+	numbers := sequence.Of(d.ID)
 	out := make([]shard, len(list))
 	for i := range list {
 		s := &list[i]
 		out[i] = shard{
 			ShardId: s.ID.String(), HashKeyRange: rangeOf(s),
-			SequenceNumberRange: sequenceNumberRange{StartingSequenceNumber: string(numbers.appendCounter(nil, s.ID, s.Epoch, 0))},
+			SequenceNumberRange: sequenceNumberRange{StartingSequenceNumber: string(numbers.AppendCounter(nil, uint32(s.ID), s.Epoch, 0))},
 		}
 		if len(s.Parents) > 0 {
 			out[i].ParentShardId = s.Parents[0].String()
@@ -39,7 +40,7 @@ func shardsOf(d shards.Description, list []shards.ShardDescription) []shard {
 			out[i].AdjacentParentShardId = s.Parents[1].String()
 		}
 		if s.State == shards.ShardClosed {
-			out[i].SequenceNumberRange.EndingSequenceNumber = numbers.last(s.ID, s.Epoch)
+			out[i].SequenceNumberRange.EndingSequenceNumber = numbers.Last(uint32(s.ID), s.Epoch)
 		}
 	}
 	return out

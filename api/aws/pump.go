@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/shardmill/shardmill/internal/sequence"
 	"github.com/shardmill/shardmill/sdk/record"
 	"github.com/shardmill/shardmill/shards"
 )
@@ -218,7 +219,7 @@ func (enc encoder) frame(dst []byte, runs []record.Run, count int, next uint64, 
 	w := &jsonWriter{beginFrame(dst, eventHeaders)}
 	w.open(3)
 	writeRecords(w, enc.st, enc.shard, runs, count)
-	w.sequence("ContinuationSequenceNumber", numberingOf(enc.st.ID()), enc.shard, next-1)
+	w.sequence("ContinuationSequenceNumber", sequence.Of(enc.st.ID()), enc.shard, next-1)
 	w.integer("MillisBehindLatest", behind.Milliseconds())
 	w.close()
 	return endFrame(w.b, 0)

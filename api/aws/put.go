@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/shardmill/shardmill/internal/sequence"
 	"github.com/shardmill/shardmill/sdk/record"
 	"github.com/shardmill/shardmill/shards"
 )
@@ -172,7 +173,7 @@ func putRecords(c *call, body []byte) error {
 	w.open(2 + count(kms))
 	w.integer("FailedRecordCount", int64(failed))
 	w.list("Records", len(p.results))
-	numbers := numberingOf(st.ID())
+	numbers := sequence.Of(st.ID())
 	for i := range p.results {
 		c.writeResult(w, numbers, &p.results[i])
 	}
@@ -194,7 +195,7 @@ func count(b bool) int {
 }
 
 // writeResult writes what became of one record.
-func (c *call) writeResult(w writer, numbers numbering, r *shards.Result) {
+func (c *call) writeResult(w writer, numbers sequence.Numbering, r *shards.Result) {
 	w.element()
 	w.open(2)
 	switch {
@@ -229,7 +230,7 @@ func putRecord(c *call, body []byte) error {
 	kms := isEncrypted(st)
 	w := c.protocol.writer(p.out)
 	w.open(2 + count(kms))
-	w.sequence("SequenceNumber", numberingOf(st.ID()), r.Shard, r.Sequence)
+	w.sequence("SequenceNumber", sequence.Of(st.ID()), r.Shard, r.Sequence)
 	w.shard("ShardId", r.Shard)
 	if kms {
 		w.text("EncryptionType", "KMS")
@@ -298,9 +299,9 @@ func (p *putRequest) path(c *call, i int, member string) string {
 // checkOrdering refuses a SequenceNumberForOrdering that the stream has not given out: the number of the record that is put could
 // not be above it.
 func (p *putRequest) checkOrdering(c *call, st *shards.Stream) error {
-	num, ok := numberingOf(st.ID()).parse(p.ordering)
+	num, ok := sequence.Of(st.ID()).Parse(p.ordering)
 	if ok {
-		_, err := st.Reader(num.shard, shards.Start{Kind: shards.AfterSequence, Sequence: num.sequence()})
+		_, err := st.Reader(shards.ShardID(num.Shard), shards.Start{Kind: shards.AfterSequence, Sequence: num.Sequence()})
 		ok = err == nil
 	}
 	if !ok {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"github.com/shardmill/shardmill/internal/sequence"
 	"github.com/shardmill/shardmill/sdk/record"
 	"github.com/shardmill/shardmill/shards"
 )
@@ -108,15 +109,15 @@ func (c *call) readerAtNumber(st *shards.Stream, shard shards.ShardID, p positio
 		return nil, invalidArgument("Must either specify (1) AT_SEQUENCE_NUMBER or AFTER_SEQUENCE_NUMBER and StartingSequenceNumber or "+
 			"(2) TRIM_HORIZON or LATEST and no StartingSequenceNumber. Request specified %s and no StartingSequenceNumber.", p.kind)
 	}
-	num, ok := numberingOf(st.ID()).parse(p.sequence)
-	if ok && num.shard != shard {
-		return nil, invalidArgument("Invalid StartingSequenceNumber. It encodes %v, while it was used in a call to a shard with %v", num.shard, shard)
+	num, ok := sequence.Of(st.ID()).Parse(p.sequence)
+	if ok && shards.ShardID(num.Shard) != shard {
+		return nil, invalidArgument("Invalid StartingSequenceNumber. It encodes %v, while it was used in a call to a shard with %v", shards.ShardID(num.Shard), shard)
 	}
-	start := shards.Start{Kind: shards.AtSequence, Sequence: num.sequence()}
+	start := shards.Start{Kind: shards.AtSequence, Sequence: num.Sequence()}
 	if p.kind == "AFTER_SEQUENCE_NUMBER" {
 		start.Kind = shards.AfterSequence
 	}
-	if num.counter == endCounter {
+	if num.Counter == sequence.End {
 		start = shards.Start{Kind: shards.Newest}
 	}
 	var r *shards.Reader
@@ -295,7 +296,7 @@ func (c *call) writePage(st *shards.Stream, shard shards.ShardID, p *page) error
 
 // writeRecords writes the member Records.
 func writeRecords(w writer, st *shards.Stream, shard shards.ShardID, runs []record.Run, count int) {
-	numbers, kms := numberingOf(st.ID()), isEncrypted(st)
+	numbers, kms := sequence.Of(st.ID()), isEncrypted(st)
 	w.list("Records", count)
 	for _, run := range runs {
 		for r := range run.All() {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/shardmill/shardmill/internal/sequence"
 	"github.com/shardmill/shardmill/shards"
 )
 
@@ -24,7 +25,7 @@ type writer interface {
 	blob(name string, value []byte)
 	integer(name string, value int64)
 	time(name string, millis int64)
-	sequence(name string, numbers numbering, shard shards.ShardID, sequence uint64)
+	sequence(name string, numbers sequence.Numbering, shard shards.ShardID, number uint64)
 	shard(name string, id shards.ShardID)
 	value(name string, v any) // anything that codec.encode takes; it cannot fail
 	bytes() []byte
@@ -89,10 +90,10 @@ func (w *jsonWriter) time(name string, millis int64) {
 	w.b = appendSeconds(w.b, millis)
 }
 
-func (w *jsonWriter) sequence(name string, numbers numbering, shard shards.ShardID, sequence uint64) {
+func (w *jsonWriter) sequence(name string, numbers sequence.Numbering, shard shards.ShardID, number uint64) {
 	w.name(name)
 	w.b = append(w.b, '"')
-	w.b = numbers.append(w.b, shard, sequence)
+	w.b = numbers.Append(w.b, uint32(shard), number)
 	w.b = append(w.b, '"')
 }
 
@@ -195,10 +196,10 @@ func (w *cborWriter) time(name string, millis int64) {
 	w.number(millis)
 }
 
-func (w *cborWriter) sequence(name string, numbers numbering, shard shards.ShardID, sequence uint64) {
+func (w *cborWriter) sequence(name string, numbers sequence.Numbering, shard shards.ShardID, number uint64) {
 	w.name(name)
 	var room [64]byte
-	digits := numbers.append(room[:0], shard, sequence)
+	digits := numbers.Append(room[:0], uint32(shard), number)
 	w.head(cborText, uint64(len(digits)))
 	w.b = append(w.b, digits...)
 }

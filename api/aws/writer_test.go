@@ -10,20 +10,21 @@ import (
 
 	"github.com/fxamacker/cbor/v2"
 
+	"github.com/shardmill/shardmill/internal/sequence"
 	"github.com/shardmill/shardmill/sdk/record"
 	"github.com/shardmill/shardmill/shards"
 )
 
 // TestResults checks what PutRecords says of records that were put and that were not.
 func TestResults(t *testing.T) {
-	numbers := numbering{1_800_000_000}
+	numbers := sequence.Of("01KBKT5N9Q0000000000000000")
 	results := []shards.Result{
 		{Shard: 3, Sequence: record.MakeSequence(1, 9)},
 		{Shard: 2, Err: shards.ErrThrottled},
 		{Err: errors.New("x")},
 	}
 	want := []map[string]any{
-		{"SequenceNumber": numbers.text(3, record.MakeSequence(1, 9)), "ShardId": "shardId-000000000003"},
+		{"SequenceNumber": string(numbers.Append(nil, 3, record.MakeSequence(1, 9))), "ShardId": "shardId-000000000003"},
 		{"ErrorCode": codeThrottled, "ErrorMessage": "Rate exceeded for shard shardId-000000000002 in stream s under account N."},
 		{"ErrorCode": "InternalFailure", "ErrorMessage": "Internal Service Failure"},
 	}
@@ -116,21 +117,6 @@ func TestParseHash(t *testing.T) {
 		want, err := shards.ParseHash(text)
 		if ok != good || ok != (err == nil) || ok && got != want {
 			t.Errorf("%q is %v, %t, want %v, %v", text, got, ok, want, err)
-		}
-	}
-}
-
-// TestWide checks the decimal form of sequence numbers against numbers that are easy to write down.
-func TestWide(t *testing.T) {
-	for _, tt := range []struct {
-		w    [3]uint64
-		want string
-	}{
-		{[3]uint64{1, 0, 0}, "340282366920938463463374607431768211456"},
-		{[3]uint64{2 << 56, 0, 0}, "49039857307708443467467104868809893875799651909875269632"},
-	} {
-		if got := string(appendWide(nil, tt.w)); got != tt.want {
-			t.Errorf("%x is %s, want %s", tt.w, got, tt.want)
 		}
 	}
 }

@@ -39,7 +39,7 @@ var table = []row{
 	{path: "api/auth", level: 3, below: []string{"internal/catalog"}},
 	{
 		path: "triggers", level: 3,
-		below: []string{"triggers/filter", "shards", "runtime", "sdk", "sdk/abi", "sdk/record", "internal/catalog", "internal/field", "internal/aggregate"},
+		below: []string{"triggers/event", "triggers/filter", "shards", "runtime", "sdk", "sdk/abi", "sdk/record", "internal/catalog", "internal/field", "internal/aggregate", "internal/sequence"},
 		never: noHTTP,
 	},
 	{
@@ -60,10 +60,12 @@ var table = []row{
 	{path: "functions/examples/*", level: engineLevel, below: []string{"sdk"}, standardOnly: true},
 
 	{path: "shards/journal", level: 1, beside: []string{"internal/field", "sdk/record"}, never: noHTTP},
+	{path: "triggers/event", level: 1, beside: []string{"internal/sequence", "sdk/record"}, never: noHTTP},
 	{path: "triggers/filter", level: 1, never: noHTTP},
 	{path: "internal/catalog", level: 1, never: noHTTP},
 	{path: "internal/field", level: 1},
 	{path: "internal/flood", level: 1},
+	{path: "internal/sequence", level: 1, beside: []string{"sdk/record"}, never: noHTTP},
 	{path: "internal/broker", level: 1, never: noHTTP},
 	{path: "internal/aggregate", level: 1, never: noHTTP},
 	{path: "internal/agent", level: 1, beside: []string{"internal/field"}},
@@ -75,7 +77,7 @@ var table = []row{
 	{path: "sdk/record", level: 1, standardOnly: true},
 }
 
-var apiMay = []string{"api/auth", "triggers", "delivery", "shards", "runtime", "sdk", "sdk/record", "internal/catalog", "internal/field", "internal/flood", "internal/aggregate"}
+var apiMay = []string{"api/auth", "triggers", "delivery", "shards", "runtime", "sdk", "sdk/record", "internal/catalog", "internal/field", "internal/flood", "internal/aggregate", "internal/sequence"}
 
 // owners are the libraries that only some may link.
 var owners = []owner{
