@@ -219,6 +219,8 @@ func lines[T any](c *Client, ctx context.Context, r request) iter.Seq2[T, error]
 			if readErr != nil {
 				if ctx.Err() != nil {
 					readErr = ctx.Err()
+				} else {
+					readErr = fmt.Errorf("the connection to the host broke off: %w", readErr)
 				}
 				yield(zero, readErr)
 				return

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"mime/multipart"
@@ -100,6 +101,7 @@ func (c *call) readForm(query *FunctionConfig) (config FunctionConfig, module []
 	if err != nil {
 		return config, nil, malformedForm(err)
 	}
+	seen := map[string]bool{}
 	for {
 		part, err := form.NextPart()
 		switch {
@@ -110,14 +112,19 @@ func (c *call) readForm(query *FunctionConfig) (config FunctionConfig, module []
 		case err != nil:
 			return config, nil, malformedForm(err)
 		}
-		switch part.FormName() {
+		name := part.FormName()
+		if seen[name] {
+			return config, nil, faulty(cut(name), "is there twice", "one part of the form")
+		}
+		seen[name] = true
+		switch name {
 		case "config":
 			err = readConfigPart(part, &config)
 		case "wasm":
 			module, err = readPart(part, c.limits.Module)
 		default:
-			p := problem(KindMalformedForm, "The part %s is unknown here; a form has the parts config and wasm.", quote(part.FormName()))
-			p.Field, p.Limit = cut(part.FormName()), "config or wasm"
+			p := problem(KindMalformedForm, "The part %s is unknown here; a form has the parts config and wasm.", quote(name))
+			p.Field, p.Limit = cut(name), "config or wasm"
 			err = p
 		}
 		if err != nil {
@@ -200,6 +207,9 @@ func (c *call) invokeFunction(q *invokeQuery) error {
 	if errors.As(err, &failed) {
 		header.Set(headerVersion, strconv.Itoa(failed.Version))
 	}
+	if errors.Is(err, runtime.ErrNoVersion) {
+		return noVersion(c.name(), q.Version)
+	}
 	if err != nil {
 		return err
 	}
@@ -207,6 +217,14 @@ func (c *call) invokeFunction(q *invokeQuery) error {
 	header.Set("Content-Type", bodyType(reply.Body))
 	_, err = c.w.Write(reply.Body)
 	return err
+}
+
+// noVersion is the problem of a version that a function does not have.
+func noVersion(function string, version int) *Problem {
+	p := problem(KindVersionNotFound, "").because(
+		fmt.Sprintf("Function %s has no version %d.", function, version), "GET /v1/functions/"+function+" lists its versions.")
+	p.Field, p.Value, p.Limit = "version", strconv.Itoa(version), "a version of the function, or 0 for the newest"
+	return p
 }
 
 // bodyType is the media type of what a function returned: JSON where it is

@@ -90,6 +90,8 @@ func TestDeployForm(t *testing.T) {
 		"no module":             {"", [][2]string{{"config", "{}"}}, `"field":"wasm"`},
 		"an unknown part":       {"", [][2]string{{"code", module}}, `"title":"The multipart form is not the one this route takes"`},
 		"an unknown setting":    {"", [][2]string{{"config", `{"timout":"1s"}`}, {"wasm", module}}, `"field":"timout"`},
+		"two modules":           {"", [][2]string{{"wasm", module}, {"wasm", module}}, `wasm is there twice`},
+		"settings twice":        {"", [][2]string{{"config", `{"timeout":"1s"}`}, {"config", "{}"}, {"wasm", module}}, `"field":"config"`},
 		"settings in the query": {"?memory=1MiB", [][2]string{{"wasm", module}}, `"field":"config"`},
 	} {
 		kind, body := form(c.parts...)
@@ -128,7 +130,7 @@ func TestInvoke(t *testing.T) {
 		}
 	}
 	_, err := h.Invoke(ctx, "echo", 9, nil)
-	if p := asProblem(t, err); p.Kind() != KindVersionNotFound || !strings.Contains(p.Reason, "version 9") {
+	if p := asProblem(t, err); p.Kind() != KindVersionNotFound || p.Field != "version" || p.Reason != "Function echo has no version 9." {
 		t.Errorf("an unknown version: %+v", p)
 	}
 }

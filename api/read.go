@@ -126,7 +126,7 @@ func (c *call) chosen(d *shards.Description, q *readQuery) ([]shards.ShardDescri
 		}
 		list = list[i : i+1]
 	}
-	start, err := c.startOf(q, len(list) == 1)
+	start, err := c.startOf(q, list)
 	return list, start, err
 }
 
@@ -147,15 +147,18 @@ func renameField(err error, field string) error {
 }
 
 // startOf reads the from parameter. A browser that connects again says with
-// Last-Event-ID which record it had last.
-func (c *call) startOf(q *readQuery, oneShard bool) (shards.Start, error) {
-	if last := c.r.Header.Get("Last-Event-ID"); last != "" && oneShard {
-		_, number, _ := strings.Cut(last, ":")
+// Last-Event-ID which record it had last; that counts where one shard is read and
+// the record was of it.
+func (c *call) startOf(q *readQuery, list []shards.ShardDescription) (shards.Start, error) {
+	if len(list) != 1 {
+		return parseStart(q.From, false)
+	}
+	if shard, number, _ := strings.Cut(c.r.Header.Get("Last-Event-ID"), ":"); shard == list[0].ID.String() {
 		if sequence, err := strconv.ParseUint(number, 10, 64); err == nil {
 			return shards.Start{Kind: shards.AfterSequence, Sequence: sequence}, nil
 		}
 	}
-	return parseStart(q.From, oneShard)
+	return parseStart(q.From, true)
 }
 
 // parseStart reads where to begin. A sequence number has a meaning in one shard only.

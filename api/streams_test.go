@@ -397,6 +397,12 @@ func TestEvents(t *testing.T) {
 	if rest := get(id); rest != events[1]+"\n\n" {
 		t.Errorf("behind %s: %q", id, rest)
 	}
+	// A record of another shard, or nothing that is one, says nothing of this shard: none of its records is left out.
+	for _, other := range []string{strings.Replace(id, "shardId-000000000000", "shardId-000000000007", 1), "x", "shardId-000000000000:x"} {
+		if all := get(other); strings.Count(all, "data: ") != 2 {
+			t.Errorf("behind %s: %q", other, all)
+		}
+	}
 	http.DefaultClient.CloseIdleConnections()
 }
 

@@ -37,6 +37,27 @@ func TestTailOfDeletedStream(t *testing.T) {
 	}
 }
 
+// TestTailOverBrokenConnection cuts the connection of a tail: the user is told what happened.
+func TestTailOverBrokenConnection(t *testing.T) {
+	t.Parallel()
+	h := testHost(t)
+	client := clientAt(t, h.url())
+	if _, _, err := client.CreateStream(t.Context(), "s", api.StreamConfig{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Put(t.Context(), "s", []api.PutRecord{{PartitionKey: "k", Text: new("hello")}}); err != nil {
+		t.Fatal(err)
+	}
+	proxy, cut := cuttingProxy(t, h.addr())
+	tail := cli{env: map[string]string{"SHARDMILL_ENDPOINT": "http://" + proxy}}.start(t, "stream", "tail", "s", "--from", "oldest")
+	tail.out.await(t, "hello", tail.ended)
+	cut()
+	<-tail.ended
+	if said := tail.errs.String(); tail.status != exitFailure || !strings.HasPrefix(said, "shardmill: the connection to the host broke off") {
+		t.Errorf("status %d, and it says %q", tail.status, said)
+	}
+}
+
 // TestPutOverBrokenConnection cuts the connection of a put: the user is told that what is on disk is not known.
 func TestPutOverBrokenConnection(t *testing.T) {
 	t.Parallel()

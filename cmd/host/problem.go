@@ -54,7 +54,10 @@ func (a *app) sentence(err error) string {
 func problemSentence(p *api.Problem) string {
 	text := oneLine(p)
 	if advice, ok := adviceFor[p.Kind()]; ok && p.Reason != "" {
-		text = strings.TrimRight(p.Reason, ".") + "; " + advice
+		text = strings.TrimRight(p.Reason, ".")
+		if p.Kind() != api.KindConflict || !strings.HasPrefix(p.Instance, "/v1/mappings/") { // a mapping's says what to do
+			text += "; " + advice
+		}
 	}
 	if p.Function != nil {
 		text = fmt.Sprintf("%s; \"shardmill function logs %s\" shows what it wrote", strings.TrimRight(p.Reason, "."), p.Function.Name)
