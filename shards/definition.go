@@ -1,6 +1,7 @@
 package shards
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"github.com/shardmill/shardmill/internal/field"
 	"github.com/shardmill/shardmill/shards/journal"
 )
 
@@ -67,11 +69,22 @@ func (d *definition) retention() time.Duration {
 	return time.Duration(d.RetentionMillis) * time.Millisecond
 }
 
-// hasShape says whether a stream of this definition is what a normalized config asks for. Tags are no part of that, nor
-// is the number of shards where the store chooses it.
-func (d *definition) hasShape(c Config) bool {
-	return (d.open() == c.Shards || c.Mode == OnDemand) && d.retention() == c.Retention &&
-		d.MaxRecordBytes == c.MaxRecordBytes && d.Mode == c.Mode && d.Limits == c.Limits
+// differences names where a stream of this definition is not what a normalized config asks for: each setting, what it is and what it
+// was to be. Tags are no part of that, nor is the number of shards where the store chooses it.
+func (d *definition) differences(c Config) (list []string) {
+	differs := func(name string, is, asked any) {
+		if is != asked {
+			list = append(list, fmt.Sprintf("%s %v (not %v)", name, is, asked))
+		}
+	}
+	if c.Mode != OnDemand {
+		differs("shards", d.open(), c.Shards)
+	}
+	differs("retention", field.Duration(d.retention()), field.Duration(c.Retention))
+	differs("maxRecordBytes", d.MaxRecordBytes, c.MaxRecordBytes)
+	differs("mode", d.Mode, c.Mode)
+	differs("limits", cmp.Or(d.Limits, "none"), cmp.Or(c.Limits, "none"))
+	return list
 }
 
 // open is the number of open shards.

@@ -9,13 +9,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/shardmill/shardmill/internal/catalog"
-	"github.com/shardmill/shardmill/internal/field"
 	"github.com/shardmill/shardmill/shards/journal"
 )
 
@@ -50,9 +50,8 @@ func (s *Store) Create(ctx context.Context, c Config) (d Description, created bo
 	}
 	defer done()
 	if st, err := s.Stream(c.Name); err == nil {
-		if def := st.def(); !def.hasShape(c) {
-			return Description{}, false, fmt.Errorf("shards: stream %q %w as a stream with %d shards (%s), a retention of %s and records of up to %d bytes",
-				c.Name, ErrExists, def.open(), def.Mode, field.Duration(def.retention()), def.MaxRecordBytes)
+		if differ := st.def().differences(c); len(differ) > 0 {
+			return Description{}, false, fmt.Errorf("shards: stream %q %w with %s", c.Name, ErrExists, strings.Join(differ, ", "))
 		}
 		return st.describe(), false, nil
 	}

@@ -87,14 +87,16 @@ func TestCreateAgain(t *testing.T) {
 			t.Errorf("%v %v %s", created, err, diff)
 		}
 	}
-	for _, other := range []Config{
-		{Name: "s"}, {Name: "s", Shards: 3, Retention: time.Hour}, {Name: "s", Shards: 3, MaxRecordBytes: 5000},
-		{Name: "s", Shards: 3, Mode: OnDemand}, {Name: "s", Shards: 3, Limits: LimitsAWS},
+	for says, other := range map[string]Config{
+		"shards 3 (not 1)":                         {Name: "s"},
+		"retention 24h (not 1h)":                   {Name: "s", Shards: 3, Retention: time.Hour},
+		"maxRecordBytes 1048576 (not 5000)":        {Name: "s", Shards: 3, MaxRecordBytes: 5000},
+		"mode provisioned (not on-demand)":         {Name: "s", Mode: OnDemand},
+		"limits none (not aws)":                    {Name: "s", Shards: 3, Limits: LimitsAWS},
+		"shards 3 (not 4), retention 24h (not 3d)": {Name: "s", Shards: 4, Retention: 72 * time.Hour},
 	} {
-		if _, created, err := r.Create(t.Context(), other); !errors.Is(err, ErrExists) || created {
-			t.Errorf("%+v: %v, %v", other, created, err)
-		} else if !strings.Contains(err.Error(), "3 shards") {
-			t.Errorf("the error does not name the shape: %v", err)
+		if _, created, err := r.Create(t.Context(), other); !errors.Is(err, ErrExists) || created || !strings.HasSuffix(err.Error(), "exists already with "+says) {
+			t.Errorf("%+v: %v, %v; want %q", other, created, err, says)
 		}
 	}
 	_, _, err := r.Create(t.Context(), Config{Name: "bad name"})
