@@ -52,7 +52,7 @@ func openDataDir(path string) (*dataDir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
-	if err := os.MkdirAll(path, 0o700); err != nil {
+	if err := makeFolder(path, syncFolder); err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
 	// Looked at before the lock, so that in somebody else's folder not even that is left.
@@ -64,13 +64,34 @@ func openDataDir(path string) (*dataDir, error) {
 		return nil, err
 	}
 	d := &dataDir{path: path, lock: lock}
-	if err := d.prepare(); err != nil {
+	if err := d.prepare(syncFolder); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
 	return d, nil
 }
 
-func (d *dataDir) prepare() error {
+// makeFolder makes a folder and those above it that are missing. sync is called with each folder that has a new one in it,
+// and makes the names in a folder durable: what will be acknowledged is not to be lost with the name of a folder above it.
+func makeFolder(path string, sync func(dir string) error) error {
+	var changed []string
+	for dir := path; ; dir = filepath.Dir(dir) {
+		if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		changed = append(changed, filepath.Dir(dir))
+	}
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return err
+	}
+	for _, dir := range changed {
+		if err := sync(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *dataDir) prepare(sync func(dir string) error) error {
 	if err := checkFormat(d.path, dataFormat, dataDirMigrations); err != nil {
 		return err
 	}
@@ -78,6 +99,9 @@ func (d *dataDir) prepare() error {
 		if err := os.MkdirAll(sub, 0o700); err != nil {
 			return fmt.Errorf("data directory: %w", err)
 		}
+	}
+	if err := sync(d.path); err != nil { // always: a start before this one may have been cut short
+		return fmt.Errorf("data directory: %w", err)
 	}
 	return nil
 }
@@ -210,15 +234,19 @@ func writeFormat(path string, format int) error {
 	if err := os.Rename(name+".new", name); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
-	dir, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("data directory: %w", err)
-	}
-	defer dir.Close()
-	if err := dir.Sync(); err != nil {
+	if err := syncFolder(path); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
 	return nil
+}
+
+// syncFolder makes the names in a folder durable.
+func syncFolder(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
 func writeSynced(name, content string) error {

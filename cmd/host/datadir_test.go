@@ -38,6 +38,41 @@ func TestDataDirLayout(t *testing.T) {
 	}
 }
 
+// TestDataDirNamesAreDurable notes what was in each folder when it was synced for the last time: that is what a loss of power leaves.
+func TestDataDirNamesAreDurable(t *testing.T) {
+	root := t.TempDir()
+	path := filepath.Join(root, "new", "data")
+	durable := map[string][]string{}
+	sync := func(dir string) error {
+		durable[dir] = listDir(t, dir)
+		return nil
+	}
+	if err := makeFolder(path, sync); err != nil {
+		t.Fatal(err)
+	}
+	d := &dataDir{path: path}
+	for range 2 { // made, then opened by a host whose first start may have been cut short
+		clear(durable)
+		if err := d.prepare(sync); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(durable[path], " "); got != "VERSION cache catalog nats streams" {
+			t.Errorf("%s has %s", path, got)
+		}
+	}
+	clear(durable)
+	if err := makeFolder(filepath.Join(root, "other", "data"), sync); err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(durable[root], durable[filepath.Join(root, "other")]); got != "[new other] [data]" {
+		t.Errorf("the folders above have %s", got)
+	}
+	clear(durable)
+	if err := makeFolder(path, sync); err != nil || len(durable) != 0 {
+		t.Errorf("folders that are there: %v, %v", err, durable)
+	}
+}
+
 func TestDataDirLock(t *testing.T) {
 	path := t.TempDir()
 	first, err := openDataDir(path)
