@@ -108,6 +108,5 @@
 //
 // # Non-goals
 //
-// It knows no users (api/auth does), speaks no AWS protocol (api/aws does), and
-// retries nothing.
+// It knows no users, speaks no AWS protocol (api/aws does), and retries nothing.
 package api
