@@ -55,7 +55,9 @@
 // follow it goes on, each shard in its order, until the client goes, the limit is
 // reached or the host stops. A shard that cannot be read on is told as a line with
 // its name and a problem; the other shards go on. Where one shard is named and
-// nothing has been answered yet, that is the status of the answer instead.
+// nothing has been answered yet, that is the status of the answer instead. A
+// client of server-sent events that comes back with the Last-Event-ID of a record
+// goes on behind it where one shard is read, and begins at from where several are.
 //
 // # Problems
 //

@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"net/http"
 	"reflect"
@@ -71,9 +72,13 @@ func operation(registry huma.Registry, rt route) *huma.Operation {
 func parameters(registry huma.Registry, rt route) []*huma.Param {
 	var list []*huma.Param
 	if strings.Contains(rt.path, "{name}") {
+		longest := 128
+		if strings.HasPrefix(rt.path, "/v1/functions/") {
+			longest = 64
+		}
 		list = append(list, &huma.Param{
 			Name: "name", In: "path", Required: true, Description: "The name: letters, digits, '-', '_' and '.'.",
-			Schema: &huma.Schema{Type: huma.TypeString, Pattern: "^[a-zA-Z0-9_.-]{1,128}$"},
+			Schema: &huma.Schema{Type: huma.TypeString, Pattern: fmt.Sprintf("^[a-zA-Z0-9_.-]{1,%d}$", longest)},
 		})
 	}
 	for _, f := range queryFields(rt.action.query) {

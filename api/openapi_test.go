@@ -120,6 +120,73 @@ func TestDocumentIsStrictAboutRequestsOnly(t *testing.T) {
 	}
 }
 
+// TestDocumentTellsWhatIsTaken sends the examples of the document, and names as long as it says they may be, to a host: each
+// is taken, and a longer name is not.
+func TestDocumentTellsWhatIsTaken(t *testing.T) {
+	t.Parallel()
+	h := boot(t)
+	h.stream(t, "s", 1)
+	h.deploy(t, "f", FunctionConfig{})
+	module := string(echoModule(t))
+	var doc struct {
+		Paths map[string]map[string]struct {
+			Parameters []struct {
+				Name, In string
+				Schema   struct {
+					Examples []any
+					Pattern  string
+				}
+			}
+		}
+		Components struct {
+			Schemas map[string]struct {
+				Properties map[string]struct{ Examples []any }
+			}
+		}
+	}
+	if err := json.Unmarshal(openAPI(routes(), "test"), &doc); err != nil {
+		t.Fatal(err)
+	}
+	send := func(path, kind, body string, taken bool) {
+		t.Helper()
+		if status, answer := h.send(t, "PUT", path, kind, body); (status < 300) != taken {
+			t.Errorf("PUT %s: %d %s", path, status, answer)
+		}
+	}
+	sent := 0
+	for schema, to := range map[string]struct{ path, body string }{
+		"StreamConfig": {"/v1/streams/", `{%q:%q}`}, "MappingConfig": {"/v1/mappings/", `{"stream":"s","function":"f",%q:%q}`},
+	} {
+		for member, property := range doc.Components.Schemas[schema].Properties {
+			for _, example := range property.Examples {
+				send(to.path+member, typeJSON, fmt.Sprintf(to.body, member, example), true)
+				sent++
+			}
+		}
+	}
+	for path, body := range map[string]struct{ kind, body string }{
+		"/v1/streams/{name}": {typeJSON, "{}"}, "/v1/functions/{name}": {typeModule, module}, "/v1/mappings/{name}": {typeJSON, `{"stream":"s","function":"f"}`},
+	} {
+		for _, p := range doc.Paths[path]["put"].Parameters {
+			for _, example := range p.Schema.Examples {
+				send(fmt.Sprintf("%s?%s=%s", strings.Replace(path, "{name}", p.Name, 1), p.Name, example), body.kind, body.body, true)
+				sent++
+			}
+			if longest := 0; p.In == "path" {
+				if _, err := fmt.Sscanf(p.Schema.Pattern, "^[a-zA-Z0-9_.-]{1,%d}$", &longest); err != nil {
+					t.Fatalf("%s: pattern %s: %v", path, p.Schema.Pattern, err)
+				}
+				for n, taken := range map[int]bool{longest: true, longest + 1: false} {
+					send(strings.Replace(path, "{name}", strings.Repeat("n", n), 1), body.kind, body.body, taken)
+				}
+			}
+		}
+	}
+	if sent < 6 {
+		t.Errorf("%d examples were sent", sent)
+	}
+}
+
 // TestDocumentIsServed asks the surface for the document.
 func TestDocumentIsServed(t *testing.T) {
 	h := boot(t)

@@ -192,7 +192,7 @@ type LostRecords struct {
 // FunctionConfig is what a function is deployed with. A field that is left out
 // takes its default.
 type FunctionConfig struct {
-	Timeout     Duration `json:"timeout,omitzero" query:"timeout" some:"1ms to 15m" doc:"How long one call may take: 1ms to 15m; 3s when left out."`
+	Timeout     Duration `json:"timeout,omitzero" query:"timeout" some:"1ms to 15m" example:"3s" doc:"How long one call may take: 1ms to 15m; 3s when left out."`
 	Memory      Size     `json:"memory,omitzero" query:"memory" some:"1MiB to 4096MiB" doc:"How much memory an instance may have: 1MiB to 4096MiB, 128MiB when left out."`
 	Concurrency int      `json:"concurrency,omitzero" query:"concurrency" minimum:"1" maximum:"1000" some:"1 to 1000" doc:"How many instances may run at once, 1 to 1000; twice the host's processors when left out, but at least 4."`
 	Emit        []string `json:"emit,omitempty" query:"emit" doc:"A stream the function may emit records to; repeatable."`
@@ -243,7 +243,7 @@ type MappingConfig struct {
 	Stream           string    `json:"stream" doc:"The stream to read."`
 	Function         string    `json:"function" doc:"The function to call."`
 	BatchSize        int       `json:"batchSize,omitzero" minimum:"1" maximum:"10000" default:"100" some:"1 to 10000 records" doc:"The most records of one call."`
-	BatchWindow      Duration  `json:"batchWindow,omitzero" doc:"How long to wait for a batch to fill: 0s to 5m."`
+	BatchWindow      Duration  `json:"batchWindow,omitzero" example:"500ms" doc:"How long to wait for a batch to fill: 0s to 5m."`
 	StartingPosition string    `json:"startingPosition,omitempty" some:"oldest, newest or timestamp" enum:"oldest,newest,timestamp" default:"oldest" doc:"Where a shard without checkpoint is begun."`
 	StartingTime     time.Time `json:"startingTime,omitzero" doc:"With startingPosition timestamp: the arrival time to begin at."`
 	MaxAttempts      int       `json:"maxAttempts,omitzero" minimum:"0" maximum:"10000" doc:"How often a batch is tried; 0 is without limit."`
