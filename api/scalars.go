@@ -134,7 +134,7 @@ func (s *Size) UnmarshalText(text []byte) error {
 func (Size) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{
 		OneOf:       []*huma.Schema{{Type: huma.TypeInteger, Format: "int64"}, {Type: huma.TypeString}},
-		Examples:    []any{"2MiB"},
+		Examples:    []any{"8MiB"},
 		Description: "A number of bytes, or a string with a unit: 512KiB, 128MiB, 1GiB. Answers give the number.",
 	}
 }
