@@ -62,7 +62,7 @@
 //
 // No decoding of data: a record's data is bytes, use the library you like. No state between calls, no HTTP and no
 // secrets: what a function may do to the outside is granted to it by the host, through the host's own doors. No
-// Lambda event types: they have a door of their own.
+// Lambda event types: they are package lambda's.
 //
 // The bytes on the wire between host and function are in abi.md and package abi.
 package sdk

@@ -42,10 +42,16 @@ func buildFunction(ctx context.Context, dir, out string) error {
 	}
 	partial := out + ".partial"
 	defer os.Remove(partial)
-	cmd := exec.CommandContext(ctx, "go", "build", "-buildmode=c-shared", "-trimpath", "-buildvcs=false", "-o", partial, ".")
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
-	cmd.WaitDelay = time.Second
+	args := []string{"build", "-buildmode=c-shared", "-trimpath", "-buildvcs=false", "-o", partial}
+	if text := lambdaInit(ctx, dir); text != nil {
+		overlay, remove, err := overlayFile(dir, lambdaInitName, text)
+		if err != nil {
+			return fmt.Errorf("build function: %w", err)
+		}
+		defer remove()
+		args = append(args, "-overlay", overlay)
+	}
+	cmd := goCommand(ctx, dir, append(args, ".")...)
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
 	if err := cmd.Run(); err != nil {
@@ -58,6 +64,15 @@ func buildFunction(ctx context.Context, dir, out string) error {
 		return fmt.Errorf("build function: %w", err)
 	}
 	return nil
+}
+
+// goCommand is the go command in folder dir, for WebAssembly.
+func goCommand(ctx context.Context, dir string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
+	cmd.WaitDelay = time.Second
+	return cmd
 }
 
 // goFailure tells apart why `go build` came to nothing.

@@ -57,6 +57,8 @@ var table = []row{
 		below: []string{"internal/catalog", "internal/field", "sdk", "sdk/abi", "sdk/record"},
 		never: noHTTP,
 	},
+	// Functions that were written for Lambda import its event types.
+	{path: "functions/examples/lambda-payments", level: engineLevel, below: []string{"sdk", "sdk/lambda"}, never: noHTTP},
 	{path: "functions/examples/*", level: engineLevel, below: []string{"sdk"}, standardOnly: true},
 
 	{path: "shards/journal", level: 1, beside: []string{"internal/field", "sdk/record"}, never: noHTTP},
@@ -73,6 +75,7 @@ var table = []row{
 	{path: "internal/arch", level: 1},
 	{path: "sdk", level: 1, beside: []string{"sdk/abi", "sdk/record"}, standardOnly: true},
 	{path: "sdk/sdktest", level: 1, beside: []string{"sdk", "sdk/abi", "sdk/record"}, standardOnly: true},
+	{path: "sdk/lambda", level: 1, beside: []string{"sdk"}, standardOnly: true},
 	{path: "sdk/abi", level: 1, beside: []string{"sdk/record"}, standardOnly: true},
 	{path: "sdk/record", level: 1, standardOnly: true},
 }

@@ -89,12 +89,26 @@ func (c Call) Batch(t testing.TB, handler sdk.BatchHandler, records ...sdk.Recor
 // Invoke is the function Invoke with the facts of c.
 func (c Call) Invoke(t testing.TB, handler sdk.InvokeHandler, in []byte) ([]byte, error) {
 	t.Helper()
+	a := c.Answer(t, handler, in)
+	if a.Err != nil {
+		return nil, a.Err
+	}
+	return a.Body, nil
+}
+
+// Answer is what a direct invocation came to.
+type Answer struct {
+	Body    []byte
+	Emitted map[string][]sdk.Record // by stream, in order; copies
+	Err     *Failure                // nil when the handler returned nil
+}
+
+// Answer runs an invoke handler, and has what it emitted too.
+func (c Call) Answer(t testing.TB, handler sdk.InvokeHandler, in []byte) *Answer {
+	t.Helper()
 	var reply abi.Reply
 	c.handle(t, sdk.Handlers{Invoke: handler}, abi.KindInvoke, in, 0, &reply)
-	if f := failure(&reply); f != nil {
-		return nil, f
-	}
-	return bytes.Clone(reply.Body()), nil
+	return &Answer{Body: bytes.Clone(reply.Body()), Emitted: emitted(&reply), Err: failure(&reply)}
 }
 
 // handle does what a host does: it writes the call into the input area, has it handled, and parses the reply.
