@@ -41,7 +41,8 @@ type Source struct {
 // Call is one call of a function. The runtime only reads what it points to, and only until Invoke returns.
 type Call struct {
 	Function string
-	Version  int // 0 means $LATEST
+	Version  int    // 0 means $LATEST
+	Alias    string // "" or the alias that says which version
 	Kind     Kind
 	Source   Source
 	Attempt  int          // 1 for the first delivery; 0 counts as 1

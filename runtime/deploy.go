@@ -20,7 +20,8 @@ import (
 // on the version they began with. What $LATEST is already, code and configuration, is not stored again: its version is
 // returned.
 //
-// Only the newest Options.KeepVersions versions are kept; of older ones the code is deleted.
+// Only the newest Options.KeepVersions versions are kept, and those that something names: an alias, or Options.Pinned; of the
+// others the code is deleted.
 //
 // Errors: a *FieldError (ErrInvalid) for a name, a configuration or code that is refused, with nothing changed; ErrNoSpace;
 // ErrClosed; what the stores answer.
@@ -194,20 +195,25 @@ func (rt *Runtime) successor(v *version) (f *function, dropped []*version) {
 	rt.mu.RLock()
 	old := rt.functions[v.function]
 	rt.mu.RUnlock()
-	f = &function{name: v.function, next: 1}
+	f = &function{name: v.function, next: 1, reserved: Unreserved}
 	if old != nil {
 		*f = *old
 		f.versions = slices.Clone(old.versions)
 	} else {
-		f.logs, f.metrics = newLogRing(rt.options.LogBytes), rt.metrics.function(f.name)
+		f.gate, f.logs, f.metrics = newGate(Unreserved), newLogRing(rt.options.LogBytes), rt.metrics.function(f.name)
 	}
 	v.number = f.next
 	f.next++
 	f.versions = append(f.versions, v)
-	if over := len(f.versions) - rt.options.KeepVersions; over > 0 {
-		dropped = f.versions[:over]
-		f.versions = f.versions[over:]
-	}
+	over := len(f.versions) - rt.options.KeepVersions
+	f.versions = slices.DeleteFunc(f.versions, func(old *version) bool {
+		if over <= 0 || old == v || f.named(old.number) || rt.options.Pinned(f.name, old.number) {
+			return false
+		}
+		over--
+		dropped = append(dropped, old)
+		return true
+	})
 	return f, dropped
 }
 

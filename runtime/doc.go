@@ -4,6 +4,9 @@
 // version is code and a [Config]. [Runtime.Deploy] makes a version, [Runtime.Invoke] calls one with a [Call] and fills in a
 // [Reply]. Records that a function emits go to the [Emitter] that the runtime was given.
 //
+// An [Alias] is a name for a version, or for two among which calls are divided (a canary); [Runtime.Rollback] makes what an older
+// version was the newest again. [Runtime.Reserve] bounds the calls of a function over all its versions.
+//
 // # Guarantees
 //
 // What Deploy has answered is durable, has been compiled and has run once; nothing refused changes anything. A swap of
@@ -27,9 +30,9 @@
 // # What is stored
 //
 // The definition of a function is one JSON value under its name in the table Options.Functions: format, number of the
-// next version, versions. Code is in Options.Code by its digest; versions with the same code share it. Only the newest
-// Options.KeepVersions versions (10) are kept, so that code does not pile up; the numbers of dropped ones do not come
-// back, and calls of them answer ErrNotFound. A function that is deleted and made again begins with version 1.
+// next version, versions, aliases, reservation. Code is in Options.Code by its digest; versions with the same code share it. Only
+// the newest Options.KeepVersions versions (10) are kept, and those that an alias or Options.Pinned names, so that code does not
+// pile up; the numbers of dropped ones do not come back, and calls of them answer ErrNotFound. A function that is deleted and made again begins with version 1.
 //
 // Options.CacheDir has compiled code, so that a start need not compile:
 //

@@ -14,6 +14,10 @@ var (
 	ErrNotFound = errors.New("function not found")
 	// ErrNoVersion: the function has no such version. It is an ErrNotFound too.
 	ErrNoVersion = fmt.Errorf("no such version: %w", ErrNotFound)
+	// ErrNoAlias: the function has no such alias. It is an ErrNotFound too.
+	ErrNoAlias = fmt.Errorf("no such alias: %w", ErrNotFound)
+	// ErrInUse: a version is needed by something that names it.
+	ErrInUse = errors.New("the version is in use")
 	// ErrClosed: the runtime is closing or closed.
 	ErrClosed = errors.New("runtime is closed")
 	// ErrNoSpace: the disk has no room for the code or the definition. Nothing has changed.

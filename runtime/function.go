@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -36,6 +37,9 @@ type VersionDetail struct {
 	Created time.Time
 	State   State
 	Problem string // why the state is failed
+
+	Invocations uint64 // since the host was started
+	Failures    uint64 // of these, with any error
 }
 
 // Function describes a function: the fields are those of $LATEST, its newest version.
@@ -43,15 +47,20 @@ type Function struct {
 	Name string
 	VersionDetail
 	Versions []VersionDetail // every version that can still be called, oldest first; the last is $LATEST
+	Aliases  []Alias         // by name
+	Reserved int             // calls at once over all versions; Unreserved: no such bound
 }
 
 // function is an entry of the registry. It is immutable: a deploy puts another one in its place.
 type function struct {
 	name     string
 	versions []*version
+	aliases  []Alias // by name
+	reserved int
+	next     int // the number the next version gets
+	gate     *gate
 	logs     *logRing
 	metrics  *functionMetrics
-	next     int // the number the next version gets
 }
 
 func (f *function) latest() *version { return f.versions[len(f.versions)-1] }
@@ -70,7 +79,7 @@ func (f *function) version(number int) *version {
 }
 
 func (f *function) describe() Function {
-	out := Function{Name: f.name}
+	out := Function{Name: f.name, Aliases: slices.Clone(f.aliases), Reserved: f.reserved}
 	for _, v := range f.versions {
 		out.Versions = append(out.Versions, v.describe())
 	}
@@ -93,6 +102,8 @@ type version struct {
 	identity
 	kinds      atomic.Uint32 // known after the trial of the upload, and from the definition
 	superseded atomic.Bool   // it is no longer $LATEST
+	calls      atomic.Uint64
+	failures   atomic.Uint64
 	pool       pool
 	code       loader
 }
@@ -118,5 +129,6 @@ func (v *version) describe() VersionDetail {
 	return VersionDetail{
 		Version: v.number, Digest: v.digest, Size: v.size, Config: v.config, Kinds: Kinds(v.kinds.Load()),
 		Created: v.created, State: state, Problem: problem,
+		Invocations: v.calls.Load(), Failures: v.failures.Load(),
 	}
 }

@@ -15,8 +15,8 @@ import (
 // has the version's timeout, and ends earlier when ctx does. When Invoke returns nil, the function has succeeded and
 // every record that it emitted is durable. reply is written in any case.
 //
-// Errors: a *FunctionError when the function failed; everything else is not its fault: ErrNotFound, ErrThrottled,
-// ErrUnsupported, ErrUnavailable, ErrEmit, ErrClosed, and one that wraps the error of ctx when ctx ended first. After
+// Errors: a *FunctionError when the function failed; everything else is not its fault: ErrNotFound (ErrNoVersion, ErrNoAlias),
+// ErrThrottled, ErrUnsupported, ErrUnavailable, ErrEmit, ErrClosed, and one that wraps the error of ctx when ctx ended first. After
 // none of them but ErrEmit has anything been emitted.
 func (rt *Runtime) Invoke(ctx context.Context, call Call, reply *Reply) error {
 	if err := rt.enter(); err != nil {
@@ -28,9 +28,9 @@ func (rt *Runtime) Invoke(ctx context.Context, call Call, reply *Reply) error {
 	if err != nil {
 		return err
 	}
-	v := f.version(call.Version)
-	if v == nil {
-		return fmt.Errorf("runtime: invoke %q version %d: %w", call.Function, call.Version, ErrNoVersion)
+	v, err := f.resolve(call.Version, call.Alias)
+	if err != nil {
+		return fmt.Errorf("runtime: invoke %q %w", call.Function, err)
 	}
 	reply.Version, reply.Invocation = v.number, call.ID
 	if call.ID == "" {
@@ -38,10 +38,12 @@ func (rt *Runtime) Invoke(ctx context.Context, call Call, reply *Reply) error {
 	}
 	err = rt.invoke(ctx, f, v, &call, reply)
 	f.metrics.observe(err, reply.Duration, reply.Emitted)
+	v.calls.Add(1)
 	if failed := (*FunctionError)(nil); errors.As(err, &failed) {
 		f.logs.append(failed.logLine(time.Now()))
 	}
 	if err != nil {
+		v.failures.Add(1)
 		return fmt.Errorf("runtime: invoke %q version %d: %w", f.name, v.number, err)
 	}
 	return nil
@@ -71,6 +73,10 @@ func (rt *Runtime) run(ctx context.Context, f *function, v *version, call *Call,
 		return err
 	}
 	defer rt.done(v)
+	if err := f.gate.enter(ctx); err != nil {
+		return err
+	}
+	defer f.gate.leave()
 	if err := v.pool.wait(ctx); err != nil {
 		return err
 	}
@@ -90,7 +96,7 @@ func (rt *Runtime) run(ctx context.Context, f *function, v *version, call *Call,
 	}
 	// A call of $LATEST leaves nothing behind in a version that was superseded while it ran. (A swap after this
 	// question drains the pool, and the instance with it.)
-	v.pool.release(i, reusable && (call.Version != 0 || !v.superseded.Load()))
+	v.pool.release(i, reusable && (call.Version != 0 || call.Alias != "" || !v.superseded.Load()))
 	return err
 }
 

@@ -38,6 +38,10 @@ type Options struct {
 	IdleTimeout  time.Duration // an instance not used for so long is closed; 0 means 5 minutes
 	LogBytes     int           // of log lines kept in memory per function; 0 means 1 MiB
 
+	// Pinned says that something outside needs a version, which is then kept beyond KeepVersions. It must not call the Runtime.
+	// nil: nothing does.
+	Pinned func(function string, version int) bool
+
 	meter meter
 }
 
@@ -56,6 +60,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.LogBytes == 0 {
 		o.LogBytes = DefaultLogBytes
+	}
+	if o.Pinned == nil {
+		o.Pinned = func(string, int) bool { return false }
 	}
 	return o
 }
@@ -186,7 +193,7 @@ func (rt *Runtime) janitor(ctx context.Context) {
 		for _, f := range rt.all() {
 			for _, v := range f.versions {
 				v.pool.dropIdle(time.Now().Add(-rt.options.IdleTimeout))
-				if n, _ := v.pool.usage(); n == 0 && v != f.latest() {
+				if n, _ := v.pool.usage(); n == 0 && v != f.latest() && !f.named(v.number) {
 					rt.unloaded(v, v.code.release())
 				}
 			}

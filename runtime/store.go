@@ -31,13 +31,26 @@ type Blobs interface {
 	Delete(ctx context.Context, digest string) error
 }
 
-const definitionFormat = 1
+// definitionFormat 2 has aliases and the reservation; 1 is read as having none.
+const definitionFormat = 2
 
 // definition is a function as it is stored.
 type definition struct {
 	Format   int                 `json:"format"`
 	Next     int                 `json:"next"` // number of the next version
+	Reserved *int                `json:"reserved,omitempty"`
 	Versions []versionDefinition `json:"versions"`
+	Aliases  []aliasDefinition   `json:"aliases,omitempty"`
+}
+
+type aliasDefinition struct {
+	Name        string    `json:"name"`
+	Version     int       `json:"version"`
+	Canary      int       `json:"canary,omitempty"`
+	Share       float64   `json:"share,omitempty"`
+	Description string    `json:"description,omitempty"`
+	Created     time.Time `json:"created"`
+	Modified    time.Time `json:"modified"`
 }
 
 type versionDefinition struct {
@@ -54,6 +67,12 @@ type versionDefinition struct {
 
 func (f *function) encode() ([]byte, error) {
 	d := definition{Format: definitionFormat, Next: f.next}
+	if f.reserved != Unreserved {
+		d.Reserved = &f.reserved
+	}
+	for _, a := range f.aliases {
+		d.Aliases = append(d.Aliases, aliasDefinition(a))
+	}
 	for _, v := range f.versions {
 		d.Versions = append(d.Versions, versionDefinition{
 			Version: v.number, Digest: v.digest, Size: v.size, Kinds: Kinds(v.kinds.Load()), Created: v.created,
@@ -73,13 +92,13 @@ func decodeDefinition(name string, value []byte) (*function, error) {
 	if err := decoder.Decode(&d); err != nil {
 		return nil, fmt.Errorf("definition of function %q: %w", shorten(name), err)
 	}
-	if d.Format != definitionFormat {
-		return nil, fmt.Errorf("definition of function %q has format %d, this program reads %d", shorten(name), d.Format, definitionFormat)
+	if d.Format < 1 || d.Format > definitionFormat {
+		return nil, fmt.Errorf("definition of function %q has format %d, this program reads 1 to %d", shorten(name), d.Format, definitionFormat)
 	}
 	if err := checkName(name); err != nil {
 		return nil, err
 	}
-	f := &function{name: name, next: d.Next}
+	f := &function{name: name, next: d.Next, reserved: Unreserved}
 	last := 0
 	for _, s := range d.Versions {
 		v, err := s.version(name)
@@ -95,7 +114,32 @@ func decodeDefinition(name string, value []byte) (*function, error) {
 	if len(f.versions) == 0 {
 		return nil, fmt.Errorf("definition of function %s has no version", name)
 	}
+	if err := d.restoreNames(f); err != nil {
+		return nil, fmt.Errorf("definition of function %s: %w", name, err)
+	}
+	f.gate = newGate(f.reserved)
 	return f, nil
+}
+
+// restoreNames takes in the aliases and the reservation.
+func (d *definition) restoreNames(f *function) error {
+	if d.Reserved != nil {
+		f.reserved = *d.Reserved
+	}
+	if f.reserved < Unreserved || f.reserved > MaxConcurrency {
+		return fmt.Errorf("a reservation of %d is out of range", f.reserved)
+	}
+	for i, stored := range d.Aliases {
+		a := Alias(stored)
+		if err := a.check(); err != nil {
+			return fmt.Errorf("alias %q: %w", shorten(a.Name), err)
+		}
+		if f.version(a.Version) == nil || f.version(a.Canary) == nil || i > 0 && a.Name <= d.Aliases[i-1].Name {
+			return fmt.Errorf("alias %q leads to no version, or is out of order", a.Name)
+		}
+		f.aliases = append(f.aliases, a)
+	}
+	return nil
 }
 
 func (s *versionDefinition) version(name string) (*version, error) {

@@ -91,7 +91,8 @@ func FuzzInspect(f *testing.F) {
 
 func FuzzDefinition(f *testing.F) {
 	f.Add("f", []byte(`{"format":1,"next":2,"versions":[{"version":1,"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":1,"kinds":16,"created":"2026-01-02T03:04:05Z","timeoutMs":1,"memoryBytes":1048576,"concurrency":1,"emit":["a"]}]}`))
-	f.Add("f", []byte(`{"format":2}`))
+	f.Add("f", []byte(`{"format":2,"next":2,"reserved":3,"versions":[{"version":1,"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":1,"kinds":16,"created":"2026-01-02T03:04:05Z","timeoutMs":1,"memoryBytes":1048576,"concurrency":1}],"aliases":[{"name":"a","version":1,"created":"2026-01-02T03:04:05Z","modified":"2026-01-02T03:04:05Z"}]}`))
+	f.Add("f", []byte(`{"format":3}`))
 	f.Add("..", []byte(`{"format":1,"next":1,"versions":[]}`))
 	f.Fuzz(func(t *testing.T, name string, value []byte) {
 		fn, err := decodeDefinition(name, value)
