@@ -75,7 +75,7 @@ func TestStreamVerbs(t *testing.T) {
 		{line: "stream list --output json"},
 		{line: "stream create flights --shards 2", stdout: `Name: +flights\n.*Retention: +24h\n.*Shards: +2\n.*shardId-000000000000  open`},
 		{line: "stream create flights --shards 2", stdout: `flights`},
-		{line: "stream create flights --shards 3", status: exitFailure, stderr: `flights.*2 shards`},
+		{line: "stream create flights --shards 3", status: exitFailure, stderr: `flights.*shards 2 .not 3.`},
 		{line: "stream create 'odd name'", status: exitFailure, stderr: `name`},
 		{line: "stream create many --shards 1001", status: exitFailure, stderr: `shards.*1000`},
 		{line: "stream create short --retention 1m", status: exitFailure, stderr: `retention`},
