@@ -76,7 +76,7 @@ type Shard struct {
 	Last        Sequence  `json:"last,omitzero" doc:"Of a closed shard: its last sequence number."`
 	Oldest      Sequence  `json:"oldest" doc:"The oldest record that is kept; equal to next when there is none."`
 	Next        Sequence  `json:"next" doc:"The sequence number the next record will have at least."`
-	LastArrival time.Time `json:"lastArrival,omitzero" doc:"When the newest record arrived."`
+	LastArrival time.Time `json:"lastArrival,omitzero" doc:"When the newest record arrived, or somewhat later."`
 }
 
 // StreamList is the answer of GET /v1/streams.

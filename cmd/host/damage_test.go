@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -36,6 +37,41 @@ func TestDamageVerbs(t *testing.T) {
 	})
 	if err := h.close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// Definitions of which both copies are damaged keep a host from starting: it says what is lost and what can be done, and does that
+// when it is told to.
+func TestDamagedDefinitions(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	h := bootHost(t, hostConfig{dataDir: dir})
+	play(t, h, nil, []step{{line: "stream create lost", stdout: "lost"}})
+	if err := h.close(); err != nil {
+		t.Fatal(err)
+	}
+	flip(t, dir, "lost\"")
+	blocks, err := filepath.Glob(filepath.Join(dir, "nats", "jetstream", "*", "streams", "KV_catalog", "msgs", "*.blk"))
+	if err != nil || len(blocks) == 0 {
+		t.Fatal(blocks, err)
+	}
+	for _, name := range blocks {
+		writeFile(t, name, "not a block")
+	}
+	serve := []string{"serve", "--data-dir", dir, "--listen", freePort, "--admin-listen", freePort}
+	r := cli{}.run(t.Context(), serve...)
+	if r.status != exitFailure || !strings.Contains(r.stderr, `streams/"lost"`) || !strings.Contains(r.stderr, "start once with --accept-catalog-damage") {
+		t.Errorf("status %d, and it says %s", r.status, r.stderr)
+	}
+	h = bootHost(t, hostConfig{dataDir: dir, acceptDamage: true})
+	play(t, h, nil, []step{{line: "stream create new", stdout: "new"}})
+	if err := h.close(); err != nil {
+		t.Fatal(err)
+	}
+	h = bootHost(t, hostConfig{dataDir: dir}) // once was enough
+	play(t, h, nil, []step{{line: "stream list", stdout: "new"}})
+	if err := h.close(); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -131,6 +131,9 @@ func (h *host) open(ctx context.Context, metrics prometheus.Registerer) error {
 		JetStream: nats.JetStream(), Dir: h.dir.catalog(), Logger: log.With("part", "catalog"), Registerer: metrics,
 		AcceptDamage: h.config.acceptDamage,
 	})
+	if errors.Is(err, catalog.ErrDamaged) {
+		return fmt.Errorf("%w; put a copy of the data directory in its place, or start once with --accept-catalog-damage to go on with what is left", err)
+	}
 	if err != nil {
 		return err
 	}

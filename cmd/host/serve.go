@@ -24,7 +24,8 @@ func newServe(a *app) *cobra.Command {
 			"with status 0, or, when something had to be cut off at the end of --drain, names it and exits with status 1.\n" +
 			"A second signal ends it at once.\n\n" +
 			"Every setting can be given as a flag, else as a variable (--data-dir is SHARDMILL_DATA_DIR), else as a key\n" +
-			"of the YAML file named by --config or SHARDMILL_CONFIG (data-dir: /var/lib/shardmill).",
+			"of the YAML file named by --config or SHARDMILL_CONFIG (data-dir: /var/lib/shardmill). Only\n" +
+			"--accept-catalog-damage is a flag and nothing else: it is for one start.",
 		Args: arguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if v, ok := a.lookupEnv(envName("config")); ok && file == "" {
