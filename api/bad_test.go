@@ -64,6 +64,8 @@ var badInputs = []badInput{
 	{"an odd size", "PUT", "/v1/streams/t", typeJSON, `{"maxRecordBytes":"1.5MiB"}`, 400, KindInvalidField, "maxRecordBytes", "128MiB"},
 	{"an array as body", "PUT", "/v1/streams/t", typeJSON, `[]`, 400, KindInvalidField, "body", "object"},
 	{"a member twice", "PUT", "/v1/streams/t", typeJSON, `{"shards":1,"shards":2}`, 400, KindMalformedJSON, "shards", ""},
+	{"an array that breaks off", "PUT", "/v1/streams/t", typeJSON, `[[`, 400, KindMalformedJSON, "[0]", ""},
+	{"shards that break off", "PUT", "/v1/streams/t", typeJSON, `{"shards":["4",`, 400, KindMalformedJSON, "shards", ""},
 	{"two bodies", "PUT", "/v1/streams/t", typeJSON, `{}{}`, 400, KindMalformedJSON, "", ""},
 	{"a body of another type", "PUT", "/v1/streams/t", "text/plain", `{}`, 415, KindMediaType, "Content-Type", typeJSON},
 	{"a body over 1 MiB", "PUT", "/v1/streams/t", typeJSON, `{"x":"` + strings.Repeat("x", 1<<20) + `"}`, 413, KindBodyTooLarge, "body", "1048576"},

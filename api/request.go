@@ -144,8 +144,13 @@ func decodeJSON(b []byte, v any) error {
 		p.Field = cut(name)
 		return p
 	case errors.As(err, &semantic):
-		return mistypedField(b, semantic)
-	case errors.As(err, &syntactic):
+		if v := valueAt(b, semantic.JSONPointer); v != nil {
+			return mistypedField(v, semantic)
+		}
+		// The value that does not fit breaks off or is malformed: that comes first.
+		_, err = jsontext.NewDecoder(bytes.NewReader(b)).ReadValue()
+	}
+	if errors.As(err, &syntactic) {
 		what := "is not valid JSON"
 		if errors.Is(syntactic.Err, jsontext.ErrDuplicateName) {
 			what = "names a member twice"
@@ -158,7 +163,7 @@ func decodeJSON(b []byte, v any) error {
 }
 
 // mistypedField is the problem of a value that does not fit its field.
-func mistypedField(body []byte, e *json.SemanticError) *Problem {
+func mistypedField(v jsontext.Value, e *json.SemanticError) *Problem {
 	name, limit := fieldPath(e.JSONPointer), ""
 	if t := e.GoType; t != nil {
 		limit = describeType(t)
@@ -171,7 +176,7 @@ func mistypedField(body []byte, e *json.SemanticError) *Problem {
 	if name == "" {
 		name = "body"
 	}
-	return invalidJSON(name, valueAt(body, e.JSONPointer), limit)
+	return invalidJSON(name, v, limit)
 }
 
 // invalidJSON is invalidField of a value as JSON: the sentence shows its kind, and
