@@ -50,6 +50,7 @@ type Functions interface {
 // *triggers.Triggers is one. Its methods may be called at the same time.
 type Mappings interface {
 	Put(ctx context.Context, m triggers.Mapping) (s triggers.Status, created bool, err error)
+	Seek(ctx context.Context, name string, to triggers.Target) (triggers.Status, error)
 	Get(name string) (triggers.Status, error)
 	List() []triggers.Status
 	Delete(ctx context.Context, name string) error

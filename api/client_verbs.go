@@ -298,6 +298,12 @@ func (c *Client) Mapping(ctx context.Context, name string) (m Mapping, err error
 	return m, err
 }
 
+// SeekMapping moves an event source mapping to another position.
+func (c *Client) SeekMapping(ctx context.Context, name string, to SeekMapping) (m Mapping, err error) {
+	_, err = c.call(ctx, http.MethodPost, []string{"mappings", name, "seek"}, &to, &m)
+	return m, err
+}
+
 // DeleteMapping deletes an event source mapping and its checkpoints.
 func (c *Client) DeleteMapping(ctx context.Context, name string) error {
 	_, err := c.call(ctx, http.MethodDelete, []string{"mappings", name}, nil, nil)

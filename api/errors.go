@@ -45,6 +45,7 @@ var sentinels = []struct {
 	{triggers.ErrNotFound, KindMappingNotFound, "GET /v1/mappings lists the mappings there are; PUT /v1/mappings/{name} makes one."},
 	{triggers.ErrNoSpace, KindNoSpace, adviceNoSpace},
 	{triggers.ErrConflict, KindConflict, "Delete the mapping first, or leave that setting as it is."},
+	{triggers.ErrFailed, KindConflict, "GET /v1/mappings/{name} says why; delete it and make it anew."},
 	{triggers.ErrClosed, KindStopping, "Try again when the host is back."},
 	{context.Canceled, KindStopping, "The request was given up."},
 	{context.DeadlineExceeded, KindStopping, "The request took too long and was given up."},

@@ -25,6 +25,8 @@ func (c *call) putMapping(in *MappingConfig) (*Mapping, bool, error) {
 		StartingPosition: triggers.Position(in.StartingPosition), StartingTime: in.StartingTime,
 		MaxAttempts: in.MaxAttempts, MaxRecordAge: time.Duration(in.MaxRecordAge),
 		Aggregated: in.Deaggregate != nil && !*in.Deaggregate,
+		Filters:    in.Filters, Bisect: in.Bisect, Isolate: in.Isolate, OnFailure: in.OnFailure,
+		Qualifier: in.Qualifier, Consumer: in.Consumer, Disabled: in.Disabled, EventCounts: in.EventCounts, Tags: in.Tags,
 	})
 	if err != nil {
 		return nil, false, err
@@ -36,6 +38,18 @@ func (c *call) putMapping(in *MappingConfig) (*Mapping, bool, error) {
 // getMapping is GET /v1/mappings/{name}.
 func (c *call) getMapping(*none) (*Mapping, error) {
 	s, err := c.mappings.Get(c.name())
+	if err != nil {
+		return nil, err
+	}
+	m := mappingOf(&s)
+	return &m, nil
+}
+
+// seekMapping is POST /v1/mappings/{name}/seek.
+func (c *call) seekMapping(in *SeekMapping) (*Mapping, error) {
+	s, err := c.mappings.Seek(c.context(), c.name(), triggers.Target{
+		Position: triggers.Position(in.Position), Time: in.Time, Sequence: uint64(in.Sequence), Shard: in.Shard,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -55,6 +69,8 @@ func mappingOf(s *triggers.Status) Mapping {
 			BatchSize: s.BatchSize, BatchWindow: Duration(s.BatchWindow),
 			StartingPosition: string(s.StartingPosition), StartingTime: s.StartingTime,
 			MaxAttempts: s.MaxAttempts, MaxRecordAge: Duration(s.MaxRecordAge), Deaggregate: new(!s.Aggregated),
+			Filters: s.Filters, Bisect: s.Bisect, Isolate: s.Isolate, OnFailure: s.OnFailure,
+			Qualifier: s.Qualifier, Consumer: s.Consumer, Disabled: s.Disabled, EventCounts: s.EventCounts, Tags: s.Tags,
 		},
 		State: string(s.State), Reason: s.Reason, LastResult: string(s.LastResult()), Counts: countsOf(s.Counts()),
 	}
@@ -83,6 +99,6 @@ func countsOf(c triggers.Counts) MappingCounts {
 	return MappingCounts{
 		Invocations: c.Invocations(), OK: c.OK, Partial: c.Partial, Failed: c.Failed, Throttled: c.Throttled, Refused: c.Refused,
 		Delivered: c.Delivered, Settled: c.Settled, Dropped: c.Dropped, Rejected: c.Rejected,
-		GivenUp: c.GivenUp, Skipped: c.Skipped, Retries: c.Retries,
+		GivenUp: c.GivenUp, Sent: c.Sent, Skipped: c.Skipped, Retries: c.Retries, Polled: c.Polled, Filtered: c.Filtered,
 	}
 }

@@ -80,6 +80,7 @@ func routes() []route {
 		{"GET", "/v1/mappings", "mappings:read", read((*call).listMappings), "listMappings", "Lists all event source mappings."},
 		{"PUT", "/v1/mappings/{name}", "mappings:write", define((*call).putMapping), "putMapping", "Makes or changes an event source mapping; the same again changes nothing."},
 		{"GET", "/v1/mappings/{name}", "mappings:read", read((*call).getMapping), "getMapping", "Describes an event source mapping and how far it is."},
+		{"POST", "/v1/mappings/{name}/seek", "mappings:write", change((*call).seekMapping), "seekMapping", "Moves an event source mapping to another position, at a batch boundary."},
 		{"DELETE", "/v1/mappings/{name}", "mappings:write", remove((*call).deleteMapping), "deleteMapping", "Deletes an event source mapping and its checkpoints."},
 
 		{"GET", "/v1/version", "", read((*call).getVersion), "getVersion", "Names the host's version."},

@@ -249,6 +249,24 @@ type MappingConfig struct {
 	MaxAttempts      int       `json:"maxAttempts,omitzero" minimum:"0" maximum:"10000" doc:"How often a batch is tried; 0 is without limit."`
 	MaxRecordAge     Duration  `json:"maxRecordAge,omitzero" doc:"The age at which a record that is not settled is given up: 60s to 7d; 0s is without limit."`
 	Deaggregate      *bool     `json:"deaggregate,omitzero" default:"true" doc:"Hand over the user records of KPL-aggregated records; false hands over the aggregates as they are stored."`
+
+	Filters     []string          `json:"filters,omitempty" maxItems:"10" doc:"Event patterns, at most 10 of at most 4096 characters: the function has the records that one of them matches. Left out: all records."`
+	Bisect      bool              `json:"bisect,omitzero" doc:"Halve a batch that fails and deliver the halves one after the other, each with all its attempts."`
+	Isolate     bool              `json:"isolate,omitzero" doc:"Look for the one record of a batch that fails at once, by halving; it alone is tried again and given up. Goes before bisect."`
+	OnFailure   string            `json:"onFailure,omitempty" doc:"Where records that are given up or rejected are stored before the checkpoint passes them: stream:NAME. Left out: nowhere."`
+	Qualifier   string            `json:"qualifier,omitempty" doc:"The version of the function: $LATEST, its number, or an alias. Left out: $LATEST."`
+	Consumer    string            `json:"consumer,omitempty" doc:"The registered consumer of the stream to read as; cannot be changed."`
+	Disabled    bool              `json:"disabled,omitzero" doc:"Nothing runs, and the checkpoints stay."`
+	EventCounts bool              `json:"eventCounts,omitzero" doc:"Count the events of each shard as metrics."`
+	Tags        map[string]string `json:"tags,omitempty" doc:"Up to 50 tags: keys of 1 to 128 characters, values of up to 256."`
+}
+
+// SeekMapping is the body of POST /v1/mappings/{name}/seek: a position, or a shard's sequence number.
+type SeekMapping struct {
+	Position string    `json:"position,omitempty" some:"oldest, newest or timestamp" enum:"oldest,newest,timestamp" doc:"Where to go on."`
+	Time     time.Time `json:"time,omitzero" doc:"With position timestamp: the arrival time to go on at."`
+	Sequence Sequence  `json:"sequence,omitzero" doc:"The record to go on with, in place of a position; needs shard."`
+	Shard    string    `json:"shard,omitempty" doc:"The shard to move. Left out: all of them."`
 }
 
 // Mapping is an event source mapping and how it does.
@@ -258,7 +276,7 @@ type Mapping struct {
 	Created  time.Time `json:"created" doc:"When it was made."`
 	Modified time.Time `json:"modified" doc:"When its settings were last changed."`
 	MappingConfig
-	State      string         `json:"state" doc:"enabled, blocked (its function is missing), failed (its stream is gone), deleting or stopped."`
+	State      string         `json:"state" doc:"enabled, disabled, blocked (its function is missing), failed (its stream is gone), deleting or stopped."`
 	Reason     string         `json:"reason,omitempty" doc:"Why the state is not enabled."`
 	LastResult string         `json:"lastResult,omitempty" doc:"How the last call went: ok, partial, failed, throttled or refused."`
 	Counts     MappingCounts  `json:"counts" doc:"Totals of all shards since the host started."`
@@ -278,8 +296,11 @@ type MappingCounts struct {
 	Dropped     uint64 `json:"dropped" doc:"Of these, as dropped."`
 	Rejected    uint64 `json:"rejected" doc:"Of these, as rejected."`
 	GivenUp     uint64 `json:"givenUp" doc:"Records given up: attempts exhausted, or too old."`
+	Sent        uint64 `json:"sent" doc:"Records stored at the on-failure destination."`
 	Skipped     uint64 `json:"skipped" doc:"Records that had expired or been lost before they could be delivered."`
 	Retries     uint64 `json:"retries" doc:"Deliveries beyond a batch's first."`
+	Polled      uint64 `json:"polled" doc:"Records read."`
+	Filtered    uint64 `json:"filtered" doc:"Of these, what no filter matched."`
 }
 
 // MappingShard is how far a mapping is in one shard.

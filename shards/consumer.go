@@ -86,3 +86,9 @@ func (s *Store) UpdateConsumer(ctx context.Context, stream, consumer string, set
 func (d *definition) consumer(name string) (int, bool) {
 	return slices.BinarySearchFunc(d.Consumers, name, func(c Consumer, name string) int { return cmp.Compare(c.Name, name) })
 }
+
+// HasConsumer says whether a consumer is registered with the stream.
+func (st *Stream) HasConsumer(name string) bool {
+	_, found := st.def().consumer(name)
+	return found
+}

@@ -67,13 +67,8 @@ func TestBatchTakesAndDrops(t *testing.T) {
 				break
 			}
 		}
-		for i, s := range want {
-			if b.sequence(i) != s {
-				t.Fatalf("sequence(%d) is %d, want %d", i, b.sequence(i), s)
-			}
-		}
-		if b.sequence(b.records-1) != want[len(want)-1] || b.first().Sequence != want[0] {
-			t.Fatalf("first %d, last %d of %d", b.first().Sequence, b.sequence(b.records-1), want)
+		if last := b.last(b.head(b.records)); last != want[len(want)-1] || b.first().Sequence != want[0] {
+			t.Fatalf("first %d, last %d of %d", b.first().Sequence, last, want)
 		}
 		n := rapid.IntRange(0, len(want)).Draw(t, "drop")
 		b.drop(n)
@@ -88,6 +83,60 @@ func TestBatchTakesAndDrops(t *testing.T) {
 			t.Fatalf("it says %d bytes and has %d", b.bytes, size)
 		}
 	})
+}
+
+// However a batch is divided and settled, its parts are together what it has, in order, and the division behind what was settled stays.
+func TestBatchParts(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var b batch
+		n := rapid.IntRange(1, 40).Draw(t, "records")
+		run := makeRun(1, make([]int, n)...)
+		b.take(&run, n, maxPayload)
+		parts := []int{n} // the model: the records of each part, the first one first
+		for b.records > 0 {
+			switch rapid.SampledFrom([]string{"split", "drop", "drop more", "join"}).Draw(t, "step") {
+			case "split":
+				k := rapid.IntRange(0, parts[0]).Draw(t, "at")
+				b.split(k)
+				if k > 0 && k < parts[0] {
+					parts = append([]int{k, parts[0] - k}, parts[1:]...)
+				}
+			case "join":
+				b.join()
+				parts = []int{b.records}
+			case "drop":
+				k := rapid.IntRange(1, parts[0]).Draw(t, "settled")
+				b.drop(k)
+				parts = without(parts, k)
+			case "drop more":
+				k := rapid.IntRange(1, b.records).Draw(t, "given up")
+				b.drop(k)
+				parts = without(parts, k)
+			}
+			want := 0
+			if len(parts) > 0 {
+				want = parts[0]
+			}
+			if b.headLen() != want || len(b.sequences()) != b.records {
+				t.Fatalf("the first part has %d of %d records, want %d of %v", b.headLen(), b.records, want, parts)
+			}
+		}
+		if len(b.behind) != 0 {
+			t.Fatalf("parts are left of an empty batch: %v", b.behind)
+		}
+	})
+}
+
+// without takes n records from the front of parts.
+func without(parts []int, n int) []int {
+	for len(parts) > 0 && n >= parts[0] {
+		n -= parts[0]
+		parts = parts[1:]
+	}
+	if n > 0 {
+		parts[0] -= n
+	}
+	return parts
 }
 
 func TestBatchCountsOldRecords(t *testing.T) {
@@ -118,17 +167,18 @@ func TestAllocations(t *testing.T) {
 			functions: &fakeIdle{left: -1}, log: slog.New(slog.DiscardHandler),
 			batchSizes: prometheus.NewHistogram(prometheus.HistogramOpts{}),
 		}}
-		p.r.settings.Store(&settings{Mapping: Mapping{Function: "f", BatchSize: records}})
-		p.log = p.r.log
+		p.r.settings.Store(&settings{Mapping: Mapping{Function: "f"}, limits: limits{records: records, bytes: maxPayload}})
+		p.log, p.lane.p = p.r.log, p
 		run := makeRun(record.MakeSequence(1, 1), make([]int, records)...)
 		p.reader, p.next = endless{run}, run.First().Sequence
 		st := (&fakeStreams{}).create("s", 1)
+		p.r.source = st
 		p.saver = newSaver(st, shards.Checkpoint{}, backoff{}, nil)
 		one := func() {
-			if err := p.fill(t.Context()); err != nil {
+			if err := p.fill(t.Context(), t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if err := p.process(t.Context(), t.Context()); err != nil {
+			if err := p.lane.process(t.Context(), t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			if err := p.saver.wait(); err != nil {

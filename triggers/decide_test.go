@@ -7,11 +7,21 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+// A row for each line of the failure flow (spec/aws.md §1.5) and of what goes beyond it.
 func TestDecide(t *testing.T) {
 	p := policy{Failure: backoff{time.Second, 30 * time.Second}, Refusal: backoff{100 * time.Millisecond, 5 * time.Second}}
-	limited := p
+	limited, bisect, isolate := p, p, p
 	limited.MaxAttempts = 3
+	bisect.MaxAttempts, bisect.Bisect = 3, true
+	isolate.MaxAttempts, isolate.Isolate = 3, true
+	both := isolate
+	both.Bisect = true
+	once := policy{MaxAttempts: 1}
 	const n = 10
+	batch := facts{Records: n}
+	single := facts{Records: 1}
+	all, first, some := outcome{replied, n}, outcome{replied, 0}, outcome{replied, 4}
+	fails := outcome{Class: failed}
 	tests := []struct {
 		name string
 		f    facts
@@ -20,37 +30,65 @@ func TestDecide(t *testing.T) {
 		p    policy
 		want decision
 	}{
-		// Before an attempt only age matters.
-		{"deliver", facts{Records: n}, outcome{}, tries{}, p, decision{}},
-		{"deliver again keeps the count", facts{Records: n}, outcome{}, tries{2, 1}, limited, decision{Next: tries{2, 1}}},
+		// 1. Age-out first and alone.
+		{"deliver", batch, outcome{}, tries{}, p, decision{}},
+		{"deliver again keeps the count", batch, outcome{}, tries{Attempts: 2, Refusals: 1}, limited, decision{Next: tries{Attempts: 2, Refusals: 1}}},
 		{"an expired head goes by itself", facts{n, 4}, outcome{}, tries{}, p, decision{Discard: 4, Reason: AgeExceeded}},
-		{"what is left of it has its whole quota", facts{n, 4}, outcome{}, tries{2, 0}, limited, decision{Discard: 4, Reason: AgeExceeded}},
+		{"what is left of it has its whole quota", facts{n, 4}, outcome{}, tries{Attempts: 2}, limited, decision{Discard: 4, Reason: AgeExceeded}},
 		{"an expired batch goes as a whole", facts{n, n}, outcome{}, tries{}, p, decision{Discard: n, Reason: AgeExceeded}},
+		{"and so do all parts of a bisected one", facts{5, n}, outcome{}, tries{}, bisect, decision{Discard: n, Reason: AgeExceeded}},
+		{"age goes before the search for a culprit", facts{5, 4}, outcome{}, tries{Suspect: n}, isolate, decision{Discard: 4, Reason: AgeExceeded}},
 
-		// A reply.
-		{"all settled", facts{Records: n}, outcome{replied, n}, tries{}, p, decision{Settle: n}},
-		{"all settled after retries", facts{Records: n}, outcome{replied, n}, tries{2, 5}, limited, decision{Settle: n}},
-		{"a partial reply settles what is below it", facts{Records: n}, outcome{replied, 4}, tries{}, p, decision{Settle: 4, Delay: time.Second}},
-		{"progress in the last attempt resets the quota", facts{Records: n}, outcome{replied, 9}, tries{2, 0}, limited, decision{Settle: 9, Delay: time.Second}},
-		{"a reply that settles nothing is a failure", facts{Records: n}, outcome{replied, 0}, tries{}, limited, decision{Delay: time.Second, Next: tries{1, 0}}},
-		{"and the last of them gives up", facts{Records: n}, outcome{replied, 0}, tries{2, 0}, limited, decision{Discard: n, Reason: AttemptsExhausted}},
+		// 2. Throttles and the host's failures never count.
+		{"throttled", batch, outcome{Class: throttled}, tries{}, limited, decision{Delay: 100 * time.Millisecond, Next: tries{Refusals: 1}}},
+		{"throttled in the last attempt", batch, outcome{Class: throttled}, tries{Attempts: 2}, limited, decision{Delay: 100 * time.Millisecond, Next: tries{Attempts: 2, Refusals: 1}}},
+		{"throttled for long", batch, outcome{Class: throttled}, tries{2, 1000, 0}, limited, decision{Delay: 5 * time.Second, Next: tries{2, 1001, 0}}},
+		{"refused by the host", batch, outcome{Class: refused}, tries{2, 1, 0}, limited, decision{Delay: 200 * time.Millisecond, Next: tries{2, 2, 0}}},
+		{"a throttled batch is not bisected", batch, outcome{Class: throttled}, tries{}, bisect, decision{Delay: 100 * time.Millisecond, Next: tries{Refusals: 1}}},
+		{"nor is it looked through for a culprit", batch, outcome{Class: throttled}, tries{Suspect: 20}, isolate, decision{Delay: 100 * time.Millisecond, Next: tries{Refusals: 1, Suspect: 20}}},
 
-		// The function's failures.
-		{"first failure", facts{Records: n}, outcome{Class: failed}, tries{}, p, decision{Delay: time.Second, Next: tries{1, 0}}},
-		{"second failure waits twice as long", facts{Records: n}, outcome{Class: failed}, tries{1, 0}, p, decision{Delay: 2 * time.Second, Next: tries{2, 0}}},
-		{"the wait is bounded", facts{Records: n}, outcome{Class: failed}, tries{90, 0}, p, decision{Delay: 30 * time.Second, Next: tries{91, 0}}},
-		{"without limit none is the last", facts{Records: n}, outcome{Class: failed}, tries{1 << 40, 0}, p, decision{Delay: 30 * time.Second, Next: tries{1<<40 + 1, 0}}},
-		{"last but one attempt", facts{Records: n}, outcome{Class: failed}, tries{1, 0}, limited, decision{Delay: 2 * time.Second, Next: tries{2, 0}}},
-		{"last attempt gives up", facts{Records: n}, outcome{Class: failed}, tries{2, 0}, limited, decision{Discard: n, Reason: AttemptsExhausted}},
-		{"a limit lowered below the count gives up", facts{Records: n}, outcome{Class: failed}, tries{7, 0}, limited, decision{Discard: n, Reason: AttemptsExhausted}},
-		{"a single attempt", facts{Records: 1}, outcome{Class: failed}, tries{}, policy{MaxAttempts: 1}, decision{Discard: 1, Reason: AttemptsExhausted}},
-		{"a failure ends a row of throttles", facts{Records: n}, outcome{Class: failed}, tries{1, 6}, p, decision{Delay: 2 * time.Second, Next: tries{2, 0}}},
+		// 3. The function's failures.
+		{"first failure", batch, fails, tries{}, p, decision{Delay: time.Second, Next: tries{Attempts: 1}}},
+		{"second failure waits twice as long", batch, fails, tries{Attempts: 1}, p, decision{Delay: 2 * time.Second, Next: tries{Attempts: 2}}},
+		{"the wait is bounded", batch, fails, tries{Attempts: 90}, p, decision{Delay: 30 * time.Second, Next: tries{Attempts: 91}}},
+		{"without limit none is the last", batch, fails, tries{Attempts: 1 << 40}, p, decision{Delay: 30 * time.Second, Next: tries{Attempts: 1<<40 + 1}}},
+		{"last but one attempt", batch, fails, tries{Attempts: 1}, limited, decision{Delay: 2 * time.Second, Next: tries{Attempts: 2}}},
+		{"last attempt gives up", batch, fails, tries{Attempts: 2}, limited, decision{Discard: n, Reason: AttemptsExhausted}},
+		{"a limit lowered below the count gives up", batch, fails, tries{Attempts: 7}, limited, decision{Discard: n, Reason: AttemptsExhausted}},
+		{"a single attempt", single, fails, tries{}, once, decision{Discard: 1, Reason: AttemptsExhausted}},
+		{"a failure ends a row of throttles", batch, fails, tries{Attempts: 1, Refusals: 6}, p, decision{Delay: 2 * time.Second, Next: tries{Attempts: 2}}},
 
-		// Throttles and the host's failures never count.
-		{"throttled", facts{Records: n}, outcome{Class: throttled}, tries{}, limited, decision{Delay: 100 * time.Millisecond, Next: tries{0, 1}}},
-		{"throttled in the last attempt", facts{Records: n}, outcome{Class: throttled}, tries{2, 0}, limited, decision{Delay: 100 * time.Millisecond, Next: tries{2, 1}}},
-		{"throttled for long", facts{Records: n}, outcome{Class: throttled}, tries{2, 1000}, limited, decision{Delay: 5 * time.Second, Next: tries{2, 1001}}},
-		{"refused by the host", facts{Records: n}, outcome{Class: refused}, tries{2, 1}, limited, decision{Delay: 200 * time.Millisecond, Next: tries{2, 2}}},
+		// 4. Bisect: splitting costs no attempt, and each half has a quota of its own.
+		{"a failure is halved", batch, fails, tries{}, bisect, decision{Split: 5, Delay: time.Second}},
+		{"also when a single attempt is allowed", batch, fails, tries{}, policy{MaxAttempts: 1, Bisect: true}, decision{Split: 5}},
+		{"an odd number has the smaller half first", facts{Records: 5}, fails, tries{}, bisect, decision{Split: 2, Delay: time.Second}},
+		{"two are taken apart", facts{Records: 2}, fails, tries{}, bisect, decision{Split: 1, Delay: time.Second}},
+		{"one is tried again", single, fails, tries{}, bisect, decision{Delay: time.Second, Next: tries{Attempts: 1}}},
+		{"and given up with its own last attempt", single, fails, tries{Attempts: 2}, bisect, decision{Discard: 1, Reason: AttemptsExhausted}},
+		{"a half that is settled leaves the other as it is", facts{Records: 5}, outcome{replied, 5}, tries{}, bisect, decision{Settle: 5}},
+		{"a partial reply divides at what it asks for", batch, some, tries{}, bisect, decision{Settle: 4, Delay: time.Second}},
+		{"a reply that settles nothing is halved like a failure", batch, first, tries{}, bisect, decision{Split: 5, Delay: time.Second}},
+
+		// 5. Partial replies: progress resets the quota.
+		{"all settled", batch, all, tries{}, p, decision{Settle: n}},
+		{"all settled after retries", batch, all, tries{2, 5, 0}, limited, decision{Settle: n}},
+		{"a partial reply settles what is below it", batch, some, tries{}, p, decision{Settle: 4, Delay: time.Second}},
+		{"progress in the last attempt resets the quota", batch, outcome{replied, 9}, tries{Attempts: 2}, limited, decision{Settle: 9, Delay: time.Second}},
+		{"a reply that settles nothing is a failure", batch, first, tries{}, limited, decision{Delay: time.Second, Next: tries{Attempts: 1}}},
+		{"and the last of them gives up", batch, first, tries{Attempts: 2}, limited, decision{Discard: n, Reason: AttemptsExhausted}},
+
+		// Isolate: the culprit is looked for without waiting and without costing an attempt.
+		{"a failure begins the search", batch, fails, tries{}, isolate, decision{Split: 5, Next: tries{Suspect: n}}},
+		{"a half that fails has it", facts{Records: 5}, fails, tries{Suspect: n}, isolate, decision{Split: 2, Next: tries{Suspect: 5}}},
+		{"a half that does not leaves the other", facts{Records: 5}, outcome{replied, 5}, tries{Suspect: n}, isolate, decision{Settle: 5, Split: 2, Next: tries{Suspect: 5}}},
+		{"a single record that is left is it", single, outcome{replied, 1}, tries{Suspect: 2}, isolate, decision{Settle: 1}},
+		{"a single record that fails is it, and has failed once", single, fails, tries{Suspect: 2}, isolate, decision{Delay: time.Second, Next: tries{Attempts: 1}}},
+		{"it is given up alone", single, fails, tries{Attempts: 2}, isolate, decision{Discard: 1, Reason: AttemptsExhausted, Join: true}},
+		{"or settled, and all that is left comes together", single, outcome{replied, 1}, tries{Attempts: 1}, isolate, decision{Settle: 1, Join: true}},
+		{"isolating goes before bisecting", batch, fails, tries{}, both, decision{Split: 5, Next: tries{Suspect: n}}},
+		{"a reply that names the culprit needs no search", batch, some, tries{}, isolate, decision{Settle: 4, Split: 1, Delay: time.Second}},
+		{"nor does one that names the first record", batch, first, tries{}, isolate, decision{Split: 1, Delay: time.Second, Next: tries{Attempts: 1}}},
+		{"which may have been its last attempt", batch, first, tries{Attempts: 2}, isolate, decision{Discard: 1, Reason: AttemptsExhausted, Join: true}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -10,11 +10,12 @@
 // Each shard of a mapping has one poller, a goroutine that does one thing after the other:
 //
 //	read        the reader blocks until there are records; there is no polling and no timer
-//	batch       views of what was read, cut at BatchSize, at BatchWindow after the first record was seen,
-//	            or at 6 MiB of encoded records; without a window the batch is what is at hand
-//	hand over   the batch, its KPL-aggregated records taken apart unless the mapping keeps them
+//	feed        KPL-aggregated records are taken apart, unless the mapping keeps them, and what no filter matches is passed over
+//	batch       cut at BatchSize, at BatchWindow after the first record was seen, or at 6 MiB of encoded records;
+//	            without a window the batch is what is at hand. Views of what was read, copies where that was changed
 //	invoke      the function runs, and what it emits is durable before Invoke returns
-//	decide      a pure function: what is settled, given up, and tried again when
+//	decide      a pure function: what is settled, given up, divided, and tried again when
+//	deliver     what is given up or rejected is stored at the on-failure destination, if there is one
 //	checkpoint  the position behind what is settled or given up is saved into the stream's own journal
 //
 // The checkpoint is saved by a goroutine that exists only meanwhile (see saver), so that the next batch runs
@@ -35,7 +36,17 @@
 //
 // The wait after the function's n-th failure in a row is RetryBase·2^(n-1) up to RetryMax (1 s and 30 s),
 // after throttles and the host's failures 0.1 s to 5 s, each less up to half of it at random. A record that
-// is given up is counted, logged with shard, sequence numbers and reason, and shown in the status.
+// is given up is counted, logged with shard, sequence numbers and reason, and shown in the status; [Failures] stores it first, and as
+// long as that fails the checkpoint does not pass it.
+//
+// With Bisect a batch that fails becomes parts, which are delivered one after the other; with Isolate the one record that fails is
+// looked for at once. decide has the rules; docs/event-source-mappings.md tells users.
+//
+// # Filters
+//
+// A record that no pattern matches is covered by the checkpoint as if it were settled, and otherwise is as if it were not there. Filters
+// are applied to user records. What passes them is copied out of the log's memory, so that a batch that fills slowly holds no more than
+// itself.
 //
 // # Aggregated records
 //
@@ -55,7 +66,8 @@
 //   - The checkpoint moves only forward, by compare-and-set, and only behind what has been emitted durably. A
 //     poller whose checkpoint somebody else has moved stops: two owners never take turns.
 //   - Graceful stops redeliver nothing: reading ends at once, invocations under way get the drain time.
-//   - Changes of a mapping hold from each shard's next batch or attempt on, and replay nothing.
+//   - Changes of a mapping hold from each shard's next batch or attempt on, and replay nothing. Pausing and Seek stop the pollers
+//     as Close does, and start them anew; only Seek moves a checkpoint back.
 //   - What is damaged stops its shard only, and by name; it goes on when the damage has been accepted.
 //
 // Attempts are counted in memory: after a restart of the host a batch that was being retried has its whole

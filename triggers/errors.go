@@ -10,8 +10,9 @@ import (
 // Errors of the verbs, wrapped with the operation and the mapping's name.
 var (
 	ErrNotFound = errors.New("mapping not found")
-	ErrInvalid  = field.ErrInvalid                                                    // as *FieldError
-	ErrConflict = errors.New("mapping exists with other settings")                    // a setting that cannot be changed differs
+	ErrInvalid  = field.ErrInvalid                                 // as *FieldError
+	ErrConflict = errors.New("mapping exists with other settings") // a setting that cannot be changed differs
+	ErrFailed   = errors.New("the mapping cannot run")
 	ErrClosed   = errors.New("triggers are closed")                                   // Close has been called
 	ErrNoSpace  = catalog.ErrNoSpace                                                  // the disk has no room for the definition
 	ErrDrain    = errors.New("invocations were cut off by the end of the drain time") // from Close

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -68,6 +69,7 @@ type fakeStream struct {
 
 	mu          sync.Mutex
 	gone        bool
+	consumers   []string
 	shards      []*fakeShard
 	checkpoints map[string]shards.Checkpoint // by consumer and shard
 	revision    uint64
@@ -121,6 +123,19 @@ func (st *fakeStream) change(shard int, f func(*fakeShard)) {
 
 func (st *fakeStream) ID() string { return st.id }
 
+func (st *fakeStream) HasConsumer(name string) bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return name == "" || slices.Contains(st.consumers, name)
+}
+
+// register registers a consumer, alone.
+func (st *fakeStream) register(names ...string) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.consumers = names
+}
+
 func (st *fakeStream) Parents(shard shards.ShardID) []shards.ShardID {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -162,6 +177,11 @@ func (st *fakeStream) Reader(shard shards.ShardID, start shards.Start) (Reader, 
 	switch start.Kind {
 	case shards.Newest:
 		r.position = s.next
+	case shards.AtSequence:
+		if start.Sequence < r.position || start.Sequence > s.next {
+			return nil, shards.ErrInvalid
+		}
+		r.position = start.Sequence
 	case shards.AfterSequence:
 		r.position = start.Sequence + 1
 	case shards.AtTime:
@@ -292,10 +312,12 @@ func (r *fakeReader) Behind() time.Duration {
 
 // fakeFunctions runs every function by handle; a function exists when kinds has it.
 type fakeFunctions struct {
-	mu     sync.Mutex
-	kinds  map[string]runtime.Kinds
-	handle func(ctx context.Context, call runtime.Call, reply *runtime.Reply) error
-	calls  []delivery
+	mu       sync.Mutex
+	kinds    map[string]runtime.Kinds
+	versions []int // that every function has, besides $LATEST
+	aliases  []runtime.Alias
+	handle   func(ctx context.Context, call runtime.Call, reply *runtime.Reply) error
+	calls    []delivery
 }
 
 // delivery is one call as the function saw it.
@@ -325,7 +347,10 @@ func (f *fakeFunctions) Get(name string) (runtime.Function, error) {
 		return runtime.Function{}, fmt.Errorf("get %q: %w", name, runtime.ErrNotFound)
 	}
 	fn := runtime.Function{Name: name}
-	fn.Kinds = kinds
+	fn.Kinds, fn.Aliases = kinds, f.aliases
+	for _, v := range f.versions {
+		fn.Versions = append(fn.Versions, runtime.VersionDetail{Version: v, Kinds: kinds})
+	}
 	return fn, nil
 }
 
@@ -372,6 +397,7 @@ type bench struct {
 	t         *testing.T
 	streams   *fakeStreams
 	functions *fakeFunctions
+	failures  *fakeFailures // nil = none
 	table     *fakeTable
 	stream    *fakeStream // named "s"
 }
@@ -380,7 +406,7 @@ type bench struct {
 // at the end of the test.
 func newBench(t *testing.T, shardCount int) *bench {
 	t.Helper()
-	b := &bench{t: t, streams: &fakeStreams{}, table: &fakeTable{}}
+	b := &bench{t: t, streams: &fakeStreams{}, table: &fakeTable{}, failures: &fakeFailures{}}
 	b.functions = &fakeFunctions{kinds: map[string]runtime.Kinds{"f": runtime.AllKinds}}
 	b.stream = b.streams.create("s", shardCount)
 	b.open()
@@ -390,7 +416,11 @@ func newBench(t *testing.T, shardCount int) *bench {
 
 // options are the zero value of what may be zero.
 func (b *bench) options() Options {
-	return Options{Streams: b.streams, Functions: b.functions, Definitions: b.table}
+	o := Options{Streams: b.streams, Functions: b.functions, Definitions: b.table}
+	if b.failures != nil {
+		o.Failures = b.failures
+	}
+	return o
 }
 
 func (b *bench) open() {

@@ -22,7 +22,7 @@ func TestFamily(t *testing.T) {
 	grow := func(listed []shards.ShardID, parents map[shards.ShardID][]shards.ShardID) (ready []shards.ShardID) {
 		var made []*poller
 		for _, id := range f.missing(listed) {
-			p := &poller{shard: id, parents: parents[id]}
+			p := &poller{shard: id, parents: parents[id], saver: &saver{}}
 			p.progress.status.Counts.Settled = 1
 			made = append(made, p)
 		}

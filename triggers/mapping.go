@@ -1,13 +1,18 @@
 package triggers
 
 import (
-	"crypto/rand"
-	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
+	"reflect"
 	"regexp"
+	"slices"
 	"time"
+	"unicode/utf8"
 
 	"github.com/shardmill/shardmill/internal/field"
+	"github.com/shardmill/shardmill/runtime"
+	"github.com/shardmill/shardmill/triggers/filter"
 )
 
 // Limits of a mapping's settings.
@@ -23,6 +28,9 @@ const (
 	// maxPayload bounds the encoded records of one invocation, in bytes. A single record beyond it is a
 	// batch of its own.
 	maxPayload = 6 << 20
+
+	maxDestination = 1024 // bytes of a destination's URI
+	maxTags        = 50
 )
 
 // Position says where a mapping begins to read a shard it has no checkpoint of.
@@ -54,6 +62,25 @@ type Mapping struct {
 	// 0 = without limit.
 	MaxRecordAge time.Duration
 
+	// Bisect halves a batch that fails, and delivers the halves one after the other, each with all its attempts, down to single records.
+	Bisect bool
+	// Isolate looks for the one record of a batch that fails at once, by halving, without waiting in between; it alone is tried again and
+	// given up, and what is behind it is delivered together. It goes before Bisect. Lambda has no such setting.
+	Isolate bool
+
+	// Filters are event patterns, see package filter: the function has the records that one of them matches. Of aggregates each user record
+	// is looked at. Records that none matches are passed over and count for no limit. None = all records.
+	Filters []string
+	// OnFailure is where what is given up or rejected is stored, before the checkpoint passes it: "stream:NAME" and what else the host has.
+	// "" = nowhere, it is only counted, logged and shown.
+	OnFailure string
+
+	Qualifier   string            // the version of the function, by number, or its alias; "" or "$LATEST" = the newest version
+	Consumer    string            // the registered consumer of the stream that the mapping reads as; "" = none. Cannot be changed
+	Disabled    bool              // nothing runs, and the checkpoints stay
+	EventCounts bool              // count events per shard as metrics
+	Tags        map[string]string // at most 50, keys of 1..128 and values of 0..256 characters
+
 	// Aggregated hands KPL-aggregated records over as they are stored; else the function has the user records in them.
 	Aggregated bool
 }
@@ -69,6 +96,9 @@ func (m *Mapping) normalize(now time.Time) error {
 		m.StartingPosition = Oldest
 	}
 	m.StartingTime = m.StartingTime.UTC().Round(0)
+	if _, _, err := runtime.ParseQualifier(m.Qualifier); err != nil {
+		return err
+	}
 	for _, check := range []struct {
 		ok    bool
 		field string
@@ -80,6 +110,7 @@ func (m *Mapping) normalize(now time.Time) error {
 		{m.Function != "", "function", m.Function, "the name of a function"},
 		{m.BatchSize >= 1 && m.BatchSize <= MaxBatchSize, "batchSize", m.BatchSize, "1 to 10000 records"},
 		{m.BatchWindow >= 0 && m.BatchWindow <= MaxBatchWindow, "batchWindow", field.Duration(m.BatchWindow), "0s to 5m"},
+		{len(m.OnFailure) <= maxDestination, "onFailure", fmt.Sprintf("%d bytes", len(m.OnFailure)), fmt.Sprintf("at most %d bytes", maxDestination)},
 		{m.MaxAttempts >= 0 && m.MaxAttempts <= MaxMaxAttempts, "maxAttempts", m.MaxAttempts, "1 to 10000, or 0 for no limit"},
 		{
 			m.MaxRecordAge == 0 || m.MaxRecordAge >= MinMaxRecordAge && m.MaxRecordAge <= MaxMaxRecordAge,
@@ -90,7 +121,51 @@ func (m *Mapping) normalize(now time.Time) error {
 			return field.Invalid(check.field, fmt.Sprint(check.value), check.limit)
 		}
 	}
+	if err := m.checkFilters(); err != nil {
+		return err
+	}
+	if err := m.checkTags(); err != nil {
+		return err
+	}
 	return m.checkStart(now)
+}
+
+func (m *Mapping) checkFilters() error {
+	_, err := filter.Compile(m.Filters)
+	var bad *filter.Error
+	if errors.As(err, &bad) {
+		f := field.Invalid(fmt.Sprintf("filters[%d]", bad.Pattern), bad.Value, bad.Limit)
+		if bad.Path != "" {
+			f.Problem = fmt.Sprintf("has %s as %s", field.Cut(bad.Value), bad.Path)
+		}
+		return f
+	}
+	return err
+}
+
+func (m *Mapping) checkTags() error {
+	if len(m.Tags) > maxTags {
+		return field.Invalid("tags", fmt.Sprintf("%d tags", len(m.Tags)), fmt.Sprintf("at most %d", maxTags))
+	}
+	for key, value := range m.Tags {
+		switch {
+		case key == "" || utf8.RuneCountInString(key) > 128:
+			return field.Invalid("tags", key, "keys of 1 to 128 characters")
+		case utf8.RuneCountInString(value) > 256:
+			return field.Invalid("tags", value, "values of at most 256 characters")
+		}
+	}
+	return nil
+}
+
+// equal says whether two mappings, both normalized, are the same.
+func (m *Mapping) equal(other *Mapping) bool {
+	if !maps.Equal(m.Tags, other.Tags) || !slices.Equal(m.Filters, other.Filters) || !m.StartingTime.Equal(other.StartingTime) {
+		return false
+	}
+	a, b := *m, *other
+	a.Tags, b.Tags, a.Filters, b.Filters, a.StartingTime, b.StartingTime = nil, nil, nil, nil, time.Time{}, time.Time{}
+	return reflect.DeepEqual(a, b)
 }
 
 func (m *Mapping) checkStart(now time.Time) error {
@@ -117,73 +192,12 @@ func (m *Mapping) immutable(other Mapping) string {
 	switch {
 	case m.Stream != other.Stream:
 		return "stream"
+	case m.Consumer != other.Consumer:
+		return "consumer"
 	case m.StartingPosition != other.StartingPosition:
 		return "startingPosition"
 	case !m.StartingTime.Equal(other.StartingTime):
 		return "startingTime"
 	}
 	return ""
-}
-
-const definitionFormat = 1
-
-// definition is a mapping as the catalog keeps it, under its name. Durations are in nanoseconds.
-type definition struct {
-	Format           int           `json:"format"`
-	ID               string        `json:"id"`
-	StreamID         string        `json:"streamId"` // a stream made anew under the old name is another stream
-	Created          time.Time     `json:"created"`
-	Modified         time.Time     `json:"modified"`
-	Stream           string        `json:"stream"`
-	Function         string        `json:"function"`
-	BatchSize        int           `json:"batchSize"`
-	BatchWindow      time.Duration `json:"batchWindow"`
-	StartingPosition Position      `json:"startingPosition"`
-	StartingTime     time.Time     `json:"startingTime,omitzero"`
-	MaxAttempts      int           `json:"maxAttempts"`
-	MaxRecordAge     time.Duration `json:"maxRecordAge"`
-	Aggregated       bool          `json:"aggregated,omitzero"`
-}
-
-// define sets the definition's settings to those of m.
-func (d *definition) define(m Mapping) {
-	d.Stream, d.Function = m.Stream, m.Function
-	d.BatchSize, d.BatchWindow = m.BatchSize, m.BatchWindow
-	d.StartingPosition, d.StartingTime = m.StartingPosition, m.StartingTime
-	d.MaxAttempts, d.MaxRecordAge = m.MaxAttempts, m.MaxRecordAge
-	d.Aggregated = m.Aggregated
-}
-
-func (d *definition) mapping(name string) Mapping {
-	return Mapping{
-		Name: name, Stream: d.Stream, Function: d.Function,
-		BatchSize: d.BatchSize, BatchWindow: d.BatchWindow,
-		StartingPosition: d.StartingPosition, StartingTime: d.StartingTime,
-		MaxAttempts: d.MaxAttempts, MaxRecordAge: d.MaxRecordAge,
-		Aggregated: d.Aggregated,
-	}
-}
-
-// consumer is the name of the mapping's checkpoints. It holds the id and not the name, so that a mapping
-// made anew under an old name does not begin at the old one's checkpoints.
-func (d *definition) consumer() string { return "mapping/" + d.ID }
-
-func parseDefinition(value []byte) (definition, error) {
-	var d definition
-	if err := json.Unmarshal(value, &d); err != nil {
-		return definition{}, fmt.Errorf("definition cannot be read: %w", err)
-	}
-	if d.Format != definitionFormat {
-		return definition{}, fmt.Errorf("definition has format %d, this host reads %d", d.Format, definitionFormat)
-	}
-	return d, nil
-}
-
-// newID makes a random (version 4) UUID.
-func newID() string {
-	var b [16]byte
-	rand.Read(b[:])
-	b[6] = b[6]&0x0f | 0x40
-	b[8] = b[8]&0x3f | 0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

@@ -15,8 +15,11 @@ var (
 	descInvocations = prometheus.NewDesc("shardmill_mapping_invocations_total",
 		"Invocations by result: ok, partial, failed, throttled, refused.", []string{"mapping", "result"}, nil)
 	descRecords = prometheus.NewDesc("shardmill_mapping_records_total",
-		"Records by what became of them: delivered (each delivery counts), settled (of these: dropped, rejected), given_up, skipped.",
+		"Records by what became of them: polled (of these: filtered), delivered (each delivery counts), settled (of these: dropped, rejected), given_up, sent (to the on-failure destination), skipped.",
 		[]string{"mapping", "outcome"}, nil)
+	descEvents = prometheus.NewDesc("shardmill_mapping_events_total",
+		"Records of a shard by Lambda's event counts, of mappings that ask for them: polled, filtered_out, invoked, failed_invoke, dropped, on_failure_delivered.",
+		[]string{"mapping", "shard", "event"}, nil)
 	descRetries = prometheus.NewDesc("shardmill_mapping_retries_total",
 		"Deliveries of a batch beyond its first.", []string{"mapping"}, nil)
 	descSaves = prometheus.NewDesc("shardmill_mapping_checkpoint_saves_total",
@@ -59,7 +62,7 @@ func (m *metrics) forget(mapping string) { m.batchSizes.DeleteLabelValues(mappin
 
 // Describe is a prometheus.Collector's.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descAge, descInvocations, descRecords, descRetries, descSaves, descShards, descState} {
+	for _, d := range []*prometheus.Desc{descAge, descInvocations, descRecords, descEvents, descRetries, descSaves, descShards, descState} {
 		ch <- d
 	}
 	m.batchSizes.Describe(ch)
@@ -86,14 +89,24 @@ func collectStatus(ch chan<- prometheus.Metric, s *Status) {
 	counter(descInvocations, c.Failed, string(ResultFailed))
 	counter(descInvocations, c.Throttled, string(ResultThrottled))
 	counter(descInvocations, c.Refused, string(ResultRefused))
+	counter(descRecords, c.Polled, "polled")
+	counter(descRecords, c.Filtered, "filtered")
 	counter(descRecords, c.Delivered, "delivered")
 	counter(descRecords, c.Settled, "settled")
 	counter(descRecords, c.Dropped, "dropped")
 	counter(descRecords, c.Rejected, "rejected")
 	counter(descRecords, c.GivenUp, "given_up")
+	counter(descRecords, c.Sent, "sent")
 	counter(descRecords, c.Skipped, "skipped")
 	counter(descRetries, c.Retries)
 	counter(descSaves, c.Saves)
+	if s.EventCounts && s.State != Disabled {
+		for i := range s.Shards {
+			for event, n := range s.Shards[i].Counts.events() {
+				counter(descEvents, n, s.Shards[i].Shard.String(), event)
+			}
+		}
+	}
 	gauge(descState, 1, string(s.State))
 	states := map[ShardState]int{}
 	for i := range s.Shards {

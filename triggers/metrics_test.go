@@ -31,6 +31,20 @@ shardmill_mapping_batch_records_count{mapping="m"} 5
 # HELP shardmill_mapping_checkpoint_saves_total Checkpoints saved.
 # TYPE shardmill_mapping_checkpoint_saves_total counter
 shardmill_mapping_checkpoint_saves_total{mapping="m"} 2
+# HELP shardmill_mapping_events_total Records of a shard by Lambda's event counts, of mappings that ask for them: polled, filtered_out, invoked, failed_invoke, dropped, on_failure_delivered.
+# TYPE shardmill_mapping_events_total counter
+shardmill_mapping_events_total{event="dropped",mapping="m",shard="shardId-000000000000"} 0
+shardmill_mapping_events_total{event="dropped",mapping="m",shard="shardId-000000000001"} 2
+shardmill_mapping_events_total{event="failed_invoke",mapping="m",shard="shardId-000000000000"} 2
+shardmill_mapping_events_total{event="failed_invoke",mapping="m",shard="shardId-000000000001"} 5
+shardmill_mapping_events_total{event="filtered_out",mapping="m",shard="shardId-000000000000"} 0
+shardmill_mapping_events_total{event="filtered_out",mapping="m",shard="shardId-000000000001"} 0
+shardmill_mapping_events_total{event="invoked",mapping="m",shard="shardId-000000000000"} 4
+shardmill_mapping_events_total{event="invoked",mapping="m",shard="shardId-000000000001"} 5
+shardmill_mapping_events_total{event="on_failure_delivered",mapping="m",shard="shardId-000000000000"} 0
+shardmill_mapping_events_total{event="on_failure_delivered",mapping="m",shard="shardId-000000000001"} 0
+shardmill_mapping_events_total{event="polled",mapping="m",shard="shardId-000000000000"} 2
+shardmill_mapping_events_total{event="polled",mapping="m",shard="shardId-000000000001"} 3
 # HELP shardmill_mapping_info 1 for the state that the mapping is in.
 # TYPE shardmill_mapping_info gauge
 shardmill_mapping_info{mapping="m",state="enabled"} 1
@@ -45,12 +59,15 @@ shardmill_mapping_invocations_total{mapping="m",result="throttled"} 1
 # TYPE shardmill_mapping_iterator_age_seconds gauge
 shardmill_mapping_iterator_age_seconds{mapping="m",shard="shardId-000000000000"} 0
 shardmill_mapping_iterator_age_seconds{mapping="m",shard="shardId-000000000001"} 0.1
-# HELP shardmill_mapping_records_total Records by what became of them: delivered (each delivery counts), settled (of these: dropped, rejected), given_up, skipped.
+# HELP shardmill_mapping_records_total Records by what became of them: polled (of these: filtered), delivered (each delivery counts), settled (of these: dropped, rejected), given_up, sent (to the on-failure destination), skipped.
 # TYPE shardmill_mapping_records_total counter
 shardmill_mapping_records_total{mapping="m",outcome="delivered"} 9
 shardmill_mapping_records_total{mapping="m",outcome="dropped"} 1
+shardmill_mapping_records_total{mapping="m",outcome="filtered"} 0
 shardmill_mapping_records_total{mapping="m",outcome="given_up"} 2
+shardmill_mapping_records_total{mapping="m",outcome="polled"} 5
 shardmill_mapping_records_total{mapping="m",outcome="rejected"} 0
+shardmill_mapping_records_total{mapping="m",outcome="sent"} 0
 shardmill_mapping_records_total{mapping="m",outcome="settled"} 2
 shardmill_mapping_records_total{mapping="m",outcome="skipped"} 0
 # HELP shardmill_mapping_retries_total Deliveries of a batch beyond its first.
@@ -88,7 +105,7 @@ func TestMetrics(t *testing.T) {
 			return outcomes(runtime.ResultDropped, "", 0)(ctx, c, reply)
 		}
 		b.stream.put(0, "0", "1")
-		b.put(func(m *Mapping) { m.MaxAttempts = 2 })
+		b.put(func(m *Mapping) { m.MaxAttempts, m.EventCounts = 2, true })
 		time.Sleep(10 * time.Second)
 		b.stream.put(1, "poison", "poison")
 		time.Sleep(10 * time.Second)

@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"sync"
 	"time"
 
-	"github.com/shardmill/shardmill/runtime"
 	"github.com/shardmill/shardmill/sdk/record"
 	"github.com/shardmill/shardmill/shards"
 )
@@ -21,8 +19,7 @@ var (
 	errLost    = errors.New("another owner has moved the checkpoint; this shard is not read here any more")
 )
 
-// poller hands one shard's records to the mapping's function. Its methods belong to its goroutine; what
-// others may see is in progress and saver.
+// poller reads one shard for a mapping. Its methods belong to its goroutine; what others may see is in progress and saver.
 type poller struct {
 	r       *runner
 	shard   shards.ShardID
@@ -32,16 +29,11 @@ type poller struct {
 	saver   *saver
 	stop    context.CancelCauseFunc // ends reading
 
-	reader Reader     // nil until it could be opened
-	next   uint64     // sequence number that should be read next
-	rest   record.Run // read, and not in a batch yet
-	batch  batch
-	hand   hand // what of the batch the next call has
-	tries  tries
-	errors int // read errors in a row
-
-	rejections rejections
-	unfinished string // what the end of the drain time cut off; "" = nothing. Read once the goroutine has ended
+	reader Reader // nil until it could be opened
+	next   uint64 // sequence number that should be read next
+	errors int    // read errors in a row
+	feed   feed
+	lane   lane
 
 	progress progress
 }
@@ -49,24 +41,23 @@ type poller struct {
 // run is the poller's goroutine: read, batch, invoke, decide, checkpoint. read ends with the first stop
 // signal, work with the end of the drain time. It says whether the shard has been read to its end, and all of it is settled and saved.
 func (p *poller) run(read, work context.Context) (ended bool) {
+	p.lane.p = p
 	for {
-		err := p.fill(read)
+		err := p.fill(read, work)
 		if err == nil {
-			err = p.process(read, work)
+			err = p.lane.process(read, work)
 		}
 		if err != nil && !p.resume(read, err) {
 			ended = errors.Is(err, shards.ErrShardEnd) || errors.Is(err, shards.ErrNoShard)
 			break
 		}
 	}
-	p.rejections.flush(p.log, time.Now(), true)
-	p.rest = record.Run{}
-	p.batch.reset()
-	p.hand.release()
+	p.feed.reset()
+	p.lane.end()
 	if err := p.saver.wait(); err != nil {
 		p.log.Error("the last checkpoint was not saved; the records after the one before it will be delivered again", "error", err)
-		if work.Err() != nil && p.unfinished == "" {
-			p.unfinished = "its last checkpoint is not saved"
+		if work.Err() != nil {
+			p.progress.cutOff("its last checkpoint is not saved")
 		}
 		return false
 	}
@@ -76,6 +67,9 @@ func (p *poller) run(read, work context.Context) (ended bool) {
 // open starts reading behind the checkpoint, or at the starting position when there is none.
 func (p *poller) open() error {
 	m := p.r.settings.Load()
+	if !p.r.source.HasConsumer(m.Consumer) {
+		return noConsumer(m.Consumer)
+	}
 	start := shards.Start{Kind: shards.Oldest}
 	cp, _ := p.saver.checkpoint()
 	switch {
@@ -100,25 +94,32 @@ var atHand = func() context.Context {
 	return ctx
 }()
 
-// fill makes the next batch. It waits for the first record; then the batch window begins, and the batch
+// fill makes the next batch. It waits for the first record that the filter lets through; then the batch window begins, and the batch
 // is cut at its end, at the batch size or at the payload limit, whichever comes first.
-func (p *poller) fill(ctx context.Context) error {
-	p.batch.reset()
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if p.rest.Len() == 0 {
-		if err := p.read(ctx); err != nil {
+func (p *poller) fill(read, work context.Context) error {
+	b := &p.lane.batch
+	b.reset()
+	s, full := p.r.settings.Load(), false
+	for b.records == 0 {
+		if err := read.Err(); err != nil {
 			return err
 		}
+		if p.feed.empty() {
+			if err := p.read(read); err != nil {
+				return err
+			}
+			s = p.r.settings.Load()
+		}
+		if full = p.take(s); b.records == 0 { // all that was read is passed over
+			if err := p.settled(work, &p.lane); err != nil {
+				return err
+			}
+		}
 	}
-	p.progress.holding(p.rest.First().Arrival)
-	m := p.r.settings.Load()
-	full := p.batch.take(&p.rest, m.BatchSize, maxPayload)
 	window := atHand
-	if m.BatchWindow > 0 && !full {
+	if s.BatchWindow > 0 && !full {
 		var cancel context.CancelFunc
-		window, cancel = context.WithTimeout(ctx, m.BatchWindow)
+		window, cancel = context.WithTimeout(read, s.BatchWindow)
 		defer cancel()
 	}
 	for !full {
@@ -126,12 +127,33 @@ func (p *poller) fill(ctx context.Context) error {
 		if err := p.read(window); err != nil {
 			break
 		}
-		full = p.batch.take(&p.rest, m.BatchSize, maxPayload)
+		full = p.take(s)
 	}
-	return ctx.Err()
+	return read.Err()
 }
 
-// read sets rest to the next records. Records that are missing before them have expired, or were lost with
+// take moves what has been read into the batch.
+func (p *poller) take(s *settings) (full bool) {
+	b := &p.lane.batch
+	full = p.feed.take(b, &s.limits, s.filter)
+	polled, filtered := p.feed.counted()
+	p.progress.read(polled, filtered, p.feed.rest.First().Arrival)
+	if b.records > 0 {
+		p.progress.holding(0, b.first().Arrival)
+	}
+	return full
+}
+
+// settled has the checkpoint follow what a lane has settled.
+func (p *poller) settled(work context.Context, l *lane) error {
+	position := l.batch.settled()
+	if position == 0 {
+		return nil
+	}
+	return p.saver.settle(work, position)
+}
+
+// read gives the feed the next records. Records that are missing before them have expired, or were lost with
 // damage that the operator has accepted.
 func (p *poller) read(ctx context.Context) error {
 	if p.reader == nil {
@@ -150,131 +172,12 @@ func (p *poller) read(ctx context.Context) error {
 			"records", first-p.next, "first", p.next, "last", first-1)
 	}
 	p.next = first + uint64(run.Len())
-	p.rest = run
+	p.feed.fill(run, p.r.settings.Load().Aggregated)
 	if p.errors > 0 {
 		p.errors = 0
 		p.progress.running()
 	}
 	return nil
-}
-
-// process sees the batch through until each of its records is settled or given up.
-func (p *poller) process(read, work context.Context) error {
-	p.tries = tries{}
-	for {
-		d, err := p.attempt(work)
-		if err != nil {
-			return err
-		}
-		if err := p.apply(work, d); err != nil {
-			return err
-		}
-		if p.batch.records == 0 {
-			return nil
-		}
-		if !sleep(read, jitter(d.Delay, rand.Float64())) {
-			return context.Cause(read)
-		}
-	}
-}
-
-// attempt decides on the batch's age, and then on what the function makes of it.
-func (p *poller) attempt(work context.Context) (decision, error) {
-	s := p.r.settings.Load()
-	p.hand.fill(&p.batch, &s.Mapping)
-	f := facts{Records: p.hand.records}
-	if s.MaxRecordAge > 0 {
-		f.Expired = p.hand.of(p.batch.older(time.Now().Add(-s.MaxRecordAge).UnixMicro()))
-	}
-	if d := decide(f, outcome{}, p.tries, s.policy); d.Discard > 0 {
-		return d, nil
-	}
-	o, err := p.invoke(work, s)
-	if err != nil {
-		return decision{}, err
-	}
-	return decide(f, o, p.tries, s.policy), nil
-}
-
-var replies = sync.Pool{New: func() any { return new(runtime.Reply) }}
-
-// invoke calls the function once and classifies what came of it. Its only error is errCutOff.
-func (p *poller) invoke(work context.Context, s *settings) (outcome, error) {
-	reply := replies.Get().(*runtime.Reply)
-	defer replies.Put(reply)
-	p.progress.invoking(p.tries.Attempts + 1)
-	p.r.batchSizes.Observe(float64(p.hand.records))
-	first, last := p.sequence(0), p.sequence(p.hand.records-1)
-	err := p.r.functions.Invoke(work, runtime.Call{
-		Function: s.Function,
-		Kind:     runtime.KindBatch,
-		Source: runtime.Source{
-			Mapping: s.Name, Stream: s.Stream, Shard: uint32(p.shard),
-			First: first, Last: last,
-		},
-		Attempt: p.tries.Attempts + 1,
-		Records: p.hand.runs,
-	}, reply)
-	if err != nil && work.Err() != nil {
-		p.unfinished = fmt.Sprintf("the invocation for the records %d to %d", first, last)
-		return outcome{}, errCutOff
-	}
-	o := outcome{Class: classify(err)}
-	if o.Class == replied {
-		var n settled
-		o.RetryFrom, n = readOutcomes(reply.Outcomes, p.hand.records)
-		if o.RetryFrom < p.hand.records {
-			err = askedAgain(reply.Outcomes, o.RetryFrom)
-		}
-		if n != (settled{}) {
-			p.progress.settled(n)
-			p.rejections.note(reply.Outcomes, o.RetryFrom, p.sequence)
-		}
-		if len(p.rejections.reasons) > 0 {
-			p.rejections.flush(p.log, time.Now(), false)
-		}
-	}
-	p.progress.invoked(o, p.hand.records, err)
-	return o, nil
-}
-
-// apply carries a decision out: what is settled or given up leaves the batch, and the checkpoint follows.
-func (p *poller) apply(work context.Context, d decision) error {
-	done := d.Settle + d.Discard
-	if d.Discard > 0 {
-		p.giveUp(d)
-	}
-	p.tries = d.Next
-	if done == 0 {
-		return nil
-	}
-	last := p.hand.drop(&p.batch, done)
-	oldest := p.rest.First().Arrival // 0 when all that was read has been settled
-	if p.batch.records > 0 {
-		oldest = p.batch.first().Arrival
-	}
-	p.progress.advanced(d, p.batch.records, oldest)
-	if last == 0 {
-		return nil
-	}
-	return p.saver.settle(work, last)
-}
-
-// sequence is the number of the stored record that the i-th record of the call is, or is from.
-func (p *poller) sequence(i int) uint64 { return p.hand.sequence(&p.batch, i) }
-
-// giveUp counts and logs the records that d discards.
-func (p *poller) giveUp(d decision) {
-	g := GivenUp{
-		First: p.sequence(d.Settle), Last: p.sequence(d.Settle + d.Discard - 1),
-		Records: d.Discard, Reason: d.Reason, Attempts: p.tries.Attempts, Time: time.Now(),
-	}
-	if d.Reason == AttemptsExhausted {
-		g.Attempts++ // the one that was just made
-	}
-	g.Error = p.progress.gaveUp(g)
-	p.log.Error("records were given up", "reason", g.Reason, "records", g.Records,
-		"first", g.First, "last", g.Last, "attempts", g.Attempts, "error", g.Error)
 }
 
 // resume decides after an error whether the poller goes on, and waits before it does.

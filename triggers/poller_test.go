@@ -233,8 +233,9 @@ func TestDroppedAndRejectedRecordsAreSettled(t *testing.T) {
 		b.functions.handle = func(ctx context.Context, c runtime.Call, reply *runtime.Reply) error {
 			if c.Attempt == 1 && len(c.Records) > 0 && c.Records[0].Len() == 40 {
 				_ = outcomes(runtime.ResultDropped, "", 0, 1)(ctx, c, reply)
-				_ = outcomes(runtime.ResultRejected, "no such airport", 2, 4)(ctx, c, reply)
+				_ = outcomes(runtime.ResultRejected, "no such airport", 2)(ctx, c, reply)
 				_ = outcomes(runtime.ResultRejected, "bad date", 3)(ctx, c, reply)
+				_ = outcomes(runtime.ResultRejected, "no such airport", 4)(ctx, c, reply)
 				for i := 10; i < 30; i++ {
 					_ = outcomes(runtime.ResultRejected, fmt.Sprint("reason ", i), i)(ctx, c, reply)
 				}
@@ -464,7 +465,7 @@ func TestUnreadableShardIsTriedAgain(t *testing.T) {
 		var broken atomic.Bool
 		broken.Store(true)
 		r := &runner{log: slog.New(slog.DiscardHandler), retry: b.retry}
-		r.settings.Store(&settings{})
+		r.settings.Store(&settings{limits: limits{records: 1, bytes: 1}})
 		r.source = sourceFunc{b.stream, func() error {
 			if broken.Load() {
 				return errors.New("input/output error")

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/shardmill/shardmill/runtime"
+	"github.com/shardmill/shardmill/sdk/record"
 )
 
 const (
@@ -27,14 +28,14 @@ type rejection struct {
 	quiet       time.Time // no line before
 }
 
-// note counts the rejected records below retryFrom; sequence tells their numbers.
-func (r *rejections) note(outcomes []runtime.Outcome, retryFrom int, sequence func(i int) uint64) {
+// note counts the rejected records below retryFrom; at finds them, by ascending index.
+func (r *rejections) note(outcomes []runtime.Outcome, retryFrom int, at func(i int) record.Run) {
 	for _, o := range outcomes {
 		if o.Result != runtime.ResultRejected || o.Index >= retryFrom {
 			continue
 		}
 		g := r.group(o.Reason)
-		if g.last = sequence(o.Index); g.records == 0 {
+		if g.last = at(o.Index).First().Sequence; g.records == 0 {
 			g.first = g.last
 		}
 		g.records++

@@ -12,39 +12,55 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/shardmill/shardmill/internal/field"
 	"github.com/shardmill/shardmill/runtime"
 	"github.com/shardmill/shardmill/shards"
+	"github.com/shardmill/shardmill/triggers/filter"
 )
 
 // settings are what an attempt goes by. They are replaced as a whole when the mapping changes.
 type settings struct {
 	Mapping
-	policy policy
+	ID      string
+	policy  policy
+	limits  limits
+	filter  *filter.Filter // nil = every record
+	version int            // of the function; 0 = the newest, or what alias leads to
+	alias   string
 }
 
-// runner is one mapping at work: its pollers and how to stop them.
+// newSettings makes the settings of a definition. What cannot be used any more is an error.
+func newSettings(name string, d *definition, waits policy) (*settings, error) {
+	s := &settings{Mapping: d.mapping(name), ID: d.ID, policy: waits, limits: limits{records: d.BatchSize, bytes: maxPayload}}
+	s.policy.MaxAttempts, s.policy.Bisect, s.policy.Isolate = d.MaxAttempts, d.Bisect, d.Isolate
+	var err error
+	if len(d.Filters) > 0 {
+		if s.filter, err = filter.Compile(d.Filters); err != nil {
+			return s, err
+		}
+	}
+	s.version, s.alias, err = runtime.ParseQualifier(d.Qualifier)
+	return s, err
+}
+
+// runner is one mapping: its definition, and its pollers when it is at work.
 type runner struct {
 	name       string
 	functions  Functions
+	failures   Failures // nil = there are no destinations
 	log        *slog.Logger
-	retry      policy // the waits; MaxAttempts is each mapping's own
+	retry      policy // the waits; the rest is each mapping's own
 	batchSizes prometheus.Observer
 
-	source      Source
-	settings    atomic.Pointer[settings]
-	launch      func(*poller) // begins a poller's goroutine
-	stopReading context.CancelCauseFunc
-	cutOff      context.CancelFunc
-	wg          sync.WaitGroup
+	source   Source // nil when the stream could not be opened
+	settings atomic.Pointer[settings]
 
 	mu     sync.Mutex
-	family family
 	def    stored
-	state  State // Enabled, or why no poller runs
+	state  State // Enabled or Disabled, or why no poller runs
 	reason string
+	crew   *crew // at work, or the last that was; nil = there was none
 }
 
 // stored is a definition and the revision that the catalog knows it by.
@@ -55,77 +71,49 @@ type stored struct {
 
 // set makes a definition the one in force. The pollers take it up with their next batch or attempt.
 func (r *runner) set(def stored) {
-	s := &settings{Mapping: def.mapping(r.name), policy: r.retry}
-	s.policy.MaxAttempts = def.MaxAttempts
+	s, err := newSettings(r.name, &def.definition, r.retry)
 	r.settings.Store(s)
 	r.mu.Lock()
 	r.def = def
 	r.mu.Unlock()
+	if err != nil {
+		r.fail(err)
+	}
 }
 
-// start begins to read the stream's shards. A mapping that cannot run is left in the state Failed.
+// start finds the stream and begins to read its shards. A mapping that cannot run is left in the state Failed.
 func (r *runner) start(streams Streams) {
 	if err := r.open(streams); err != nil {
 		r.fail(err)
 		return
 	}
-	read, stopReading := context.WithCancelCause(context.Background())
-	work, cutOff := context.WithCancel(context.Background())
-	r.stopReading, r.cutOff = stopReading, cutOff
-	r.launch = func(p *poller) {
-		mine, stop := context.WithCancelCause(read)
-		p.stop = stop
-		p.progress.running()
-		r.wg.Go(func() {
-			defer stop(errStopped)
-			if p.run(mine, work) {
-				r.follow(p)
-			}
-		})
-	}
-	r.follow(nil)
+	r.resume()
 }
 
-// follow starts what can be read: at first, and after a poller has come to the end of its shard.
-func (r *runner) follow(ended *poller) {
-	listed := r.source.Shards()
+// resume begins to read behind the checkpoints, unless the mapping is disabled or cannot run. No poller must be running.
+func (r *runner) resume() {
 	r.mu.Lock()
-	r.family.end(ended)
-	missing := r.family.missing(listed)
+	def, was, state := r.def, r.crew, r.state
 	r.mu.Unlock()
-	var made []*poller
-	for _, shard := range missing {
-		made = append(made, r.newPoller(shard))
+	if state != Enabled && state != Disabled {
+		return
 	}
 	r.mu.Lock()
-	r.family.take(made, listed)
-	ready := r.family.ready()
-	r.mu.Unlock()
-	for _, p := range ready {
-		r.launch(p)
+	if r.state = Enabled; def.Disabled {
+		r.state = Disabled
 	}
+	r.mu.Unlock()
+	c := newCrew(r, def.consumer(), was, def.Disabled)
+	r.mu.Lock()
+	r.crew = c
+	r.mu.Unlock()
 }
 
-// newPoller makes the poller of a shard, which waits for its parents'.
-func (r *runner) newPoller(shard shards.ShardID) *poller {
-	r.mu.Lock()
-	consumer := r.def.consumer()
-	r.mu.Unlock()
-	cp, ok := r.source.Checkpoint(consumer, shard)
-	if !ok {
-		cp = shards.Checkpoint{Consumer: consumer, Shard: uint32(shard)}
-	}
-	p := &poller{r: r, shard: shard, parents: r.source.Parents(shard), log: r.log.With("shard", shard.String())}
-	p.progress.status.State = ShardWaiting
-	p.saver = newSaver(r.source, cp, r.retry.Failure, p.saveFailed)
-	return p
-}
-
-// pollers are those of all shards, and the counts of shards that are gone.
-func (r *runner) pollers() ([]*poller, Counts) {
+// current is the crew at work, or the last that was.
+func (r *runner) current() *crew {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.Clone(r.family.pollers), r.family.past
+	return r.crew
 }
 
 // open finds the stream.
@@ -162,16 +150,7 @@ func (r *runner) stopping(state State) {
 	r.mu.Lock()
 	r.state, r.reason = state, ""
 	r.mu.Unlock()
-	if r.stopReading != nil {
-		r.stopReading(errStopped)
-	}
-}
-
-// cut ends the invocations under way.
-func (r *runner) cut() {
-	if r.cutOff != nil {
-		r.cutOff()
-	}
+	r.current().stop()
 }
 
 // drain waits until the runners' invocations have ended and their checkpoints are saved; when ctx is done it
@@ -180,7 +159,7 @@ func drain(ctx context.Context, runners []*runner) error {
 	done := make(chan struct{})
 	go func() {
 		for _, r := range runners {
-			r.wg.Wait()
+			r.current().wait()
 		}
 		close(done)
 	}()
@@ -189,7 +168,7 @@ func drain(ctx context.Context, runners []*runner) error {
 	case <-ctx.Done():
 	}
 	for _, r := range runners {
-		r.cut()
+		r.current().cut()
 	}
 	<-done
 	return lossOf(runners)
@@ -200,10 +179,10 @@ func lossOf(runners []*runner) error {
 	const most = 10 // that are named
 	var lost []string
 	for _, r := range runners {
-		pollers, _ := r.pollers()
+		pollers, _ := r.current().pollers()
 		for _, p := range pollers {
-			if p.unfinished != "" {
-				lost = append(lost, fmt.Sprintf("mapping %s, %s: %s", r.name, p.shard, p.unfinished))
+			if what := p.progress.lost(); what != "" {
+				lost = append(lost, fmt.Sprintf("mapping %s, %s: %s", r.name, p.shard, what))
 			}
 		}
 	}
@@ -219,19 +198,7 @@ func lossOf(runners []*runner) error {
 // pin saves where a mapping that begins at the newest records begins, so that records put after Put has
 // returned are delivered even if the host ends before a first batch is settled.
 func pin(ctx context.Context, source Source, consumer string) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(256)
-	for _, shard := range source.Shards() {
-		g.Go(func() error {
-			r, err := source.Reader(shard, shards.Start{Kind: shards.Newest})
-			if err != nil {
-				return err
-			}
-			_, err = source.SaveCheckpoint(ctx, shards.Checkpoint{Consumer: consumer, Shard: uint32(shard), Sequence: r.Position() - 1})
-			return err
-		})
-	}
-	return g.Wait()
+	return move(ctx, source, consumer, source.Shards(), shards.Start{Kind: shards.Newest})
 }
 
 // status is the mapping as of now.
@@ -242,7 +209,7 @@ func (r *runner) status(now time.Time) Status {
 		State: r.state, Reason: r.reason,
 	}
 	r.mu.Unlock()
-	pollers, past := r.pollers()
+	pollers, past := r.current().pollers()
 	s.Past = past
 	for _, p := range pollers {
 		s.Shards = append(s.Shards, p.report(now))
@@ -250,23 +217,56 @@ func (r *runner) status(now time.Time) Status {
 	if s.State != Enabled {
 		return s
 	}
-	if err := checkFunction(r.functions, s.Function); err != nil {
+	if err := checkFunction(r.functions, &s.Mapping); err != nil {
 		s.State, s.Reason = Blocked, err.Error()
+	} else if !r.source.HasConsumer(s.Consumer) {
+		s.State, s.Reason = Blocked, noConsumer(s.Consumer).Error()
 	}
 	return s
 }
 
-// checkFunction makes sure that the function exists and handles stream batches.
-func checkFunction(functions Functions, name string) error {
-	f, err := functions.Get(name)
+// checkFunction makes sure that the function exists, in the version that the mapping names, and handles stream batches.
+func checkFunction(functions Functions, m *Mapping) error {
+	f, err := functions.Get(m.Function)
 	if errors.Is(err, runtime.ErrNotFound) {
-		return field.Invalid("function", name, "the name of a function that exists")
+		return field.Invalid("function", m.Function, "the name of a function that exists")
 	}
 	if err != nil {
-		return fmt.Errorf("function %q: %w", name, err)
+		return fmt.Errorf("function %q: %w", m.Function, err)
 	}
-	if !f.Kinds.Has(runtime.KindBatch) {
-		return field.Invalid("function", name, "the name of a function that handles stream batches")
+	kinds, ok := kindsOf(&f, m.Qualifier)
+	if !ok {
+		return field.Invalid("qualifier", m.Qualifier, "the number of a version that the function has, the name of one of its aliases, or $LATEST")
+	}
+	if !kinds.Has(runtime.KindBatch) {
+		return field.Invalid("function", m.Function, "the name of a function that handles stream batches")
 	}
 	return nil
+}
+
+// kindsOf is what the version that a qualifier leads to handles; false when the function has no such version or alias.
+func kindsOf(f *runtime.Function, qualifier string) (runtime.Kinds, bool) {
+	number, alias, err := runtime.ParseQualifier(qualifier)
+	if err != nil {
+		return 0, false
+	}
+	if alias != "" {
+		i := slices.IndexFunc(f.Aliases, func(a runtime.Alias) bool { return a.Name == alias })
+		if i < 0 {
+			return 0, false
+		}
+		number = f.Aliases[i].Version
+	}
+	if number == 0 {
+		return f.Kinds, true
+	}
+	i := slices.IndexFunc(f.Versions, func(v runtime.VersionDetail) bool { return v.Version == number })
+	if i < 0 {
+		return 0, false
+	}
+	return f.Versions[i].Kinds, true
+}
+
+func noConsumer(name string) error {
+	return field.Invalid("consumer", name, "the name of a consumer that is registered with the stream")
 }

@@ -38,12 +38,15 @@ func newSaver(store Checkpoints, cp shards.Checkpoint, retry backoff, report fun
 	return s
 }
 
-// settle notes that everything up to sequence is settled, and sees to it that this is saved. It blocks only
+// settle notes that everything up to sequence is settled, and sees to it that this is saved; never does it go back. It blocks only
 // while too many batches wait. ctx bounds the saving. Errors: shards.ErrRevision when another owner has
 // moved the checkpoint, shards.ErrNotFound, shards.ErrClosed, the context's; there are no saves after one.
 func (s *saver) settle(ctx context.Context, sequence uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if sequence <= s.settled {
+		return s.err
+	}
 	s.settled = sequence
 	s.ahead++
 	if !s.running && s.err == nil {

@@ -25,6 +25,8 @@ type Source interface {
 	Shards() []shards.ShardID
 	// Parents are the shards that a shard came from by resharding; they may be gone. They do not change. None of an unknown shard.
 	Parents(shard shards.ShardID) []shards.ShardID
+	// HasConsumer tells whether a consumer is registered with the stream; of "" it is true.
+	HasConsumer(name string) bool
 	// Reader starts to read a shard. It may read from disk to find a time.
 	Reader(shard shards.ShardID, start shards.Start) (Reader, error)
 	Checkpoints
@@ -95,6 +97,8 @@ func (s source) Reader(shard shards.ShardID, start shards.Start) (Reader, error)
 	}
 	return r, nil
 }
+
+func (s source) HasConsumer(name string) bool { return name == "" || s.Stream.HasConsumer(name) }
 
 var (
 	_ Functions   = (*runtime.Runtime)(nil)

@@ -1,7 +1,6 @@
 package triggers
 
 import (
-	"sync"
 	"time"
 
 	"github.com/shardmill/shardmill/shards"
@@ -13,6 +12,7 @@ type State string
 // The states of a mapping.
 const (
 	Enabled  State = "enabled"  // its shards are read
+	Disabled State = "disabled" // paused: nothing runs, and the checkpoints stay
 	Blocked  State = "blocked"  // its function is missing or handles no batches; goes on by itself when it is back
 	Failed   State = "failed"   // its stream is gone or its definition unreadable: nothing runs until it is deleted
 	Deleting State = "deleting" // the invocations under way are being waited for
@@ -54,9 +54,15 @@ type Counts struct {
 	Dropped   uint64 // of these, as dropped
 	Rejected  uint64 // of these, as rejected
 	GivenUp   uint64 // records given up: attempts exhausted, or too old
+	Lost      uint64 // of these, what no on-failure destination has
+	Sent      uint64 // records that were delivered to the on-failure destination: given up or rejected
 	Skipped   uint64 // records that had expired or been lost before they could be delivered
 	Retries   uint64 // deliveries beyond a batch's first
 	Saves     uint64 // checkpoints saved
+
+	Polled    uint64 // records that were read, user records where aggregates are taken apart
+	Filtered  uint64 // of these, what no filter pattern matched: the function never has them
+	Unhandled uint64 // records of invocations that failed or asked for records again; each delivery counts
 }
 
 func (c *Counts) add(o Counts) {
@@ -70,14 +76,32 @@ func (c *Counts) add(o Counts) {
 	c.Dropped += o.Dropped
 	c.Rejected += o.Rejected
 	c.GivenUp += o.GivenUp
+	c.Lost += o.Lost
+	c.Sent += o.Sent
 	c.Skipped += o.Skipped
 	c.Retries += o.Retries
 	c.Saves += o.Saves
+	c.Polled += o.Polled
+	c.Filtered += o.Filtered
+	c.Unhandled += o.Unhandled
 }
 
 // Invocations is their number, of every result.
 func (c *Counts) Invocations() uint64 {
 	return c.OK + c.Partial + c.Failed + c.Throttled + c.Refused
+}
+
+// events are Lambda's event counts (its EventCount metrics), by the names that the metrics have here. What is dropped was given up, and
+// not stored at an on-failure destination; rejected records are settled, but count as delivered there.
+func (c *Counts) events() map[string]uint64 {
+	return map[string]uint64{
+		"polled":               c.Polled,
+		"filtered_out":         c.Filtered,
+		"invoked":              c.Delivered,
+		"failed_invoke":        c.Unhandled,
+		"dropped":              c.Lost,
+		"on_failure_delivered": c.Sent,
+	}
 }
 
 // GivenUp tells of records that were given up.
@@ -134,155 +158,4 @@ func (s *Status) Counts() Counts {
 		c.add(s.Shards[i].Counts)
 	}
 	return c
-}
-
-// progress is what others may see of a poller. The poller's goroutine writes it, and its saver's.
-type progress struct {
-	mu      sync.Mutex
-	reader  Reader
-	oldest  int64 // arrival of the oldest record in hand, µs since the Unix epoch; 0 = none
-	status  ShardStatus
-	saveErr string
-}
-
-func (p *progress) update(f func(s *ShardStatus)) {
-	p.mu.Lock()
-	f(&p.status)
-	p.mu.Unlock()
-}
-
-func (p *progress) opened(r Reader) {
-	p.mu.Lock()
-	p.reader = r
-	p.mu.Unlock()
-}
-
-func (p *progress) holding(arrival int64) {
-	p.mu.Lock()
-	p.oldest = arrival
-	p.mu.Unlock()
-}
-
-func (p *progress) running() {
-	p.update(func(s *ShardStatus) { s.State, s.LastError = ShardRunning, "" })
-}
-
-func (p *progress) blocked(state ShardState, err error) {
-	p.update(func(s *ShardStatus) { s.State, s.LastError = state, shorten(err.Error()) })
-}
-
-func (p *progress) ended(state ShardState, err error) {
-	p.update(func(s *ShardStatus) {
-		if s.State, s.Attempt = state, 0; err != nil {
-			s.LastError = shorten(err.Error())
-		}
-	})
-}
-
-func (p *progress) skipped(n uint64) {
-	p.update(func(s *ShardStatus) { s.Counts.Skipped += n })
-}
-
-func (p *progress) invoking(attempt int) {
-	p.update(func(s *ShardStatus) {
-		if s.Attempt > 0 {
-			s.Counts.Retries++
-		}
-		s.Attempt = attempt
-	})
-}
-
-func (p *progress) settled(n settled) {
-	p.update(func(s *ShardStatus) {
-		s.Counts.Dropped += uint64(n.Dropped)
-		s.Counts.Rejected += uint64(n.Rejected)
-	})
-}
-
-// invoked notes how an invocation of n records ended; err says why it was not ok.
-func (p *progress) invoked(o outcome, n int, err error) {
-	now := time.Now()
-	p.update(func(s *ShardStatus) {
-		c := &s.Counts
-		c.Delivered += uint64(n)
-		s.LastTime, s.LastError = now, ""
-		if err != nil {
-			s.LastError = shorten(err.Error())
-		}
-		switch {
-		case o.Class == replied && o.RetryFrom >= n:
-			s.LastResult, s.State = ResultOK, ShardRunning
-			c.OK++
-		case o.Class == replied:
-			s.LastResult, s.State = ResultPartial, ShardRetrying
-			c.Partial++
-		case o.Class == failed:
-			s.LastResult, s.State = ResultFailed, ShardRetrying
-			c.Failed++
-		case o.Class == throttled:
-			s.LastResult, s.State = ResultThrottled, ShardRetrying
-			c.Throttled++
-		default:
-			s.LastResult, s.State = ResultRefused, ShardBlocked
-			c.Refused++
-		}
-	})
-}
-
-// advanced notes that records left the batch; oldest is the arrival of the oldest one still in hand.
-func (p *progress) advanced(d decision, remaining int, oldest int64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.oldest = oldest
-	p.status.Counts.Settled += uint64(d.Settle)
-	if remaining == 0 {
-		p.status.Attempt, p.status.State = 0, ShardRunning
-	}
-}
-
-// gaveUp returns the error of the last attempt.
-func (p *progress) gaveUp(g GivenUp) string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if g.Attempts > 0 {
-		g.Error = p.status.LastError
-	}
-	p.status.Counts.GivenUp += uint64(g.Records)
-	p.status.LastGivenUp = &g
-	return g.Error
-}
-
-func (p *progress) saveFailed(err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.saveErr = ""
-	if err != nil {
-		p.saveErr = "the checkpoint cannot be saved: " + shorten(err.Error())
-	}
-}
-
-// counts are the shard's, of a poller that is not running.
-func (p *poller) counts() Counts {
-	p.progress.mu.Lock()
-	defer p.progress.mu.Unlock()
-	return p.progress.status.Counts
-}
-
-// report is the shard's status as of now.
-func (p *poller) report(now time.Time) ShardStatus {
-	p.progress.mu.Lock()
-	s, oldest, reader, saveErr := p.progress.status, p.progress.oldest, p.progress.reader, p.progress.saveErr
-	p.progress.mu.Unlock()
-	cp, saves := p.saver.checkpoint()
-	s.Shard, s.Checkpoint, s.Counts.Saves = p.shard, cp.Sequence, saves
-	switch {
-	case oldest != 0:
-		s.IteratorAge = max(0, now.Sub(time.UnixMicro(oldest)))
-	case reader != nil && s.State != ShardStopped && s.State != ShardEnded:
-		s.IteratorAge = reader.Behind()
-	}
-	if saveErr != "" && s.State != ShardStopped {
-		s.State, s.LastError = ShardBlocked, saveErr
-	}
-	return s
 }

@@ -23,6 +23,7 @@ type Options struct {
 	Streams     Streams
 	Functions   Functions
 	Definitions Definitions
+	Failures    Failures // nil: mappings can have no on-failure destination
 
 	DrainTimeout time.Duration // what invocations under way get when a mapping stops; 0 = 10 s
 	RetryBase    time.Duration // first wait after a function's failure, doubled each time; 0 = 1 s
@@ -82,7 +83,7 @@ func Open(ctx context.Context, opts Options) (*Triggers, error) {
 
 func (t *Triggers) newRunner(name string) *runner {
 	return &runner{
-		name: name, functions: t.opts.Functions, retry: t.retry, state: Enabled,
+		name: name, functions: t.opts.Functions, failures: t.opts.Failures, retry: t.retry, state: Enabled,
 		log:        t.opts.Logger.With("mapping", name),
 		batchSizes: t.metrics.batchSizes.WithLabelValues(name),
 	}
@@ -104,7 +105,7 @@ func (t *Triggers) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		// Whoever is deleting a mapping waits for what it has under way.
 		for _, r := range t.sorted() {
-			r.cut()
+			r.current().cut()
 		}
 		t.admin <- struct{}{}
 	}
@@ -169,14 +170,8 @@ func (t *Triggers) put(ctx context.Context, m Mapping) (s Status, created bool, 
 			return Status{}, false, fmt.Errorf("%w: %s cannot be changed; delete the mapping and make it anew", ErrConflict, field)
 		}
 	}
-	source, err := t.opts.Streams.Open(m.Stream)
-	if errors.Is(err, shards.ErrNotFound) {
-		return Status{}, false, field.Invalid("stream", m.Stream, "the name of a stream that exists")
-	}
+	source, err := t.check(ctx, &m, old)
 	if err != nil {
-		return Status{}, false, err
-	}
-	if err := checkFunction(t.opts.Functions, m.Function); err != nil {
 		return Status{}, false, err
 	}
 	if old != nil {
@@ -188,6 +183,30 @@ func (t *Triggers) put(ctx context.Context, m Mapping) (s Status, created bool, 
 		return Status{}, false, err
 	}
 	return r.status(now), true, nil
+}
+
+// check makes sure that what m names exists, and that it can be used. old is the mapping before, or nil.
+func (t *Triggers) check(ctx context.Context, m *Mapping, old *runner) (Source, error) {
+	source, err := t.opts.Streams.Open(m.Stream)
+	if errors.Is(err, shards.ErrNotFound) {
+		return nil, field.Invalid("stream", m.Stream, "the name of a stream that exists")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !source.HasConsumer(m.Consumer) {
+		return nil, noConsumer(m.Consumer)
+	}
+	if err := checkFunction(t.opts.Functions, m); err != nil {
+		return nil, err
+	}
+	switch {
+	case m.OnFailure == "", old != nil && old.settings.Load().OnFailure == m.OnFailure:
+		return source, nil
+	case t.opts.Failures == nil:
+		return nil, field.Invalid("onFailure", m.OnFailure, "left out: this host has no destinations")
+	}
+	return source, t.opts.Failures.Check(ctx, m.OnFailure)
 }
 
 func (t *Triggers) create(ctx context.Context, m Mapping, source Source, now time.Time) (*runner, error) {
@@ -219,7 +238,8 @@ func (t *Triggers) change(ctx context.Context, r *runner, m Mapping, now time.Ti
 	r.mu.Lock()
 	def := r.def
 	r.mu.Unlock()
-	if def.mapping(m.Name) == m {
+	was := def.mapping(m.Name)
+	if was.equal(&m) {
 		return nil
 	}
 	def.define(m)
@@ -232,7 +252,21 @@ func (t *Triggers) change(ctx context.Context, r *runner, m Mapping, now time.Ti
 		return err
 	}
 	r.set(def)
+	if was.Disabled != m.Disabled {
+		t.halt(ctx, r)
+		r.resume()
+	}
 	return nil
+}
+
+// halt stops a mapping's pollers, as Close does, for the time being.
+func (t *Triggers) halt(ctx context.Context, r *runner) {
+	r.current().stop()
+	patient, cancel := context.WithTimeout(ctx, t.opts.DrainTimeout)
+	defer cancel()
+	if err := drain(patient, []*runner{r}); err != nil {
+		r.log.Warn("halting a mapping", "error", err)
+	}
 }
 
 // Delete stops the mapping, as Close does, and removes its definition and checkpoints. Errors: ErrNotFound,
@@ -255,11 +289,7 @@ func (t *Triggers) delete(ctx context.Context, name string) error {
 		return ErrNotFound
 	}
 	r.stopping(Deleting)
-	patient, cancel := context.WithTimeout(ctx, t.opts.DrainTimeout)
-	defer cancel()
-	if err := drain(patient, []*runner{r}); err != nil {
-		r.log.Warn("deleting a mapping", "error", err)
-	}
+	t.halt(ctx, r)
 	// The definition goes first: checkpoints without one are never looked at again.
 	err := t.opts.Definitions.Delete(ctx, name, r.def.revision)
 	if err != nil && !errors.Is(err, catalog.ErrNotFound) {

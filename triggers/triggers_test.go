@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -78,6 +80,20 @@ func TestPutRefusesWhatIsNotValid(t *testing.T) {
 		{"maxRecordAge", func(m *Mapping) { m.MaxRecordAge = time.Second }},
 		{"maxRecordAge", func(m *Mapping) { m.MaxRecordAge = -1 }},
 		{"maxRecordAge", func(m *Mapping) { m.MaxRecordAge = 7*24*time.Hour + 1 }},
+		{"filters[1]", func(m *Mapping) { m.Filters = []string{`{"data": {"n": [1]}}`, `{"data": 1}`} }},
+		{"filters[10]", func(m *Mapping) { m.Filters = slices.Repeat([]string{`{"data": {"n": [1]}}`}, 11) }},
+		{"filters[0]", func(m *Mapping) { m.Filters = []string{strings.Repeat(" ", 4097)} }},
+		{"onFailure", func(m *Mapping) { m.OnFailure = "sqs:x" }},
+		{"onFailure", func(m *Mapping) { m.OnFailure = "stream:" + strings.Repeat("x", 1024) }},
+		{"consumer", func(m *Mapping) { m.Consumer = "nobody" }},
+		{"tags", func(m *Mapping) { m.Tags = map[string]string{"": "x"} }},
+		{"tags", func(m *Mapping) { m.Tags = map[string]string{"x": strings.Repeat("x", 257)} }},
+		{"tags", func(m *Mapping) {
+			m.Tags = map[string]string{}
+			for i := range 51 {
+				m.Tags[fmt.Sprint(i)] = "x"
+			}
+		}},
 		{"startingPosition", func(m *Mapping) { m.StartingPosition = "TRIM_HORIZON" }},
 		{"startingTime", func(m *Mapping) { m.StartingTime = now }},
 		{"startingTime", func(m *Mapping) { m.StartingPosition = AtTime }},
@@ -98,10 +114,45 @@ func TestPutRefusesWhatIsNotValid(t *testing.T) {
 	longest := Mapping{
 		Name: strings.Repeat("x", 128), Stream: "s", Function: "f", BatchSize: 10_000, BatchWindow: 300 * time.Second,
 		StartingPosition: AtTime, StartingTime: now, MaxAttempts: 10_000, MaxRecordAge: 7 * 24 * time.Hour,
+		Filters: slices.Repeat([]string{`{"data": {"n": [1]}}`}, 10), Tags: map[string]string{"k": strings.Repeat("v", 256)},
 	}
 	if _, _, err := b.Put(t.Context(), longest); err != nil {
 		t.Errorf("a mapping at all its limits: %v", err)
 	}
+}
+
+// Every setting is kept over a restart, and the same again changes nothing.
+func TestEverySettingIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		b.stream.register("fan")
+		b.functions.versions = []int{4}
+		m := Mapping{
+			Name: "m", Stream: "s", Function: "f", BatchSize: 7, BatchWindow: time.Second, StartingPosition: AtTime,
+			StartingTime: time.Now().Add(-time.Hour).UTC(), MaxAttempts: 3, MaxRecordAge: time.Hour, Bisect: true, Isolate: true,
+			Filters: []string{`{"data": {"n": [1]}}`}, OnFailure: "stream:failed", Qualifier: "4", Consumer: "fan", Disabled: true,
+			EventCounts: true, Tags: map[string]string{"team": "x"}, Aggregated: true,
+		}
+		for v, i := reflect.ValueOf(m), 0; i < v.NumField(); i++ {
+			if v.Field(i).IsZero() {
+				t.Errorf("the test leaves %s out", v.Type().Field(i).Name)
+			}
+		}
+		made, _, err := b.Put(t.Context(), m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.close()
+		b.open()
+		opened, err := b.Get("m")
+		if diff := cmp.Diff(m, opened.Mapping); diff != "" || err != nil {
+			t.Errorf("after a restart: %v (-want +got)\n%s", err, diff)
+		}
+		again, created, err := b.Put(t.Context(), m)
+		if err != nil || created || !again.Modified.Equal(made.Modified) {
+			t.Errorf("the same again: created %v, %v, %+v", created, err, again)
+		}
+	})
 }
 
 func TestPutRefusesToChangeWhereItBegan(t *testing.T) {

@@ -14,7 +14,9 @@ import (
 func newMapping(a *app) *cobra.Command {
 	return group("mapping", "Event source mappings: what drives a function from a stream",
 		newMappingCreate(a), a.completing(newMappingUpdate(a), mappingNames), newMappingList(a),
-		a.completing(newMappingDescribe(a), mappingNames), a.completing(newMappingDelete(a), mappingNames))
+		a.completing(newMappingDescribe(a), mappingNames), a.completing(newMappingPause(a), mappingNames),
+		a.completing(newMappingResume(a), mappingNames), a.completing(newMappingSeek(a), mappingNames),
+		a.completing(newMappingDelete(a), mappingNames))
 }
 
 // mappingFlags are the settings that can be given at creation and changed later.
@@ -25,6 +27,21 @@ func mappingFlags(flags *pflag.FlagSet, config *api.MappingConfig) {
 	flags.IntVar(&config.MaxAttempts, "max-attempts", 0, "how often a batch is tried, 1 to 10000; 0 is without limit")
 	textFlag(flags, &config.MaxRecordAge, "max-record-age", "duration", "", "the age at which records are given up, 60s to 7d; 0s is without limit")
 	config.Deaggregate = flags.Bool("deaggregate", true, "hand over the user records of KPL-aggregated records; false: the aggregates as they are stored")
+	flags.StringArrayVar(&config.Filters, "filter", nil, "event pattern: call the function only for records that match one; repeatable, up to 10, \"\" removes them")
+	flags.BoolVar(&config.Bisect, "bisect", false, "halve a batch that fails, and deliver the halves one after the other")
+	flags.BoolVar(&config.Isolate, "isolate", false, "look for the one record of a batch that fails at once; it alone is tried again and given up")
+	flags.StringVar(&config.OnFailure, "on-failure", "", "where records that are given up are stored: stream:NAME")
+	flags.StringVar(&config.Qualifier, "qualifier", "", "the version of the function: its number, or an alias (default $LATEST)")
+	flags.BoolVar(&config.EventCounts, "event-counts", false, "count the events of each shard as metrics")
+	flags.StringToStringVar(&config.Tags, "tag", nil, "tag of the mapping, KEY=VALUE; repeatable")
+}
+
+// patterns are those of --filter, of which an empty one means none.
+func patterns(given []string) []string {
+	if len(given) == 1 && given[0] == "" {
+		return nil
+	}
+	return given
 }
 
 func newMappingCreate(a *app) *cobra.Command {
@@ -49,6 +66,7 @@ func newMappingCreate(a *app) *cobra.Command {
 					config.StartingPosition = "timestamp"
 				}
 			}
+			config.Filters = patterns(config.Filters)
 			client, err := a.client()
 			if err != nil {
 				return err
@@ -63,6 +81,8 @@ func newMappingCreate(a *app) *cobra.Command {
 	flags := c.Flags()
 	flags.StringVar(&config.Stream, "stream", "", "the stream to read")
 	mappingFlags(flags, &config)
+	flags.StringVar(&config.Consumer, "consumer", "", "the registered consumer of the stream to read as")
+	flags.BoolVar(&config.Disabled, "disabled", false, "make it paused; mapping resume starts it")
 	flags.StringVar(&config.StartingPosition, "starting-position", "", "where to begin: oldest, newest or timestamp (default oldest)")
 	flags.StringVar(&startingTime, "starting-time", "", "begin with records that arrived at a time (2026-01-02T15:04:05Z) or so long ago (15m)")
 	a.completingFlag(c, "stream", streamNames)
@@ -98,6 +118,13 @@ func newMappingUpdate(a *app) *cobra.Command {
 			change("max-attempts", func() { next.MaxAttempts = config.MaxAttempts })
 			change("max-record-age", func() { next.MaxRecordAge = config.MaxRecordAge })
 			change("deaggregate", func() { next.Deaggregate = config.Deaggregate })
+			change("filter", func() { next.Filters = patterns(config.Filters) })
+			change("bisect", func() { next.Bisect = config.Bisect })
+			change("isolate", func() { next.Isolate = config.Isolate })
+			change("on-failure", func() { next.OnFailure = config.OnFailure })
+			change("qualifier", func() { next.Qualifier = config.Qualifier })
+			change("event-counts", func() { next.EventCounts = config.EventCounts })
+			change("tag", func() { next.Tags = config.Tags })
 			if !given {
 				return usagef("give at least one setting to change")
 			}
@@ -170,13 +197,16 @@ func (a *app) printMapping(m api.Mapping) error {
 		[2]string{"Name", m.Name},
 		[2]string{"State", because(m.State, m.Reason)},
 		[2]string{"Stream", m.Stream},
-		[2]string{"Function", m.Function},
+		[2]string{"Function", because(m.Function, m.Qualifier)},
 		[2]string{"Batch size", strconv.Itoa(m.BatchSize)},
 		[2]string{"Batch window", m.BatchWindow.String()},
 		[2]string{"Starts at", m.StartingPosition},
 		[2]string{"Attempts", attempts},
 		[2]string{"Record age", age},
 		[2]string{"Aggregates", aggregates},
+		[2]string{"Filters", joinOr(m.Filters, "none")},
+		[2]string{"On failure", failureOf(&m)},
+		[2]string{"Tags", joinOr(tagList(m.Tags), "none")},
 	)
 	if err != nil || a.output == outputJSON || len(m.Shards) == 0 {
 		return err
@@ -195,6 +225,104 @@ func (a *app) printMapping(m api.Mapping) error {
 		return err
 	}
 	return t.write(a.out)
+}
+
+// failureOf says what becomes of batches that fail.
+func failureOf(m *api.Mapping) string {
+	var list []string
+	switch {
+	case m.Isolate:
+		list = append(list, "look for the record at once")
+	case m.Bisect:
+		list = append(list, "halve the batch")
+	}
+	if m.OnFailure != "" {
+		list = append(list, "store in "+m.OnFailure)
+	}
+	return joinOr(list, "try again")
+}
+
+func newMappingPause(a *app) *cobra.Command {
+	return a.switching("pause NAME", "Stop a mapping when the batches under way are done; its checkpoints stay", true)
+}
+
+func newMappingResume(a *app) *cobra.Command {
+	return a.switching("resume NAME", "Start a paused mapping where it was", false)
+}
+
+// switching is a verb that pauses a mapping or starts it again.
+func (a *app) switching(use, short string, disabled bool) *cobra.Command {
+	return &cobra.Command{
+		Use:   use,
+		Short: short,
+		Args:  arguments,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, err := a.client()
+			if err != nil {
+				return err
+			}
+			was, err := client.Mapping(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			next := was.MappingConfig
+			next.Disabled = disabled
+			m, _, err := client.PutMapping(cmd.Context(), args[0], next)
+			if err != nil {
+				return err
+			}
+			return a.printMapping(m)
+		},
+	}
+}
+
+func newMappingSeek(a *app) *cobra.Command {
+	var to, shard string
+	c := &cobra.Command{
+		Use:   "seek NAME",
+		Short: "Move a mapping to another position: records are delivered again, or passed over",
+		Example: "  shardmill mapping seek flight-delays --to oldest\n" +
+			"  shardmill mapping seek flight-delays --to 15m\n" +
+			"  shardmill mapping seek flight-delays --to 17592186044417 --shard shardId-000000000000",
+		Args: arguments,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			target, err := seekTarget(to, time.Now())
+			if err != nil {
+				return err
+			}
+			target.Shard = shard
+			client, err := a.client()
+			if err != nil {
+				return err
+			}
+			m, err := client.SeekMapping(cmd.Context(), args[0], target)
+			if err != nil {
+				return err
+			}
+			return a.printMapping(m)
+		},
+	}
+	c.Flags().StringVar(&to, "to", "", "oldest, newest, a time (2026-01-02T15:04:05Z), so long ago (15m), or the sequence number to go on with")
+	c.Flags().StringVar(&shard, "shard", "", "the shard to move (default: all; a sequence number needs it)")
+	return c
+}
+
+// seekTarget reads where --to goes.
+func seekTarget(to string, now time.Time) (target api.SeekMapping, err error) {
+	switch to {
+	case "":
+		return target, usagef("--to is needed: where to go on")
+	case "oldest", "newest":
+		target.Position = to
+		return target, nil
+	}
+	if n, err := strconv.ParseUint(to, 10, 64); err == nil {
+		target.Sequence = api.Sequence(n)
+		return target, nil
+	}
+	target.Position = "timestamp"
+	target.Time, err = parseWhen(to, now)
+	return target, err
 }
 
 func newMappingDelete(a *app) *cobra.Command {

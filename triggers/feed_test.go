@@ -14,6 +14,7 @@ import (
 	"github.com/shardmill/shardmill/internal/aggregate/aggregatetest"
 	"github.com/shardmill/shardmill/runtime"
 	"github.com/shardmill/shardmill/sdk/record"
+	"github.com/shardmill/shardmill/triggers/filter"
 )
 
 // aggregateOf is a stored record's data with user records of the data given, whose keys are "k" and its beginning.
@@ -164,8 +165,8 @@ func TestOldAggregatesAreGivenUp(t *testing.T) {
 	})
 }
 
-// drawStored is a batch of aggregates and plain records, with what is to be handed over and the stored record that each is from.
-func drawStored(t *rapid.T) (b batch, users []string, from []uint64) {
+// drawStored is runs of aggregates and plain records, with what is to be handed over and the stored record that each is from.
+func drawStored(t *rapid.T) (runs []record.Run, users []string, from []uint64) {
 	next := record.MakeSequence(1, 1)
 	for range rapid.IntRange(1, 4).Draw(t, "runs") {
 		var w record.Builder
@@ -188,126 +189,204 @@ func drawStored(t *rapid.T) (b batch, users []string, from []uint64) {
 			next++
 		}
 		record.Stamp(w.Run(), next-uint64(w.Len()), 1)
-		b.runs = append(b.runs, w.Run())
-		b.records += w.Len()
-		b.bytes += w.Size()
+		runs = append(runs, w.Run())
 	}
-	return b, users, from
+	return runs, users, from
 }
 
-// Whatever is stored and however it is settled, the calls have each user record in order, no more of them than allowed, and a stored
-// record is done with when its last user record is.
-func TestHand(t *testing.T) {
+// Whatever is stored and however it is settled, the batches have each user record, in order and no more of them than allowed, and a stored record is settled when its last user record is.
+func TestFeed(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		b, users, from := drawStored(t)
-		var h hand
-		m := Mapping{BatchSize: rapid.IntRange(1, 12).Draw(t, "batch size")}
-		for at := 0; b.records > 0; {
-			h.fill(&b, &m)
-			var got []string
-			for _, run := range h.runs {
-				for r := range run.All() {
-					if i := len(got); r.Sequence != from[at+i] || h.sequence(&b, i) != r.Sequence {
-						t.Fatalf("record %d is of %d and said to be of %d, want %d", at+i, r.Sequence, h.sequence(&b, i), from[at+i])
+		runs, users, from := drawStored(t)
+		lim := limits{records: rapid.IntRange(1, 12).Draw(t, "batch size"), bytes: maxPayload}
+		var f feed
+		var b batch
+		var polled, filtered uint64
+		for at := 0; at < len(users); {
+			b.reset()
+			for full := false; !full; {
+				if f.empty() {
+					if len(runs) == 0 {
+						break
 					}
-					got = append(got, string(r.Data))
+					f.fill(runs[0], false)
+					runs = runs[1:]
 				}
+				full = f.take(&b, &lim, nil)
+				p, n := f.counted()
+				polled, filtered = polled+p, filtered+n
 			}
-			if h.records != len(got) || h.apart && len(got) > m.BatchSize || !slices.Equal(got, users[at:at+len(got)]) {
-				t.Fatalf("%d records %q, want %q", h.records, got, users[at:])
+			got := textOf(b.runs)
+			if b.records != len(got) || len(got) > lim.records {
+				t.Fatalf("%d records %q", b.records, got)
 			}
-			for n := 1; n <= b.records; n++ {
-				want := len(got)
-				if i := slices.Index(from[at:at+len(got)], b.sequence(n-1)+1); i >= 0 {
-					want = i
-				}
-				if h.of(n) != want {
-					t.Fatalf("of the first %d stored records there are %d, want %d", n, h.of(n), want)
-				}
-			}
-			settle := rapid.IntRange(1, len(got)).Draw(t, "settle")
-			at += settle
-			want := uint64(0)
-			if at == len(users) || from[at] != from[at-1] {
-				want = from[at-1]
-			} else if i := slices.Index(from, from[at]); i >= at-settle+1 {
-				want = from[i-1]
-			}
-			if last := h.drop(&b, settle); last != want {
-				t.Fatalf("settled up to user record %d: the last stored is %d, want %d", at, last, want)
-			}
+			at = settleAll(t, &b, users, from, at)
 		}
-		if h.builder != nil || h.runs != nil {
-			t.Fatal("memory is held while the shard is idle")
+		b.reset()
+		if polled != uint64(len(users)) || filtered != 0 {
+			t.Fatalf("%d polled and %d filtered of %d", polled, filtered, len(users))
 		}
 	})
 }
 
-// storedBatch is a batch of n records with the data given.
-func storedBatch(t testing.TB, n int, data string) *batch {
+func textOf(runs []record.Run) (list []string) {
+	for _, run := range runs {
+		for r := range run.All() {
+			list = append(list, string(r.Data))
+		}
+	}
+	return list
+}
+
+// settleAll settles a batch that begins with the at-th user record, in stretches, and returns what follows it.
+func settleAll(t *rapid.T, b *batch, users []string, from []uint64, at int) int {
+	for b.records > 0 {
+		got := textOf(b.runs)
+		if !slices.Equal(got, users[at:at+len(got)]) {
+			t.Fatalf("the batch has %q, want %q", got, users[at:])
+		}
+		single := b.ascending()
+		for i := range got {
+			if r := single(i); r.Len() != 1 || r.First().Sequence != from[at+i] {
+				t.Fatalf("record %d is %d, want %d", i, r.First().Sequence, from[at+i])
+			}
+		}
+		n := rapid.IntRange(1, len(got)).Draw(t, "settle")
+		if head := b.head(n); !slices.Equal(textOf(head), got[:n]) || b.last(head) != from[at+n-1] {
+			t.Fatalf("the first %d are %q up to %d", n, textOf(head), b.last(head))
+		}
+		b.drop(n)
+		at += n
+		want := from[at-1]
+		if at < len(users) && (b.records > 0 || from[at] == from[at-1]) {
+			want = from[at] - 1
+		}
+		if from[at-1] == from[0] && want != from[0] {
+			want = 0 // of what was before the first the feed knows nothing
+			if b.records > 0 {
+				want = from[0] - 1
+			}
+		}
+		if b.settled() != want {
+			t.Fatalf("settled up to user record %d: the last stored is %d, want %d", at, b.settled(), want)
+		}
+	}
+	return at
+}
+
+// What a filter does not match is passed over: it counts for no limit, and the position goes behind it.
+func TestFeedFilters(t *testing.T) {
+	only, err := filter.Compile([]string{`{"data": {"n": [{"numeric": [">", 2]}]}}`})
+	if err != nil {
+		t.Fatal(err)
+	}
+	event := func(n int) string { return fmt.Sprintf(`{"n":%d}`, n) }
+	var f feed
+	var b batch
+	lim := limits{records: 2, bytes: maxPayload}
+	take := func(wantFull bool, settled uint64, want ...string) {
+		t.Helper()
+		b.reset()
+		if full := f.take(&b, &lim, only); full != wantFull || !slices.Equal(textOf(b.runs), want) || b.covered != settled {
+			t.Errorf("took %q up to %d, full %v; want %q up to %d, full %v", textOf(b.runs), b.covered, full, want, settled, wantFull)
+		}
+	}
+	f.fill(runOf(t, 1, event(1), aggregateOf(event(5), event(0), event(6), event(7)), event(2), "no JSON"), false)
+	take(true, 1, event(5), event(6))
+	take(false, 4, event(7))
+	if !f.empty() {
+		t.Error("something is left")
+	}
+	f.fill(runOf(t, 5, event(1), event(2)), false)
+	take(false, 6)
+	if polled, filtered := f.counted(); polled != 9 || filtered != 6 {
+		t.Errorf("%d polled and %d filtered", polled, filtered)
+	}
+}
+
+// runOf is stored records with the data given.
+func runOf(t testing.TB, first uint64, data ...string) record.Run {
 	t.Helper()
 	var w record.Builder
-	for range n {
-		if err := w.Append(record.Record{Key: []byte("key"), Data: []byte(data)}); err != nil {
+	for _, d := range data {
+		if err := w.Append(record.Record{Key: []byte("key"), Data: []byte(d)}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	record.Stamp(w.Run(), record.MakeSequence(1, 1), 1)
-	return &batch{runs: []record.Run{w.Run()}, records: n, bytes: w.Size()}
+	record.Stamp(w.Run(), first, 1)
+	return w.Run()
 }
 
-// handAll hands a batch over, call by call, and returns how many records that were.
-func handAll(h *hand, stored *batch, m *Mapping) (records int) {
-	b := *stored
-	b.runs = append([]record.Run(nil), stored.runs...)
-	for b.records > 0 {
-		h.fill(&b, m)
-		records += h.records
-		h.drop(&b, h.records)
+// feedAll makes batches of a run and returns how many records they had.
+func feedAll(f *feed, b *batch, run record.Run, l *limits, only *filter.Filter) (records int) {
+	f.fill(run, false)
+	for !f.empty() {
+		b.reset()
+		f.take(b, l, only)
+		records += b.records
 	}
+	b.reset()
 	return records
 }
 
-// Neither looking for aggregates nor taking them apart allocates per record.
-func TestHandAllocations(t *testing.T) {
-	var users []string
+func feedCases(tb testing.TB) map[string]struct {
+	run  record.Run
+	only *filter.Filter
+	want int
+} {
+	var users, plain, few []string
 	for i := range 300 {
 		users = append(users, fmt.Sprint("user record ", i))
 	}
-	for name, c := range map[string]struct {
-		b    *batch
+	for range 100 {
+		plain = append(plain, `{"n": 1, "text": "`+strings.Repeat("x", 1000)+`"}`)
+	}
+	for range 10 {
+		few = append(few, aggregateOf(users...))
+	}
+	only, err := filter.Compile([]string{`{"data": {"n": [1]}}`})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return map[string]struct {
+		run  record.Run
+		only *filter.Filter
 		want int
 	}{
-		"plain":      {storedBatch(t, 100, strings.Repeat("x", 1000)), 100},
-		"aggregates": {storedBatch(t, 10, aggregateOf(users...)), 3000},
-	} {
-		var h hand
-		m := Mapping{BatchSize: 100}
-		handAll(&h, c.b, &m)
+		"plain":      {runOf(tb, 1, plain...), nil, 100},
+		"filtered":   {runOf(tb, 1, plain...), only, 100},
+		"aggregates": {runOf(tb, 1, few...), nil, 3000},
+	}
+}
+
+// Neither looking for aggregates, nor taking them apart, nor filtering allocates per record.
+func TestFeedAllocations(t *testing.T) {
+	if raceDetector {
+		t.Skip("pools lose what they hold under the race detector")
+	}
+	for name, c := range feedCases(t) {
+		var f feed
+		var b batch
+		l := limits{records: 100, bytes: maxPayload}
+		feedAll(&f, &b, c.run, &l, c.only)
 		records := 0
-		n := testing.AllocsPerRun(20, func() { records = handAll(&h, c.b, &m) })
+		n := testing.AllocsPerRun(20, func() { records = feedAll(&f, &b, c.run, &l, c.only) })
 		if records != c.want || n > 10 {
 			t.Errorf("%s: %v allocations for %d records, want at most 10 for %d", name, n, records, c.want)
 		}
 	}
 }
 
-func BenchmarkHand(b *testing.B) {
-	var users []string
-	for i := range 300 {
-		users = append(users, fmt.Sprint("user record ", i))
-	}
-	for name, stored := range map[string]*batch{
-		"plain":      storedBatch(b, 100, strings.Repeat("x", 1000)),
-		"aggregates": storedBatch(b, 10, aggregateOf(users...)),
-	} {
+func BenchmarkFeed(b *testing.B) {
+	for name, c := range feedCases(b) {
 		b.Run(name, func(b *testing.B) {
-			var h hand
-			m := Mapping{BatchSize: 100}
+			var f feed
+			var batch batch
+			l := limits{records: 100, bytes: maxPayload}
 			records := 0
 			b.ReportAllocs()
 			for b.Loop() {
-				records += handAll(&h, stored, &m)
+				records += feedAll(&f, &batch, c.run, &l, c.only)
 			}
 			b.ReportMetric(float64(records)/b.Elapsed().Seconds(), "records/s")
 		})

@@ -1,0 +1,124 @@
+package triggers
+
+import (
+	"github.com/shardmill/shardmill/internal/aggregate"
+	"github.com/shardmill/shardmill/sdk/record"
+	"github.com/shardmill/shardmill/triggers/filter"
+)
+
+// feed is what has been read of a shard and is in no batch yet, as the function is to have it: aggregates of the KPL taken apart into
+// user records, which bear the sequence number and arrival of the stored one, and nothing that the mapping's filter does not match.
+// It belongs to the poller's goroutine.
+//
+// The checkpoint knows stored records only: one is covered when all its user records have been taken or passed over.
+type feed struct {
+	rest    record.Run // its first record may have been taken in part
+	whole   bool       // rest is to be handed over as it is stored
+	covered uint64     // the last stored record that is not in rest any more; 0 = none
+
+	inside aggregate.Reader // of rest's first record, when that is being taken apart
+	apart  bool             // it is
+	next   record.Record    // the record that comes next, when ready
+	ready  bool
+
+	polled, filtered uint64 // records that were looked at, and of these what no pattern matched
+}
+
+// fill has the feed begin with what was read. The feed must be empty.
+func (f *feed) fill(run record.Run, aggregated bool) {
+	f.rest = run
+	f.whole = aggregated || !run.AnyPrefix(aggregate.Magic)
+}
+
+func (f *feed) empty() bool { return f.rest.Len() == 0 }
+
+// reset forgets everything, and lets go of the log's memory.
+func (f *feed) reset() {
+	f.inside.Reset()
+	f.rest, f.apart, f.ready, f.next = record.Run{}, false, false, record.Record{}
+}
+
+// peek is the next record, before any filter; false when there is none. It is valid until advance.
+func (f *feed) peek() (*record.Record, bool) {
+	if f.ready || f.rest.Len() == 0 {
+		return &f.next, f.ready
+	}
+	f.next, f.ready = f.rest.First(), true
+	if !f.whole && f.inside.Split(f.next.Data) {
+		f.apart = true
+		f.user(f.inside.Next())
+	}
+	return &f.next, true
+}
+
+// user makes a user record the next one.
+func (f *feed) user(u aggregate.Record, more bool) {
+	if f.ready = more; more {
+		f.next.Key, f.next.ExplicitHash, f.next.Data = u.Key, u.ExplicitHash, u.Data
+	}
+}
+
+// advance passes the record that peek has shown.
+func (f *feed) advance() {
+	if f.ready = false; f.apart {
+		if f.user(f.inside.Next()); f.ready {
+			return
+		}
+		f.inside.Reset()
+		f.apart = false
+	}
+	f.covered = f.next.Sequence
+	_, f.rest = f.rest.Split(1)
+	f.next = record.Record{}
+}
+
+// take moves records into b, up to its limits, and reports whether it is full. What the filter does not match is passed over.
+func (f *feed) take(b *batch, l *limits, only *filter.Filter) (full bool) {
+	defer func() { b.covered = f.covered }()
+	if f.whole && only == nil && l.size == nil && l.before == 0 && b.own == nil {
+		f.ready = false // what was shown is still in rest
+		before := f.rest.Len()
+		first := f.rest.First().Sequence
+		full = b.take(&f.rest, l.records, l.bytes)
+		taken := uint64(before - f.rest.Len())
+		if f.polled += taken; taken > 0 {
+			f.covered = first + taken - 1 // within a run they grow by one
+		}
+		return full
+	}
+	defer b.seal()
+	for {
+		r, ok := f.peek()
+		if !ok {
+			return b.full(l)
+		}
+		if only != nil && !matches(only, r) {
+			f.pass()
+			continue
+		}
+		if !b.room(r, l) {
+			return true
+		}
+		b.add(r, l.sizeOf(r))
+		f.polled++
+		f.advance()
+	}
+}
+
+// pass goes over the next record, which the filter does not match.
+func (f *feed) pass() {
+	f.polled++
+	f.filtered++
+	f.advance()
+}
+
+func matches(only *filter.Filter, r *record.Record) bool {
+	return only.Match(&filter.Record{PartitionKey: r.Key, Sequence: r.Sequence, Arrival: r.Arrival, Data: r.Data})
+}
+
+// counted returns what has been looked at since it was last asked.
+func (f *feed) counted() (polled, filtered uint64) {
+	polled, filtered = f.polled, f.filtered
+	f.polled, f.filtered = 0, 0
+	return polled, filtered
+}

@@ -1,0 +1,208 @@
+package triggers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/shardmill/shardmill/runtime"
+)
+
+func TestPauseAndResume(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 2)
+		b.stream.put(0, "0")
+		b.put(nil)
+		synctest.Wait()
+		s := b.put(func(m *Mapping) { m.Disabled = true })
+		if s.State != Disabled || s.Shards[0].State != ShardStopped || s.Counts().Settled != 1 {
+			t.Errorf("paused: %+v", s)
+		}
+		b.stream.put(0, "1")
+		b.stream.put(1, "a")
+		time.Sleep(time.Hour)
+		wantData(t, b.functions.deliveries(), []string{"0"})
+		b.close()
+		b.open()
+		time.Sleep(time.Hour)
+		wantData(t, b.functions.deliveries(), []string{"0"})
+		if _, err := b.Seek(t.Context(), "m", Target{Position: Newest, Shard: "shardId-000000000001"}); err != nil {
+			t.Error(err)
+		}
+		b.put(nil)
+		synctest.Wait()
+		wantData(t, b.functions.deliveries(), []string{"0"}, []string{"1"})
+		if s, _ := b.Get("m"); s.State != Enabled {
+			t.Errorf("resumed: %+v", s)
+		}
+	})
+}
+
+// A pause lets the attempt under way end, and counts its outcome; a batch that is being retried has its attempts again afterwards.
+func TestPauseUnderABatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		b.functions.handle = func(ctx context.Context, c runtime.Call, _ *runtime.Reply) error {
+			time.Sleep(time.Second)
+			if c.Records[0].First().Data[0] == '1' && len(b.functions.deliveries()) < 4 {
+				return failure("not yet")
+			}
+			return nil
+		}
+		first := b.stream.put(0, "0", "1", "2")
+		b.put(func(m *Mapping) { m.BatchSize, m.MaxAttempts = 1, 3 })
+		time.Sleep(500 * time.Millisecond)
+		s := b.put(func(m *Mapping) { m.BatchSize, m.MaxAttempts, m.Disabled = 1, 3, true })
+		if s.Shards[0].Checkpoint != first {
+			t.Errorf("the attempt under way did not count: %+v", s.Shards[0])
+		}
+		b.put(func(m *Mapping) { m.BatchSize, m.MaxAttempts = 1, 3 })
+		time.Sleep(3 * time.Second)
+		b.put(func(m *Mapping) { m.BatchSize, m.MaxAttempts, m.Disabled = 1, 3, true })
+		b.put(func(m *Mapping) { m.BatchSize, m.MaxAttempts = 1, 3 })
+		time.Sleep(time.Minute)
+		if s := b.shard(0); s.Checkpoint != first+2 || s.Counts.Settled != 3 || s.Counts.GivenUp != 0 {
+			t.Errorf("status %+v", s)
+		}
+	})
+}
+
+// An invocation that outlasts the drain time is cut off by a pause, and delivered again.
+func TestPauseCutsOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		b.functions.handle = func(ctx context.Context, c runtime.Call, _ *runtime.Reply) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		b.stream.put(0, "0")
+		b.put(nil)
+		synctest.Wait()
+		start := time.Now()
+		if s := b.put(func(m *Mapping) { m.Disabled = true }); s.State != Disabled || time.Since(start) != 10*time.Second {
+			t.Errorf("after %v: %+v", time.Since(start), s)
+		}
+		b.functions.setHandle(nil)
+		b.put(nil)
+		synctest.Wait()
+		wantData(t, b.functions.deliveries(), []string{"0"}, []string{"0"})
+	})
+}
+
+func TestFilters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		event := func(n string) string { return `{"n":` + n + `}` }
+		first := b.stream.put(0, event("1"), "no JSON", event("7"), event("2"))
+		only := func(pattern string) func(*Mapping) {
+			return func(m *Mapping) { m.Filters, m.BatchSize = []string{pattern}, 2 }
+		}
+		b.put(only(`{"data": {"n": [{"numeric": [">", 5]}]}}`))
+		synctest.Wait()
+		wantData(t, b.functions.deliveries(), []string{event("7")})
+		if s := b.shard(0); s.Checkpoint != first+3 || s.Counts.Polled != 4 || s.Counts.Filtered != 3 || s.Counts.Settled != 1 {
+			t.Errorf("status %+v", s)
+		}
+		// A read that is filtered as a whole invokes nothing, and moves the checkpoint.
+		b.stream.put(0, event("3"), event("4"))
+		synctest.Wait()
+		if s := b.shard(0); s.Checkpoint != first+5 || s.Counts.OK != 1 || s.IteratorAge != 0 {
+			t.Errorf("status %+v", s)
+		}
+		// The size counts what matches.
+		b.stream.put(0, event("8"), event("1"), event("1"), event("9"), event("1"), event("10"))
+		synctest.Wait()
+		wantData(t, b.functions.deliveries()[1:], []string{event("8"), event("9")}, []string{event("10")})
+		if s := b.shard(0); s.Checkpoint != first+11 {
+			t.Errorf("status %+v", s)
+		}
+		// A change holds from the next batch on.
+		b.put(only(`{"data": {"n": [1]}}`))
+		b.stream.put(0, event("8"), event("1"))
+		synctest.Wait()
+		wantData(t, b.functions.deliveries()[3:], []string{event("1")})
+	})
+}
+
+// The batch window begins with the first record that matches, and others do not fill the batch.
+func TestFiltersAndTheBatchWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		b.put(func(m *Mapping) {
+			m.Filters, m.BatchSize, m.BatchWindow = []string{`{"partitionKey": ["none"]}`, `{"data": {"n": [1]}}`}, 2, 10*time.Second
+		})
+		start := time.Now()
+		b.stream.put(0, `{}`, `{}`, `{}`)
+		time.Sleep(5 * time.Second)
+		b.stream.put(0, `{"n":1}`, `{}`, `{}`)
+		time.Sleep(time.Minute)
+		calls := b.functions.deliveries()
+		wantData(t, calls, []string{`{"n":1}`})
+		if at := calls[0].Time.Sub(start); at != 15*time.Second {
+			t.Errorf("delivered after %v, want 15s", at)
+		}
+	})
+}
+
+func TestQualifier(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		var got []string
+		b.functions.handle = func(_ context.Context, c runtime.Call, _ *runtime.Reply) error {
+			got = append(got, fmt.Sprint(c.Version, c.Alias))
+			return nil
+		}
+		b.functions.versions, b.functions.aliases = []int{1, 2}, []runtime.Alias{{Name: "prod", Version: 1}}
+		for _, q := range []string{"", "$LATEST", "2", "prod"} {
+			b.put(func(m *Mapping) { m.Qualifier = q })
+			b.stream.put(0, "x")
+			synctest.Wait()
+		}
+		if want := []string{"0", "0", "2", "0prod"}; !slices.Equal(got, want) {
+			t.Errorf("versions %q, want %q", got, want)
+		}
+		for _, q := range []string{"3", "test", "-1x!", "0"} {
+			var refused *FieldError
+			_, _, err := b.Put(t.Context(), Mapping{Name: "m", Stream: "s", Function: "f", Qualifier: q})
+			if !errors.As(err, &refused) || refused.Field != "qualifier" {
+				t.Errorf("qualifier %q: %v", q, err)
+			}
+		}
+	})
+}
+
+func TestConsumer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		m := Mapping{Name: "m", Stream: "s", Function: "f", Consumer: "fan"}
+		var refused *FieldError
+		if _, _, err := b.Put(t.Context(), m); !errors.As(err, &refused) || refused.Field != "consumer" {
+			t.Error(err)
+		}
+		b.stream.register("fan")
+		if _, _, err := b.Put(t.Context(), m); err != nil {
+			t.Error(err)
+		}
+		b.stream.put(0, "0")
+		synctest.Wait()
+		b.close()
+		b.stream.register()
+		b.open()
+		b.stream.put(0, "1")
+		time.Sleep(time.Minute)
+		if s, _ := b.Get("m"); s.State != Blocked || s.Shards[0].State != ShardBlocked {
+			t.Errorf("without the consumer: %+v", s)
+		}
+		b.stream.register("fan")
+		time.Sleep(time.Minute)
+		wantData(t, b.functions.deliveries(), []string{"0"}, []string{"1"})
+		m.Consumer = ""
+		if _, _, err := b.Put(t.Context(), m); !errors.Is(err, ErrConflict) {
+			t.Error(err)
+		}
+	})
+}
