@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"time"
 )
@@ -15,6 +16,8 @@ const (
 	maxPutBody = 16 << 20
 	// maxBody is the most that any other request may have; the largest member of the model is a NextToken of 1 MiB.
 	maxBody = 2 << 20
+	// trusted is how much memory a body gets because its Content-Length says so; more comes as its bytes do.
+	trusted = 1 << 20
 	// maxKeptBody is the largest buffer that is kept for the next request.
 	maxKeptBody = 2 << 20
 	// bodyIdle is the longest pause in a body.
@@ -45,12 +48,12 @@ func (c *call) readBody() (*body, error) {
 	}
 	into := bodies.Get().(*body)
 	b := into.b[:0]
-	if need := max(int(size)+1, 512); cap(b) < need { // one byte more, so that the end is seen without growing
+	if need := min(max(int(size)+1, 512), trusted); cap(b) < need { // one byte more, so that the end is seen without growing
 		b = make([]byte, 0, need)
 	}
 	for {
 		if len(b) == cap(b) {
-			b = append(b, 0)[:len(b)]
+			b = slices.Grow(b, min(len(b), max(int(size)+1-len(b), 512))) // doubled, up to what is to come
 		}
 		_ = c.control.SetReadDeadline(time.Now().Add(bodyIdle))
 		n, err := c.r.Body.Read(b[len(b):cap(b)])

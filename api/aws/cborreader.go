@@ -11,8 +11,9 @@ const maxDepth = 64
 
 // cborReader reads CBOR (RFC 8949) from its position i on. Its methods say false where b is malformed, and leave i there.
 type cborReader struct {
-	b []byte
-	i int
+	b    []byte
+	i    int
+	left int // values that tree may still read
 }
 
 // The major types.
@@ -110,7 +111,7 @@ func (r *cborReader) str(major byte, n uint64) ([]byte, bool) {
 
 // tree reads one item, see codec.decode. Text strings and byte strings are copies.
 func (r *cborReader) tree(depth int) (any, bool) {
-	if depth > maxDepth {
+	if r.left--; depth > maxDepth || r.left < 0 {
 		return nil, false
 	}
 	major, info, n, ok := r.head()

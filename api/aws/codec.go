@@ -14,7 +14,8 @@ import (
 type codec interface {
 	mediaType() string
 	// decode reads a document into a tree of map[string]any, []any, string, []byte (CBOR only), float64, int64, bool,
-	// instant (CBOR only) and nil. Of members with the same name the last one counts.
+	// instant (CBOR only) and nil. Of members with the same name the last one counts. Documents that nest deeper than maxDepth, or have more
+	// than maxValues values, are refused.
 	decode(b []byte) (any, error)
 	// encode writes a struct with json tags.
 	encode(v any) ([]byte, error)
@@ -78,14 +79,10 @@ type jsonCodec struct {
 func (j jsonCodec) mediaType() string { return j.media }
 
 func (jsonCodec) decode(b []byte) (any, error) {
-	var tree any
 	if len(b) == 0 {
 		return map[string]any{}, nil
 	}
-	if err := json.Unmarshal(b, &tree, jsontext.AllowDuplicateNames(true)); err != nil {
-		return nil, err
-	}
-	return tree, nil
+	return readJSON(b)
 }
 
 func (jsonCodec) encode(v any) ([]byte, error) { return json.Marshal(v) }
@@ -129,7 +126,7 @@ func (cborCodec) decode(b []byte) (any, error) {
 	if len(b) == 0 {
 		return map[string]any{}, nil
 	}
-	r := cborReader{b: b}
+	r := cborReader{b: b, left: maxValues}
 	tree, ok := r.tree(0)
 	if !ok || r.i != len(b) {
 		return nil, fmt.Errorf("malformed CBOR at byte %d", r.i)
