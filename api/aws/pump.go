@@ -23,8 +23,9 @@ const (
 type event struct {
 	first, next uint64
 	frame       []byte
-	size        int  // bytes of data and keys
-	last        bool // the shard has ended
+	size        int   // bytes of data and keys
+	arrival     int64 // of its first record, µs; 0 when it has none
+	last        bool  // the shard has ended
 }
 
 // pump reads the tail of one shard for all subscriptions that are there: one reader, one encoding. It runs while it has any.
@@ -200,8 +201,8 @@ type encoder struct {
 
 // encode makes the event of a run that is not empty, over memory that may be used again.
 func (enc encoder) encode(into []byte, run record.Run, behind time.Duration) event {
-	first := run.First().Sequence
-	e := event{first: first, next: first + uint64(run.Len()), size: run.Size()}
+	first := run.First()
+	e := event{first: first.Sequence, next: first.Sequence + uint64(run.Len()), size: run.Size(), arrival: first.Arrival}
 	if room := run.Size()/3*4 + 192*run.Len() + 512; cap(into) < room {
 		into = make([]byte, 0, room)
 	}

@@ -121,7 +121,8 @@ func subscribeToShard(c *call, body []byte) error {
 	if err := c.input(c.operation.input, body, &in); err != nil {
 		return err
 	}
-	d, con, err := c.registered(consumerRef{ConsumerARN: in.ConsumerARN, StreamId: in.StreamId})
+	ref := consumerRef{ConsumerARN: in.ConsumerARN, StreamId: in.StreamId}
+	d, con, err := c.registered(ref)
 	if err != nil {
 		return err
 	}
@@ -145,7 +146,7 @@ func subscribeToShard(c *call, body []byte) error {
 	defer release()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	s, err := c.subscriptions.begin(subscriptionKey{shardKey{st.ID(), shard}, con.Name}, cancel)
+	s, err := c.activate(subscriptionKey{shardKey{st.ID(), shard}, con.Name}, ref, cancel)
 	if err != nil {
 		return err
 	}
@@ -158,6 +159,20 @@ func subscribeToShard(c *call, body []byte) error {
 	}
 	s.serve(ctx)
 	return nil
+}
+
+// activate makes a subscription the active one. Whoever deregisters a consumer ends the subscriptions that are active by then: one that comes
+// too late for that finds that there is no such consumer any more.
+func (c *call) activate(key subscriptionKey, ref consumerRef, cancel context.CancelCauseFunc) (*subscription, error) {
+	s, err := c.subscriptions.begin(key, cancel)
+	if err != nil {
+		return nil, err
+	}
+	if _, _, err := c.registered(ref); err != nil {
+		c.subscriptions.finish(s)
+		return nil, err
+	}
+	return s, nil
 }
 
 // serve answers until the subscription ends, and says in the stream why it did when that is an error.
@@ -240,7 +255,7 @@ func (s *subscription) follow(ctx context.Context) error {
 				return err
 			}
 		case a.changed != nil:
-			if err := s.wait(ctx, a.changed); err != nil {
+			if err := s.wait(ctx, a.changed, 0); err != nil {
 				return err
 			}
 		default:
@@ -311,15 +326,20 @@ func restBehind(rest record.Run) time.Duration {
 	return ageOf(rest.First().Arrival)
 }
 
-// wait waits for a change, and sends a sign of life when it takes long.
-func (s *subscription) wait(ctx context.Context, changed <-chan struct{}) error {
+// wait waits for a change, and sends a sign of life when it takes long. That says how old the record is that comes next, which arrived at
+// arrival, in µs; 0: there is none yet.
+func (s *subscription) wait(ctx context.Context, changed <-chan struct{}, arrival int64) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-changed:
 		return nil
 	case <-s.beat.C:
-		return s.write(s.enc.empty(s.position, 0))
+		behind := time.Duration(0)
+		if arrival != 0 {
+			behind = ageOf(arrival)
+		}
+		return s.write(s.enc.empty(s.position, behind))
 	}
 }
 
@@ -329,7 +349,7 @@ func (s *subscription) send(ctx context.Context, e event) error {
 		return ctx.Err()
 	}
 	if s.enc.st.Limits() == shards.LimitsAWS {
-		if err := s.ration(ctx, e.size); err != nil {
+		if err := s.ration(ctx, &e); err != nil {
 			return err
 		}
 	}
@@ -340,8 +360,8 @@ func (s *subscription) send(ctx context.Context, e event) error {
 	return nil
 }
 
-// ration waits until a consumer may have more, and takes some bytes.
-func (s *subscription) ration(ctx context.Context, bytes int) error {
+// ration waits until a consumer may have more, and takes the bytes of an event.
+func (s *subscription) ration(ctx context.Context, e *event) error {
 	now := time.Now()
 	if s.budget == nil {
 		s.budget = &bucket{bytes: readBytes, at: now}
@@ -350,14 +370,14 @@ func (s *subscription) ration(ctx context.Context, bytes int) error {
 	for s.budget.bytes <= 0 {
 		enough := make(chan struct{})
 		wait := time.AfterFunc(time.Duration(-s.budget.bytes/readBytes*float64(time.Second))+time.Millisecond, func() { close(enough) })
-		err := s.wait(ctx, enough)
+		err := s.wait(ctx, enough, e.arrival)
 		wait.Stop()
 		if err != nil {
 			return err
 		}
 		s.budget.refill(time.Now())
 	}
-	s.budget.bytes -= float64(bytes)
+	s.budget.bytes -= float64(e.size)
 	return nil
 }
 

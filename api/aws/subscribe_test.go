@@ -174,6 +174,39 @@ func TestSubscriptionTakesOver(t *testing.T) {
 	refused(t, second.Err(), "ResourceNotFoundException", "")
 }
 
+// deregistering is a log whose consumer is deregistered just after it has been looked up.
+type deregistering struct {
+	Streams
+	once sync.Once
+	now  func()
+}
+
+func (s *deregistering) Describe(ctx context.Context, name string) (shards.Description, error) {
+	d, err := s.Streams.Describe(ctx, name)
+	if len(d.Consumers) > 0 {
+		s.once.Do(s.now)
+	}
+	return d, err
+}
+
+func TestSubscribeWhileDeregistering(t *testing.T) {
+	streams := &deregistering{}
+	r := newRig(t, func(o *Options) { streams.Streams, o.Streams = o.Streams, streams })
+	name := r.stream("s", 1)
+	arn := r.consumer(name, "c")
+	streams.now = func() {
+		r.must(r.store.DeregisterConsumer(r.ctx, name, "c"))
+		r.handler.subscriptions.end(ok(r.store.Stream(name))(t).ID(), "c")
+	}
+	_, err := r.subscriber().SubscribeToShard(r.ctx, &kinesis.SubscribeToShardInput{
+		ConsumerARN: &arn, ShardId: aws.String(firstShard), StartingPosition: &types.StartingPosition{Type: types.ShardIteratorTypeLatest},
+	})
+	refused(t, err, "ResourceNotFoundException", "")
+	if len(r.handler.subscriptions.active) != 0 {
+		t.Error("a subscription that was refused is active")
+	}
+}
+
 func TestSubscriptionEnds(t *testing.T) {
 	r := newRig(t)
 	r.handler.subscriptions.pace.life = 50 * time.Millisecond
@@ -375,7 +408,9 @@ func TestSubscriptionIsRationed(t *testing.T) {
 	for got < 5<<10 {
 		e := next(t, s)
 		if got += len(e.Records); len(e.Records) == 0 {
-			beats++
+			if beats++; *e.MillisBehindLatest == 0 {
+				t.Error("a sign of life says that a consumer is at the tail that has to wait for its share")
+			}
 		}
 	}
 	if took := time.Since(begin); took < time.Second || beats == 0 {
