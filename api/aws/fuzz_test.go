@@ -54,7 +54,7 @@ func checkPut(t *testing.T, protocol codec, body []byte) {
 			var in putRecordInput
 			err = bindAndValidate(s, tree, &in)
 			slow.ref, slow.ordering = in.streamRef, in.SequenceNumberForOrdering
-			if e := slow.add(&in.putEntry); err == nil {
+			if e := slow.add(&in.putRecordsRequestEntry); err == nil {
 				err = e
 			}
 		}

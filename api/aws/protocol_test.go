@@ -171,6 +171,10 @@ func TestValidation(t *testing.T) {
 			t.Errorf("%s: %s, want ten errors", tt.operation, document.Message)
 		}
 	}
+	got := r.json("PutRecords", `{"StreamName":"s","Records":[`+strings.TrimSuffix(strings.Repeat(`{"Data":"","PartitionKey":"k"},`, 501), ",")+`]}`)
+	if !strings.Contains(string(got.body), "Value '[PutRecordsRequestEntry, PutRecordsRequestEntry, ") || !strings.Contains(string(got.body), "less than or equal to 500") {
+		t.Errorf("501 records: %s", got.body)
+	}
 }
 
 // TestCompact checks the bytes that Fluent Bit looks for.

@@ -22,22 +22,22 @@ const (
 	maxDataBytes = 10 << 20
 )
 
-// putEntry is a record as it comes in.
-type putEntry struct {
+// putRecordsRequestEntry is a record as it comes in. Its name is the model's: messages show it.
+type putRecordsRequestEntry struct {
 	Data            []byte `aws:"required;len=0..10485760"`
 	ExplicitHashKey string `aws:"pattern=hash"`
 	PartitionKey    string `aws:"len=1..256"` // only a stream with the distribution strategy AUTO can do without
 }
 
 type putRecordsInput struct {
-	Records []putEntry `aws:"required;len=1..500"`
+	Records []putRecordsRequestEntry `aws:"required;len=1..500"`
 	streamRef
 	DryRun bool
 }
 
 type putRecordInput struct {
 	streamRef
-	putEntry
+	putRecordsRequestEntry
 	SequenceNumberForOrdering string `aws:"pattern=sequence"`
 	DryRun                    bool
 }
@@ -82,7 +82,7 @@ func (p *putRequest) setHash(h shards.Hash) {
 }
 
 // add takes a record that was decoded the slow way.
-func (p *putRequest) add(e *putEntry) error {
+func (p *putRequest) add(e *putRecordsRequestEntry) error {
 	r := record.Record{Data: e.Data}
 	if e.PartitionKey != "" {
 		r.Key = []byte(e.PartitionKey)
@@ -129,7 +129,7 @@ func (c *call) readPutRecord(body []byte, p *putRequest) error {
 		return err
 	}
 	p.ref, p.dryRun, p.ordering = in.streamRef, in.DryRun, in.SequenceNumberForOrdering
-	return p.add(&in.putEntry)
+	return p.add(&in.putRecordsRequestEntry)
 }
 
 // fits says whether what the fast decoder took satisfies the model: it checks records itself, and leaves the names to this.

@@ -153,6 +153,9 @@ func updateStreamMode(c *call, in *streamModeInput) (any, error) {
 		return nil, err
 	}
 	mode := in.StreamModeDetails.mode()
+	if err := checkWarm(mode, in.WarmThroughputMiBps); err != nil {
+		return nil, err
+	}
 	change := shards.Change{Mode: &mode}
 	if mode == shards.OnDemand {
 		limits := shards.Unlimited
@@ -161,9 +164,6 @@ func updateStreamMode(c *call, in *streamModeInput) (any, error) {
 			change.Attributes = attributeOf(attributeWarm, in.WarmThroughputMiBps)
 		}
 		return c.update(name, change)
-	}
-	if in.WarmThroughputMiBps != 0 {
-		return nil, errWarmMode
 	}
 	change.Limits = &c.limits
 	change.Attributes = attributeOf(attributeWarm, nil)
@@ -177,6 +177,17 @@ type warmThroughput struct{ TargetMiBps, CurrentMiBps int }
 
 // maxWarm is the most warm throughput that can be asked for, in MiB a second.
 const maxWarm = 10 << 10
+
+// checkWarm says whether a stream of a mode can be asked for a warm throughput; 0 is none.
+func checkWarm(mode shards.Mode, n int) error {
+	switch {
+	case n != 0 && mode != shards.OnDemand:
+		return errWarmMode
+	case n > maxWarm:
+		return faultf(codeLimit, "WarmThroughputMiBps is %d; it can be at most %d.", n, maxWarm)
+	}
+	return nil
+}
 
 // warmOf is the warm throughput that was asked for: this hardware needs no warming.
 func warmOf(d shards.Description) *warmThroughput {
@@ -207,8 +218,8 @@ func updateWarmThroughput(c *call, in *warmThroughputInput) (any, error) {
 		return nil, errWarmMode
 	}
 	n := in.WarmThroughputMiBps
-	if n > maxWarm {
-		return nil, faultf(codeLimit, "WarmThroughputMiBps is %d; it can be at most %d.", n, maxWarm)
+	if err := checkWarm(d.Mode, n); err != nil {
+		return nil, err
 	}
 	if _, err := c.update(d.Name, shards.Change{Attributes: attributeOf(attributeWarm, n)}); err != nil {
 		return nil, err

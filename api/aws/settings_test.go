@@ -189,7 +189,8 @@ func TestPolicies(t *testing.T) {
 func TestModes(t *testing.T) {
 	r := newRig(t, func(o *Options) { o.Limits = shards.LimitsAWS })
 	name := aws.String("s")
-	ok(r.CreateStream(r.ctx, &kinesis.CreateStreamInput{StreamName: name, StreamModeDetails: &types.StreamModeDetails{StreamMode: types.StreamModeOnDemand}, WarmThroughputMiBps: aws.Int32(100)}))(t)
+	onDemand := &types.StreamModeDetails{StreamMode: types.StreamModeOnDemand}
+	ok(r.CreateStream(r.ctx, &kinesis.CreateStreamInput{StreamName: name, StreamModeDetails: onDemand, WarmThroughputMiBps: aws.Int32(100)}))(t)
 	got := r.summary(*name)
 	if *got.OpenShardCount != 4 || got.StreamModeDetails.StreamMode != types.StreamModeOnDemand || *got.WarmThroughput.TargetMiBps != 100 {
 		t.Errorf("the summary is %+v", got)
@@ -199,7 +200,11 @@ func TestModes(t *testing.T) {
 	if *warm.WarmThroughput.CurrentMiBps != 200 || *warm.StreamName != *name {
 		t.Errorf("warm throughput is %+v", warm)
 	}
-	_, err := r.UpdateStreamWarmThroughput(r.ctx, &kinesis.UpdateStreamWarmThroughputInput{StreamARN: arn, WarmThroughputMiBps: aws.Int32(20000)})
+	_, err := r.CreateStream(r.ctx, &kinesis.CreateStreamInput{StreamName: aws.String("warm"), StreamModeDetails: onDemand, WarmThroughputMiBps: aws.Int32(20000)})
+	refused(t, err, "LimitExceededException", "WarmThroughputMiBps is 20000; it can be at most 10240.")
+	_, err = r.UpdateStreamMode(r.ctx, &kinesis.UpdateStreamModeInput{StreamARN: arn, StreamModeDetails: onDemand, WarmThroughputMiBps: aws.Int32(20000)})
+	refused(t, err, "LimitExceededException", "WarmThroughputMiBps is 20000; it can be at most 10240.")
+	_, err = r.UpdateStreamWarmThroughput(r.ctx, &kinesis.UpdateStreamWarmThroughputInput{StreamARN: arn, WarmThroughputMiBps: aws.Int32(20000)})
 	refused(t, err, "LimitExceededException", "")
 
 	// Without a partition key a record goes anywhere, and comes back without one.

@@ -1,6 +1,7 @@
 package aws
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -75,7 +76,7 @@ func createStream(c *call, in *createStreamInput) (any, error) {
 	if in.StreamModeDetails != nil {
 		config.Mode = in.StreamModeDetails.mode()
 	}
-	if err := checkTags(nil, in.Tags); err != nil {
+	if err := cmp.Or(checkTags(nil, in.Tags), checkWarm(config.Mode, in.WarmThroughputMiBps)); err != nil {
 		return nil, err
 	}
 	switch onDemand := config.Mode == shards.OnDemand; {
@@ -83,8 +84,6 @@ func createStream(c *call, in *createStreamInput) (any, error) {
 		return nil, invalidArgument("ShardCount can not be specified for a stream in ON_DEMAND mode.")
 	case !onDemand && in.ShardCount == 0:
 		return nil, violations{"Value null at 'shardCount' failed to satisfy constraint: " + notNull}.err()
-	case !onDemand && in.WarmThroughputMiBps != 0:
-		return nil, errWarmMode
 	case in.ShardCount > shards.MaxShards:
 		return nil, c.overShards(in.ShardCount)
 	case !onDemand:

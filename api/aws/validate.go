@@ -225,7 +225,7 @@ func shown(s *shape, tree any) string {
 		return "[" + strings.Join(parts, ", ") + "]"
 	case map[string]any:
 		if s.kind == structure {
-			return s.typ.Name()
+			return upperFirst(s.typ.Name())
 		}
 		var parts []string
 		for _, k := range sortedKeys(t)[:min(len(t), maxShown)] {
