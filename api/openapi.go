@@ -59,7 +59,14 @@ func operation(registry huma.Registry, rt route) *huma.Operation {
 		op.RequestBody = &huma.RequestBody{Content: contents(registry, rt.action.in)}
 	}
 	for _, a := range rt.action.out {
-		op.Responses[strconv.Itoa(a.status)] = &huma.Response{Description: http.StatusText(a.status), Content: contents(registry, a.forms)}
+		response := &huma.Response{Description: http.StatusText(a.status), Content: contents(registry, a.forms)}
+		for _, h := range a.headers {
+			if response.Headers == nil {
+				response.Headers = map[string]*huma.Param{}
+			}
+			response.Headers[h.name] = &huma.Param{Description: h.doc, Schema: &huma.Schema{Type: huma.TypeString}}
+		}
+		op.Responses[strconv.Itoa(a.status)] = response
 	}
 	op.Responses["default"] = &huma.Response{
 		Description: "A problem (RFC 9457): its type is stable, its detail says what to do.",
@@ -68,7 +75,7 @@ func operation(registry huma.Registry, rt route) *huma.Operation {
 	return op
 }
 
-// parameters are the path's and the query's.
+// parameters are the path's, the query's and the headers.
 func parameters(registry huma.Registry, rt route) []*huma.Param {
 	var list []*huma.Param
 	if strings.Contains(rt.path, "{name}") {
@@ -90,6 +97,9 @@ func parameters(registry huma.Registry, rt route) []*huma.Param {
 			p.Explode = &explode
 		}
 		list = append(list, p)
+	}
+	for _, h := range rt.action.takes {
+		list = append(list, &huma.Param{Name: h.name, In: "header", Description: h.doc, Schema: &huma.Schema{Type: huma.TypeString}})
 	}
 	return list
 }

@@ -76,6 +76,9 @@ func TestDocumentDescribesEveryRoute(t *testing.T) {
 		for _, f := range queryFields(rt.action.query) {
 			want = append(want, "query:"+f.Tag.Get("query"))
 		}
+		for _, h := range rt.action.takes {
+			want = append(want, "header:"+h.name)
+		}
 		if !slices.Equal(got, want) {
 			t.Errorf("%s has the parameters %v, described are %v", name, want, got)
 		}
@@ -184,6 +187,45 @@ func TestDocumentTellsWhatIsTaken(t *testing.T) {
 	}
 	if sent < 6 {
 		t.Errorf("%d examples were sent", sent)
+	}
+}
+
+// TestDocumentNamesHeaders has the headers that a route reads, by the code, and answers with, by an answer, in the document.
+func TestDocumentNamesHeaders(t *testing.T) {
+	t.Parallel()
+	h := boot(t)
+	h.deploy(t, "echo", FunctionConfig{})
+	var doc struct {
+		Paths map[string]map[string]struct {
+			Parameters []struct{ Name, In string }
+			Responses  map[string]struct{ Headers map[string]any }
+		}
+	}
+	if err := json.Unmarshal(openAPI(routes(), "test"), &doc); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := h.Client.http.Post(h.url+"/v1/functions/echo/invoke", "", strings.NewReader("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	var answered, described []string
+	for name := range resp.Header {
+		if strings.HasPrefix(name, "Shardmill-") {
+			answered = append(answered, name)
+		}
+	}
+	for name := range doc.Paths["/v1/functions/{name}/invoke"]["post"].Responses["200"].Headers {
+		described = append(described, name)
+	}
+	slices.Sort(answered)
+	slices.Sort(described)
+	if len(answered) == 0 || !slices.Equal(answered, described) {
+		t.Errorf("an invocation's answer has %v, described are %v", answered, described)
+	}
+	reads := doc.Paths["/v1/streams/{name}/records"]["get"].Parameters
+	if p := reads[len(reads)-1]; p.In != "header" || p.Name != "Last-Event-ID" {
+		t.Errorf("the last parameter of a read is %+v", p)
 	}
 }
 

@@ -146,6 +146,9 @@ func renameField(err error, field string) error {
 	return err
 }
 
+// lastEventID is the header of a client of server-sent events that comes back.
+var lastEventID = header{"Last-Event-ID", "The id of the last event received: where one shard is read, and the event was of it, reading goes on behind that record."}
+
 // startOf reads the from parameter. A browser that connects again says with
 // Last-Event-ID which record it had last; that counts where one shard is read and
 // the record was of it.
@@ -153,7 +156,7 @@ func (c *call) startOf(q *readQuery, list []shards.ShardDescription) (shards.Sta
 	if len(list) != 1 {
 		return parseStart(q.From, false)
 	}
-	if shard, number, _ := strings.Cut(c.r.Header.Get("Last-Event-ID"), ":"); shard == list[0].ID.String() {
+	if shard, number, _ := strings.Cut(c.r.Header.Get(lastEventID.name), ":"); shard == list[0].ID.String() {
 		if sequence, err := strconv.ParseUint(number, 10, 64); err == nil {
 			return shards.Start{Kind: shards.AfterSequence, Sequence: sequence}, nil
 		}

@@ -35,8 +35,18 @@ type route struct {
 type action struct {
 	serve func(*call) error
 	query reflect.Type
+	takes []header // of the request
 	in    []content
 	out   []answer
+}
+
+// header is one that a route reads or answers with, besides those of HTTP itself.
+type header struct{ name, doc string }
+
+// taking is the action with headers that it reads.
+func (a action) taking(h ...header) action {
+	a.takes = h
+	return a
 }
 
 // content is one form that a body may have. Its type is nil for bytes.
@@ -47,8 +57,9 @@ type content struct {
 
 // answer is one way a route answers when all is well.
 type answer struct {
-	status int
-	forms  []content
+	status  int
+	forms   []content
+	headers []header
 }
 
 // none is the query of a route without parameters.
@@ -66,7 +77,7 @@ func routes() []route {
 		{"POST", "/v1/streams/{name}/merge", "streams:write", change((*call).mergeShards), "mergeShards", "Closes two shards side by side and opens one in their place."},
 		{"POST", "/v1/streams/{name}/resize", "streams:write", change((*call).resizeStream), "resizeStream", "Gives a stream another number of open shards, of equal ranges."},
 		{"POST", "/v1/streams/{name}/records", "records:write", putForms((*call).putRecords), "putRecords", "Puts records; the answer means that they are on disk."},
-		{"GET", "/v1/streams/{name}/records", "records:read", follow[Record]((*call).readRecords), "readRecords", "Reads records, and goes on reading with follow=true."},
+		{"GET", "/v1/streams/{name}/records", "records:read", follow[Record]((*call).readRecords).taking(lastEventID), "readRecords", "Reads records, and goes on reading with follow=true."},
 		{"GET", "/v1/streams/{name}/damage", "streams:read", read((*call).listDamage), "listDamage", "Lists records that were stored and are damaged."},
 		{"POST", "/v1/streams/{name}/damage/accept", "streams:repair", change((*call).acceptDamage), "acceptDamage", "Gives up a shard's damaged records, so that it can be read on behind them."},
 
@@ -92,7 +103,7 @@ func routes() []route {
 func read[Q, Out any](f func(*call, *Q) (Out, error)) action {
 	return action{
 		query: reflect.TypeFor[Q](),
-		out:   []answer{{200, []content{{typeJSON, reflect.TypeFor[Out]()}}}},
+		out:   []answer{{status: 200, forms: []content{{typeJSON, reflect.TypeFor[Out]()}}}},
 		serve: func(c *call) error {
 			q, err := queryOf[Q](c)
 			if err != nil {
@@ -114,7 +125,7 @@ func define[In, Out any](f func(*call, *In) (out Out, created bool, err error)) 
 	return action{
 		query: reflect.TypeFor[none](),
 		in:    []content{{typeJSON, reflect.TypeFor[In]()}},
-		out:   []answer{{200, forms}, {201, forms}},
+		out:   []answer{{status: 200, forms: forms}, {status: 201, forms: forms}},
 		serve: func(c *call) error {
 			in, err := bodyOf[In](c)
 			if err != nil {
@@ -134,7 +145,7 @@ func change[In, Out any](f func(*call, *In) (Out, error)) action {
 	return action{
 		query: reflect.TypeFor[none](),
 		in:    []content{{typeJSON, reflect.TypeFor[In]()}},
-		out:   []answer{{200, []content{{typeJSON, reflect.TypeFor[Out]()}}}},
+		out:   []answer{{status: 200, forms: []content{{typeJSON, reflect.TypeFor[Out]()}}}},
 		serve: func(c *call) error {
 			in, err := bodyOf[In](c)
 			if err != nil {
@@ -185,7 +196,7 @@ func withQuery[Q any](f func(*call, *Q) error, in []content, out ...answer) acti
 func putForms[Q any](f func(*call, *Q) error) action {
 	return withQuery(f,
 		[]content{{typeJSON, reflect.TypeFor[PutRecords]()}, {typeLines, nil}, {typeBatch, nil}},
-		answer{200, []content{{typeJSON, reflect.TypeFor[PutAnswer]()}}})
+		answer{status: 200, forms: []content{{typeJSON, reflect.TypeFor[PutAnswer]()}}})
 }
 
 // deployForms is an upload of a module in its two forms.
@@ -193,19 +204,21 @@ func deployForms[Q any](f func(*call, *Q) error) action {
 	forms := []content{{typeJSON, reflect.TypeFor[Function]()}}
 	return withQuery(f,
 		[]content{{typeModule, nil}, {typeForm, reflect.TypeFor[deployForm]()}},
-		answer{200, forms}, answer{201, forms})
+		answer{status: 200, forms: forms}, answer{status: 201, forms: forms})
 }
 
 // exchange is a route with bytes in and bytes out.
 func exchange[Q any](f func(*call, *Q) error) action {
 	bytes := []content{{typeBytes, nil}}
-	return withQuery(f, bytes, answer{200, bytes})
+	return withQuery(f, bytes, answer{status: 200, forms: bytes, headers: []header{
+		{headerInvocation, "The invocation's id; its log lines carry it."}, {headerVersion, "The version that ran."},
+	}})
 }
 
 // follow is a route that streams values of a type, as NDJSON or as server-sent events.
 func follow[T, Q any](f func(*call, *Q) error) action {
 	t := reflect.TypeFor[T]()
-	return withQuery(f, nil, answer{200, []content{{typeLines, t}, {typeEvents, t}}})
+	return withQuery(f, nil, answer{status: 200, forms: []content{{typeLines, t}, {typeEvents, t}}})
 }
 
 // document is the route of the OpenAPI document.
@@ -214,7 +227,7 @@ func document() action {
 		c.w.Header().Set("Content-Type", typeJSON)
 		_, err := c.w.Write(c.Handler.document)
 		return err
-	}, nil, answer{200, []content{{typeJSON, reflect.TypeFor[anyJSON]()}}})
+	}, nil, answer{status: 200, forms: []content{{typeJSON, reflect.TypeFor[anyJSON]()}}})
 }
 
 // lenient writes U+FFFD where text of a guest or of a request is not UTF-8.
