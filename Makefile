@@ -73,6 +73,7 @@ fuzz:
 conformance:
 	api/aws/conformance/install
 	$(GO) test -tags conformance -count 1 -timeout 20m -v ./api/aws/conformance
+	$(GO) test -count 1 -run Versity -v ./internal/destination
 
 clean:
 	rm -rf shardmill dist

@@ -70,6 +70,7 @@ var table = []row{
 	{path: "internal/sequence", level: 1, beside: []string{"sdk/record"}, never: noHTTP},
 	{path: "internal/broker", level: 1, never: noHTTP},
 	{path: "internal/aggregate", level: 1, never: noHTTP},
+	{path: "internal/destination", level: 1, beside: []string{"internal/field"}},
 	{path: "internal/agent", level: 1, beside: []string{"internal/field"}},
 	{path: "internal/aggregate/aggregatetest", level: 1, never: noHTTP},
 	{path: "internal/arch", level: 1},
@@ -90,4 +91,5 @@ var owners = []owner{
 	{"github.com/go-chi", []string{"api", "api/aws", "api/console", "cmd/host"}},
 	{"github.com/danielgtaylor/huma", []string{"api", "api/aws"}},
 	{"github.com/spf13", []string{"cmd/host"}},
+	{"github.com/aws/aws-sdk-go-v2/service/s3", []string{"internal/destination"}},
 }
