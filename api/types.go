@@ -253,7 +253,7 @@ type MappingConfig struct {
 	Filters     []string          `json:"filters,omitempty" maxItems:"10" doc:"Event patterns, at most 10 of at most 4096 characters: the function has the records that one of them matches. Left out: all records."`
 	Bisect      bool              `json:"bisect,omitzero" doc:"Halve a batch that fails and deliver the halves one after the other, each with all its attempts."`
 	Isolate     bool              `json:"isolate,omitzero" doc:"Look for the one record of a batch that fails at once, by halving; it alone is tried again and given up. Goes before bisect."`
-	OnFailure   string            `json:"onFailure,omitempty" doc:"Where records that are given up or rejected are stored before the checkpoint passes them: stream:NAME. Left out: nowhere."`
+	OnFailure   string            `json:"onFailure,omitempty" doc:"Where records that are given up or rejected are stored before the checkpoint passes them: stream:NAME, s3://bucket/prefix, https://host/path, http://host/path or file:///folder. Left out: nowhere."`
 	Qualifier   string            `json:"qualifier,omitempty" doc:"The version of the function: $LATEST, its number, or an alias. Left out: $LATEST."`
 	Consumer    string            `json:"consumer,omitempty" doc:"The registered consumer of the stream to read as; cannot be changed."`
 	Disabled    bool              `json:"disabled,omitzero" doc:"Nothing runs, and the checkpoints stay."`

@@ -205,6 +205,8 @@ func (t *Triggers) check(ctx context.Context, m *Mapping, old *runner) (Source, 
 		return source, nil
 	case t.opts.Failures == nil:
 		return nil, field.Invalid("onFailure", m.OnFailure, "left out: this host has no destinations")
+	case m.OnFailure == "stream:"+m.Stream: // each failure would be a record to fail with
+		return nil, field.Invalid("onFailure", m.OnFailure, "another stream than the one the mapping reads")
 	}
 	return source, t.opts.Failures.Check(ctx, m.OnFailure)
 }

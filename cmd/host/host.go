@@ -43,6 +43,8 @@ type hostConfig struct {
 
 	doors doorConfig // beside the API
 
+	failures failureConfig // on-failure destinations
+
 	acceptDamage bool // open a catalog of which both copies are damaged with what is left of it
 }
 
@@ -178,8 +180,13 @@ func (h *host) openTriggers(ctx context.Context, metrics prometheus.Registerer) 
 	if err != nil {
 		return err
 	}
+	destinations, err := h.openDestinations(metrics)
+	if err != nil {
+		return err
+	}
 	h.mappings, err = triggers.Open(ctx, triggers.Options{
 		Streams: triggers.FromStore(h.streams), Functions: h.functions, Definitions: definitions,
+		Failures:     failures{destinations, h.streams, h.config.aws.region, h.config.aws.account},
 		DrainTimeout: h.config.drain, RetryBase: h.config.retryBase, RetryMax: h.config.retryMax,
 		Logger: h.config.logger.With("part", "triggers"), Registerer: metrics,
 	})

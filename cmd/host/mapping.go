@@ -30,7 +30,7 @@ func mappingFlags(flags *pflag.FlagSet, config *api.MappingConfig) {
 	flags.StringArrayVar(&config.Filters, "filter", nil, "event pattern: call the function only for records that match one; repeatable, up to 10, \"\" removes them")
 	flags.BoolVar(&config.Bisect, "bisect", false, "halve a batch that fails, and deliver the halves one after the other")
 	flags.BoolVar(&config.Isolate, "isolate", false, "look for the one record of a batch that fails at once; it alone is tried again and given up")
-	flags.StringVar(&config.OnFailure, "on-failure", "", "where records that are given up are stored: stream:NAME")
+	flags.StringVar(&config.OnFailure, "on-failure", "", "where records that are given up are stored: stream:NAME, s3://bucket/prefix, https://host/path or file:///folder")
 	flags.StringVar(&config.Qualifier, "qualifier", "", "the version of the function: its number, or an alias (default $LATEST)")
 	flags.BoolVar(&config.EventCounts, "event-counts", false, "count the events of each shard as metrics")
 	flags.StringToStringVar(&config.Tags, "tag", nil, "tag of the mapping, KEY=VALUE; repeatable")

@@ -31,7 +31,7 @@ func newServe(a *app) *cobra.Command {
 			if v, ok := a.lookupEnv(envName("config")); ok && file == "" {
 				file = v
 			}
-			from, err := loadSettings(cmd.Flags(), slices.Concat(serveSettings, awsSettings, doorSettings), a.lookupEnv, file)
+			from, err := loadSettings(cmd.Flags(), slices.Concat(serveSettings, awsSettings, doorSettings, failureSettings), a.lookupEnv, file)
 			if err != nil {
 				return err
 			}
@@ -39,6 +39,9 @@ func newServe(a *app) *cobra.Command {
 				return err
 			}
 			if err := config.check(cmd.Context(), from, insecure); err != nil {
+				return err
+			}
+			if err := config.failures.check(from, a.lookupEnv); err != nil {
 				return err
 			}
 			return serve(cmd.Context(), config)
@@ -57,6 +60,7 @@ func newServe(a *app) *cobra.Command {
 	flags.StringVar(&config.tlsKey, "tls-key", "", "PEM file with the key of --tls-cert")
 	config.aws.addFlags(flags)
 	config.doors.addFlags(flags)
+	config.failures.addFlags(flags)
 	flags.BoolVar(&config.acceptDamage, "accept-catalog-damage", false, "start with what is left of the definitions when both copies of them are damaged")
 	flags.BoolVar(&insecure, "insecure", false, "allow addresses that other machines reach, though there is no authentication")
 	return c

@@ -157,6 +157,11 @@ func TestServeRefuses(t *testing.T) {
 		{"negative drain", []string{"--drain", "-1s"}, nil, exitUsage, "--drain is -1s; it must be 0s"},
 		{"negative drain by variable", nil, map[string]string{"SHARDMILL_DRAIN": "-1s"}, exitUsage, "SHARDMILL_DRAIN is -1s; it must be 0s"},
 		{"log level by variable", nil, map[string]string{"SHARDMILL_LOG_LEVEL": "loud"}, exitUsage, `SHARDMILL_LOG_LEVEL is "loud"`},
+		{"relative folder", []string{"--failure-dir", "failures"}, nil, exitUsage, `--failure-dir is "failures"; it must be the absolute path of a folder`},
+		{"host with a path", nil, map[string]string{"SHARDMILL_FAILURE_HOST": "http://hooks/"}, exitUsage, "SHARDMILL_FAILURE_HOST: host is"},
+		{"endpoint without scheme", nil, map[string]string{"AWS_ENDPOINT_URL": "localhost:9000"}, exitUsage, "AWS_ENDPOINT_URL: endpoint is"},
+		{"addressing style", []string{"--s3-addressing-style", "host"}, nil, exitUsage, `"host"; it can be auto, path or virtual`},
+		{"half of the credentials", nil, map[string]string{"AWS_ACCESS_KEY_ID": "a"}, exitUsage, "need each other"},
 		{"no data directory", []string{"--data-dir", ""}, nil, exitUsage, "--data-dir is empty"},
 	}
 	for _, tt := range tests {

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"strconv"
+
+	"github.com/shardmill/shardmill/api/aws"
+	"github.com/shardmill/shardmill/internal/destination"
+	"github.com/shardmill/shardmill/internal/sequence"
+	"github.com/shardmill/shardmill/shards"
+	"github.com/shardmill/shardmill/triggers"
+	lambda "github.com/shardmill/shardmill/triggers/event"
+)
+
+// failures stores what mappings give up as Lambda's on-failure documents.
+type failures struct {
+	to      *destination.Destinations
+	streams *shards.Store
+
+	region, account string // of the ARNs in documents; "" = the defaults
+}
+
+// Check refuses a destination that cannot work.
+func (f failures) Check(ctx context.Context, uri string) error { return f.to.Check(ctx, uri) }
+
+// Deliver returns when the document is stored. The same failure has the same document at every try.
+func (f failures) Deliver(ctx context.Context, uri string, failure triggers.Failure) error {
+	stream, err := f.streams.Stream(failure.Source.Stream)
+	if err != nil {
+		return err
+	}
+	return f.to.Deliver(ctx, uri, f.document(&failure, stream.ID()))
+}
+
+// place of ARNs: the settings, else what the AWS surface takes without them.
+func (f failures) place() (region, account string) {
+	return cmp.Or(f.region, aws.DefaultRegion), cmp.Or(f.account, aws.DefaultAccount)
+}
+
+// document is the failure's, with the records as the event that the function had.
+func (f failures) document(failure *triggers.Failure, streamID string) destination.Document {
+	from := &failure.Source
+	numbers := sequence.Of(streamID)
+	region, account := f.place()
+	streamARN := "arn:aws:kinesis:" + region + ":" + account + ":stream/" + from.Stream
+	envelope := lambda.Envelope{
+		Region: region, StreamARN: streamARN, Role: "arn:aws:iam::" + account + ":role/shardmill", Numbers: numbers, Shard: from.Shard,
+	}
+	id := documentID(failure)
+	doc := lambda.Failure{
+		RequestID: cmp.Or(failure.Invocation, id), FunctionARN: f.functionARN(failure), Condition: lambda.Condition(failure.Reason),
+		Invocations: failure.Attempts, Time: failure.Time, StreamARN: streamARN, Numbers: numbers, Shard: from.Shard,
+		First: from.First, Last: from.Last, FirstArrival: failure.FirstArrival.UnixMicro(), LastArrival: failure.LastArrival.UnixMicro(),
+		Records: failure.Count,
+	}
+	if failure.Reason != triggers.AgeExceeded && failure.Version != 0 {
+		doc.ExecutedVersion = cmp.Or(failure.Qualifier, "$LATEST")
+		if failure.Failed != nil {
+			doc.FunctionError = "Unhandled"
+		}
+	}
+	payload := lambda.Append(make([]byte, 0, lambda.Size(envelope, failure.Records)), envelope, failure.Records)
+	return destination.Document{
+		ID: id, Key: lambda.ObjectKey(failure.MappingID, from.Shard, failure.Time, id), Shard: shards.ShardID(from.Shard).String(),
+		Whole: doc.Append(nil, payload), Brief: doc.Append(nil, nil),
+	}
+}
+
+func (f failures) functionARN(failure *triggers.Failure) string {
+	region, account := f.place()
+	arn := "arn:aws:lambda:" + region + ":" + account + ":function:" + failure.Function
+	if failure.Qualifier != "" {
+		arn += ":" + failure.Qualifier
+	}
+	return arn
+}
+
+// documentID is a UUID (version 8) that is the same for the same failure, however often it is delivered, and differs for another one, also of the
+// same records after the mapping has gone back.
+func documentID(f *triggers.Failure) string {
+	h := sha256.New()
+	for _, s := range [...]string{
+		f.MappingID, f.Source.Stream, strconv.FormatUint(uint64(f.Source.Shard), 10), strconv.FormatUint(f.Source.First, 10),
+		strconv.FormatUint(f.Source.Last, 10), strconv.Itoa(f.Count), string(f.Reason), strconv.FormatInt(f.Time.UnixNano(), 10), f.Err,
+	} {
+		_, _ = h.Write(append([]byte(s), 0))
+	}
+	b := h.Sum(nil)
+	b[6], b[8] = b[6]&0x0f|0x80, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:16])
+}
