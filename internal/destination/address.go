@@ -50,6 +50,7 @@ func (h Host) is(name, port string) bool {
 // permit is nil when an address may be connected to: a public one always, a private one when its host is listed, and what serves the metadata and
 // credentials of cloud machines never.
 func permit(ip netip.Addr, listed bool) error {
+	ip = ip.Unmap()
 	switch kindOf(ip) {
 	case public:
 		return nil

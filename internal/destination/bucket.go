@@ -135,7 +135,10 @@ func (b Bucket) Check(ctx context.Context) error {
 // judge tells what lasts from what may pass. What has been answered counts, whatever became of the rest of the answer.
 func judge(err error) error {
 	answer := (*awshttp.ResponseError)(nil)
-	if !errors.As(err, &answer) || passing.IsErrorRetryable(err) == aws.TrueTernary {
+	if errors.As(err, &answer) && answer.HTTPStatusCode() == 0 {
+		return withoutURL(err) // nothing was answered, and the rest of the SDK's words are about an answer
+	}
+	if answer == nil || passing.IsErrorRetryable(err) == aws.TrueTernary {
 		return err
 	}
 	return byStatus(answer.HTTPStatusCode(), err)
