@@ -38,10 +38,16 @@ type Streams interface {
 // Functions are the functions behind their routes; *runtime.Runtime is one. Its
 // methods may be called at the same time.
 type Functions interface {
-	Deploy(ctx context.Context, name string, wasm []byte, c runtime.Config) (runtime.Function, error)
+	DeployProven(ctx context.Context, name string, wasm []byte, c runtime.Config, proof runtime.Proof) (runtime.Function, error)
 	Get(name string) (runtime.Function, error)
 	List() []runtime.Function
 	Delete(ctx context.Context, name string) error
+	DeleteVersion(ctx context.Context, name string, version int) error
+	Code(ctx context.Context, name string, version int) ([]byte, error)
+	PutAlias(ctx context.Context, name string, a runtime.Alias) (stored runtime.Alias, created bool, err error)
+	DeleteAlias(ctx context.Context, name, alias string) error
+	Rollback(ctx context.Context, name string, version int) (runtime.Function, error)
+	Reserve(ctx context.Context, name string, calls int) (runtime.Function, error)
 	Invoke(ctx context.Context, call runtime.Call, reply *runtime.Reply) error
 	FunctionLogs
 }

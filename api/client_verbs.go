@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"iter"
@@ -196,6 +197,17 @@ func (c *Client) AcceptDamage(ctx context.Context, stream, shard string) ([]Dama
 // Deploy deploys a module as a function's next version; created is false when
 // its newest version is the same already.
 func (c *Client) Deploy(ctx context.Context, name string, module io.Reader, config FunctionConfig) (f Function, created bool, err error) {
+	return c.DeployProven(ctx, name, module, config, Proof{})
+}
+
+// Proof is what an upload says of its module.
+type Proof struct {
+	Digest    string // "sha256:<hex>" that it must have; "" asks nothing
+	Signature []byte // ed25519, over the text of its digest; nil is none
+}
+
+// DeployProven is Deploy of a module that has to be what the proof says.
+func (c *Client) DeployProven(ctx context.Context, name string, module io.Reader, config FunctionConfig, proof Proof) (f Function, created bool, err error) {
 	query := url.Values{"wait": {"true"}, "emit": config.Emit}
 	if config.Timeout != 0 {
 		query.Set("timeout", config.Timeout.String())
@@ -205,6 +217,12 @@ func (c *Client) Deploy(ctx context.Context, name string, module io.Reader, conf
 	}
 	if config.Concurrency != 0 {
 		query.Set("concurrency", strconv.Itoa(config.Concurrency))
+	}
+	if proof.Digest != "" {
+		query.Set("digest", proof.Digest)
+	}
+	if proof.Signature != nil {
+		query.Set("signature", base64.StdEncoding.EncodeToString(proof.Signature))
 	}
 	status, err := c.finish(ctx, request{
 		method: http.MethodPut, path: []string{"functions", name}, query: query, body: module, kind: typeModule, large: true,
@@ -225,12 +243,6 @@ func (c *Client) Function(ctx context.Context, name string) (f Function, err err
 	return f, err
 }
 
-// DeleteFunction deletes a function and its versions.
-func (c *Client) DeleteFunction(ctx context.Context, name string) error {
-	_, err := c.call(ctx, http.MethodDelete, []string{"functions", name}, nil, nil)
-	return err
-}
-
 // Invocation is what a direct invocation returned.
 type Invocation struct {
 	ID          string // its log lines carry it
@@ -240,11 +252,14 @@ type Invocation struct {
 }
 
 // Invoke calls a function with a body. A failure of the function itself is a
-// *Problem of KindFunctionFailed with Function set. version 0 is the newest.
-func (c *Client) Invoke(ctx context.Context, name string, version int, body []byte) (i Invocation, err error) {
+// *Problem of KindFunctionFailed with Function set. qualifier is a version's number,
+// an alias, or "" for the newest.
+func (c *Client) Invoke(ctx context.Context, name, qualifier string, body []byte) (i Invocation, err error) {
 	r := request{method: http.MethodPost, path: []string{"functions", name, "invoke"}, body: bytes.NewReader(body), kind: typeBytes}
-	if version != 0 {
-		r.query = url.Values{"version": {strconv.Itoa(version)}}
+	if _, notNumber := strconv.Atoi(qualifier); notNumber == nil {
+		r.query = url.Values{"version": {qualifier}}
+	} else if qualifier != "" {
+		r.query = url.Values{"alias": {qualifier}}
 	}
 	resp, err := c.do(ctx, r)
 	if err != nil {

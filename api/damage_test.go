@@ -166,7 +166,7 @@ func TestRestart(t *testing.T) {
 	if m, err := h.Mapping(ctx, "m"); err != nil || m.StartingPosition != "newest" || len(m.Shards) != 4 {
 		t.Errorf("%+v, %v", m, err)
 	}
-	if got, err := h.Invoke(ctx, "echo", 1, []byte("back")); err != nil || string(got.Body) != "back" {
+	if got, err := h.Invoke(ctx, "echo", "1", []byte("back")); err != nil || string(got.Body) != "back" {
 		t.Errorf("%+v, %v", got, err)
 	}
 }

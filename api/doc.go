@@ -78,16 +78,19 @@
 //	400  invalid-module          The WebAssembly module cannot be served
 //	400  body-cut                The body ended before its end
 //	403  cross-origin            A browser sent this from another origin
+//	403  untrusted               The module is not signed with a trusted key
 //	404  no-route                There is no such path
 //	404  stream-not-found        There is no such stream
 //	404  shard-not-found         There is no such shard
 //	404  function-not-found      There is no such function
 //	404  version-not-found       The function has no such version
+//	404  alias-not-found         The function has no such alias
 //	404  mapping-not-found       There is no such mapping
 //	405  method-not-allowed      The path does not take this method
 //	406  not-acceptable          The answer cannot be given in the form asked for
 //	408  body-stalled            The body stopped arriving
 //	409  conflict                It exists already with another shape, or changed meanwhile
+//	409  in-use                  Something else needs it
 //	409  call-not-handled        The function does not handle this kind of call
 //	413  body-too-large          The body is too large
 //	415  unsupported-media-type  The body's media type is not taken here

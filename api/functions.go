@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +21,7 @@ import (
 const (
 	headerInvocation = "Shardmill-Invocation-Id"
 	headerVersion    = "Shardmill-Function-Version"
+	headerDigest     = "Shardmill-Function-Digest" // of a module that is downloaded
 )
 
 // maxConfigPart bounds the config part of a form, in bytes.
@@ -36,7 +38,9 @@ type FunctionLogs interface {
 // a form has them in its config part.
 type deployQuery struct {
 	FunctionConfig
-	Wait bool `query:"wait" doc:"Answer when the function can serve. It is compiled before the answer in any case."`
+	Digest    string `query:"digest" doc:"The digest the module must have: sha256:… in hexadecimal digits."`
+	Signature string `query:"signature" doc:"The ed25519 signature over the text of the module's digest (sha256:…), in base64; needed where the host has a list of trusted keys."`
+	Wait      bool   `query:"wait" doc:"Answer when the function can serve. It is compiled before the answer in any case."`
 }
 
 // deployForm is a deploy as multipart/form-data.
@@ -50,7 +54,7 @@ func (c *call) listFunctions(*none) (*FunctionList, error) {
 	list := &FunctionList{Functions: []Function{}}
 	for _, f := range c.functions.List() {
 		out := functionOf(&f)
-		out.Versions = nil
+		out.Versions, out.Aliases = nil, nil
 		list.Functions = append(list.Functions, out)
 	}
 	return list, nil
@@ -76,10 +80,17 @@ func (c *call) putFunction(q *deployQuery) error {
 	if f, err := c.functions.Get(name); err == nil {
 		before = f.Version
 	}
-	f, err := c.functions.Deploy(c.context(), name, module, runtime.Config{
+	signature, err := base64.StdEncoding.DecodeString(q.Signature)
+	if err != nil {
+		return invalidField("signature", q.Signature, "64 bytes in base64")
+	}
+	if q.Signature == "" {
+		signature = nil
+	}
+	f, err := c.functions.DeployProven(c.context(), name, module, runtime.Config{
 		Timeout: time.Duration(config.Timeout), MemoryBytes: int64(config.Memory),
 		Concurrency: config.Concurrency, Emit: config.Emit,
-	})
+	}, runtime.Proof{Digest: q.Digest, Signature: signature})
 	if err != nil {
 		return err
 	}
@@ -178,12 +189,10 @@ func (c *call) getFunction(*none) (*Function, error) {
 	return &out, nil
 }
 
-// deleteFunction is DELETE /v1/functions/{name}.
-func (c *call) deleteFunction() error { return c.functions.Delete(c.context(), c.name()) }
-
 // invokeQuery is the query of a direct invocation.
 type invokeQuery struct {
-	Version int `query:"version" minimum:"0" doc:"The version to call; 0 or left out is the newest, $LATEST."`
+	Version int    `query:"version" minimum:"0" doc:"The version to call; 0 or left out is the newest, $LATEST."`
+	Alias   string `query:"alias" doc:"The alias that says which version to call."`
 }
 
 // invokeFunction is POST /v1/functions/{name}/invoke. The body is handed over
@@ -191,6 +200,9 @@ type invokeQuery struct {
 func (c *call) invokeFunction(q *invokeQuery) error {
 	if q.Version < 0 {
 		return invalidField("version", strconv.Itoa(q.Version), "0 or more")
+	}
+	if q.Version != 0 && q.Alias != "" {
+		return invalidField("alias", q.Alias, "left out with version")
 	}
 	body, err := c.readBody(c.limits.Invoke)
 	if err != nil {
@@ -201,13 +213,16 @@ func (c *call) invokeFunction(q *invokeQuery) error {
 	header.Set(headerInvocation, id)
 	var reply runtime.Reply
 	err = c.functions.Invoke(c.context(), runtime.Call{
-		Function: c.name(), Version: q.Version, Kind: runtime.KindInvoke, Body: body, ID: id,
+		Function: c.name(), Version: q.Version, Alias: q.Alias, Kind: runtime.KindInvoke, Body: body, ID: id,
 	}, &reply)
 	var failed *runtime.FunctionError
 	if errors.As(err, &failed) {
 		header.Set(headerVersion, strconv.Itoa(failed.Version))
 	}
-	if errors.Is(err, runtime.ErrNoVersion) {
+	switch {
+	case errors.Is(err, runtime.ErrNoAlias):
+		return noAlias(c.name(), q.Alias)
+	case errors.Is(err, runtime.ErrNoVersion):
 		return noVersion(c.name(), q.Version)
 	}
 	if err != nil {
@@ -290,7 +305,7 @@ var kindNames = []struct {
 // functionOf is a function as it goes over the wire.
 func functionOf(f *runtime.Function) Function {
 	out := Function{
-		Name: f.Name, Version: f.Version, State: string(f.State), Reason: f.Problem, Digest: f.Digest,
+		Name: f.Name, Version: f.Version, State: string(f.State), Reason: f.Problem, Digest: f.Digest, SignedBy: f.SignedBy,
 		Size: Size(f.Size), Created: f.Created, Config: configOf(&f.Config),
 	}
 	for _, row := range kindNames {
@@ -298,9 +313,16 @@ func functionOf(f *runtime.Function) Function {
 			out.Handles = append(out.Handles, row.name)
 		}
 	}
+	if f.Reserved != runtime.Unreserved {
+		out.Reserved = &f.Reserved
+	}
+	for _, a := range f.Aliases {
+		out.Aliases = append(out.Aliases, *aliasOf(a))
+	}
 	for _, v := range f.Versions {
 		out.Versions = append(out.Versions, FunctionVersion{
-			Version: v.Version, State: string(v.State), Digest: v.Digest, Size: Size(v.Size), Created: v.Created, Config: configOf(&v.Config),
+			Version: v.Version, State: string(v.State), Digest: v.Digest, SignedBy: v.SignedBy, Size: Size(v.Size), Created: v.Created, Config: configOf(&v.Config),
+			Invocations: v.Invocations, Failures: v.Failures,
 		})
 	}
 	return out

@@ -53,10 +53,10 @@ func TestFunctions(t *testing.T) {
 	if f, err = h.Function(ctx, "echo"); err != nil || len(f.Versions) != 2 || f.Versions[0].Config.Timeout != Duration(2*time.Second) {
 		t.Errorf("%+v, %v", f, err)
 	}
-	if err := h.DeleteFunction(ctx, "echo"); err != nil {
+	if err := h.DeleteFunction(ctx, "echo", false); err != nil {
 		t.Fatal(err)
 	}
-	for _, err := range []error{h.DeleteFunction(ctx, "echo"), second(h.Function(ctx, "echo")), second(h.Invoke(ctx, "echo", 0, nil))} {
+	for _, err := range []error{h.DeleteFunction(ctx, "echo", false), second(h.Function(ctx, "echo")), second(h.Invoke(ctx, "echo", "", nil))} {
 		if p := asProblem(t, err); p.Status != 404 || p.Kind() != KindFunctionNotFound {
 			t.Errorf("after its deletion: %+v", p)
 		}
@@ -112,7 +112,7 @@ func TestInvoke(t *testing.T) {
 	h, ctx := boot(t), t.Context()
 	h.deploy(t, "echo", FunctionConfig{Timeout: Duration(300 * time.Millisecond)})
 	for body, kind := range map[string]string{`{"a":1}`: typeJSON, "\x00\xff": typeBytes, "": typeBytes} {
-		got, err := h.Invoke(ctx, "echo", 0, []byte(body))
+		got, err := h.Invoke(ctx, "echo", "", []byte(body))
 		if err != nil || string(got.Body) != body || got.ContentType != kind || got.Version != 1 || got.ID == "" {
 			t.Errorf("%q: %+v, %v", body, got, err)
 		}
@@ -122,14 +122,14 @@ func TestInvoke(t *testing.T) {
 		"exit": {Kind: "exit", ExitCode: new(3)},
 		"loop": {Kind: "timeout"},
 	} {
-		_, err := h.Invoke(ctx, "echo", 0, []byte(body))
+		_, err := h.Invoke(ctx, "echo", "", []byte(body))
 		p := asProblem(t, err)
 		f := p.Function
 		if p.Status != 502 || p.Kind() != KindFunctionFailed || f == nil || f.Kind != want.Kind || !reflect.DeepEqual(f.ExitCode, want.ExitCode) || !strings.Contains(f.Message, want.Message) || f.Invocation == "" || f.Version != 1 {
 			t.Errorf("%s: %+v %+v", body, p, f)
 		}
 	}
-	_, err := h.Invoke(ctx, "echo", 9, nil)
+	_, err := h.Invoke(ctx, "echo", "9", nil)
 	if p := asProblem(t, err); p.Kind() != KindVersionNotFound || p.Field != "version" || p.Reason != "Function echo has no version 9." {
 		t.Errorf("an unknown version: %+v", p)
 	}
@@ -142,7 +142,7 @@ func TestLogs(t *testing.T) {
 	h.deploy(t, "echo", FunctionConfig{})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	first, err := h.Invoke(ctx, "echo", 0, []byte("log"))
+	first, err := h.Invoke(ctx, "echo", "", []byte("log"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +168,7 @@ func TestLogs(t *testing.T) {
 		}
 		switch n++; {
 		case n == 2:
-			if _, err := h.Invoke(ctx, "echo", 0, []byte("log")); err != nil {
+			if _, err := h.Invoke(ctx, "echo", "", []byte("log")); err != nil {
 				t.Fatal(err)
 			}
 		case n == 4:

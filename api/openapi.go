@@ -75,19 +75,30 @@ func operation(registry huma.Registry, rt route) *huma.Operation {
 	return op
 }
 
+// pathParameters are those in braces.
+func pathParameters(path string) (list []*huma.Param) {
+	longest := 128
+	if strings.HasPrefix(path, "/v1/functions/") {
+		longest = 64
+	}
+	for _, row := range []struct{ name, pattern, doc string }{
+		{"name", fmt.Sprintf("^[a-zA-Z0-9_.-]{1,%d}$", longest), "The name: letters, digits, '-', '_' and '.'."},
+		{"alias", "^[a-zA-Z0-9_-]{0,127}[a-zA-Z_-][a-zA-Z0-9_-]{0,127}$", "The alias: 1 to 128 letters, digits, '-' and '_', not digits only."},
+		{"version", "^[1-9][0-9]{0,9}$", "The number of a version."},
+	} {
+		if strings.Contains(path, "{"+row.name+"}") {
+			list = append(list, &huma.Param{
+				Name: row.name, In: "path", Required: true, Description: row.doc,
+				Schema: &huma.Schema{Type: huma.TypeString, Pattern: row.pattern},
+			})
+		}
+	}
+	return list
+}
+
 // parameters are the path's, the query's and the headers.
 func parameters(registry huma.Registry, rt route) []*huma.Param {
-	var list []*huma.Param
-	if strings.Contains(rt.path, "{name}") {
-		longest := 128
-		if strings.HasPrefix(rt.path, "/v1/functions/") {
-			longest = 64
-		}
-		list = append(list, &huma.Param{
-			Name: "name", In: "path", Required: true, Description: "The name: letters, digits, '-', '_' and '.'.",
-			Schema: &huma.Schema{Type: huma.TypeString, Pattern: fmt.Sprintf("^[a-zA-Z0-9_.-]{1,%d}$", longest)},
-		})
-	}
+	list := pathParameters(rt.path)
 	for _, f := range queryFields(rt.action.query) {
 		schema := huma.SchemaFromField(registry, f, f.Name)
 		schema.Nullable = false

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -70,8 +71,8 @@ func TestDocumentDescribesEveryRoute(t *testing.T) {
 			got = append(got, p.In+":"+p.Name)
 		}
 		var want []string
-		if strings.Contains(rt.path, "{name}") {
-			want = append(want, "path:name")
+		for _, m := range regexp.MustCompile(`\{(\w+)\}`).FindAllStringSubmatch(rt.path, -1) {
+			want = append(want, "path:"+m[1])
 		}
 		for _, f := range queryFields(rt.action.query) {
 			want = append(want, "query:"+f.Tag.Get("query"))

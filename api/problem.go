@@ -33,10 +33,12 @@ const (
 	KindRecordsRefused   Kind = "records-refused"
 	KindInvalidModule    Kind = "invalid-module"
 	KindCrossOrigin      Kind = "cross-origin"
+	KindUntrusted        Kind = "untrusted"
 	KindNoRoute          Kind = "no-route"
 	KindStreamNotFound   Kind = "stream-not-found"
 	KindShardNotFound    Kind = "shard-not-found"
 	KindVersionNotFound  Kind = "version-not-found"
+	KindAliasNotFound    Kind = "alias-not-found"
 	KindFunctionNotFound Kind = "function-not-found"
 	KindMappingNotFound  Kind = "mapping-not-found"
 	KindMethod           Kind = "method-not-allowed"
@@ -44,6 +46,7 @@ const (
 	KindBodyStalled      Kind = "body-stalled"
 	KindBodyCut          Kind = "body-cut"
 	KindConflict         Kind = "conflict"
+	KindInUse            Kind = "in-use"
 	KindForeignHost      Kind = "foreign-host"
 	KindBodyTooLarge     Kind = "body-too-large"
 	KindMediaType        Kind = "unsupported-media-type"
@@ -80,16 +83,19 @@ var kinds = []kindRow{
 	{KindInvalidModule, 400, "The WebAssembly module cannot be served"},
 	{KindBodyCut, 400, "The body ended before its end"},
 	{KindCrossOrigin, 403, "A browser sent this from another origin"},
+	{KindUntrusted, 403, "The module is not signed with a trusted key"},
 	{KindNoRoute, 404, "There is no such path"},
 	{KindStreamNotFound, 404, "There is no such stream"},
 	{KindShardNotFound, 404, "There is no such shard"},
 	{KindFunctionNotFound, 404, "There is no such function"},
 	{KindVersionNotFound, 404, "The function has no such version"},
+	{KindAliasNotFound, 404, "The function has no such alias"},
 	{KindMappingNotFound, 404, "There is no such mapping"},
 	{KindMethod, 405, "The path does not take this method"},
 	{KindNotAcceptable, 406, "The answer cannot be given in the form asked for"},
 	{KindBodyStalled, 408, "The body stopped arriving"},
 	{KindConflict, 409, "It exists already with another shape, or changed meanwhile"},
+	{KindInUse, 409, "Something else needs it"},
 	{KindCannotServe, 409, "The function does not handle this kind of call"},
 	{KindBodyTooLarge, 413, "The body is too large"},
 	{KindMediaType, 415, "The body's media type is not taken here"},

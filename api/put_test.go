@@ -231,7 +231,7 @@ func TestStalledBody(t *testing.T) {
 func TestGuardEnds(t *testing.T) {
 	h := bootWith(t, t.TempDir(), Limits{BodyIdle: 20 * time.Millisecond})
 	h.deploy(t, "echo", FunctionConfig{Timeout: Duration(200 * time.Millisecond)})
-	_, err := h.Invoke(t.Context(), "echo", 0, []byte("loop"))
+	_, err := h.Invoke(t.Context(), "echo", "", []byte("loop"))
 	if p := asProblem(t, err); p.Kind() != KindFunctionFailed || p.Function.Kind != "timeout" {
 		t.Errorf("%+v", p)
 	}

@@ -84,8 +84,15 @@ func routes() []route {
 		{"GET", "/v1/functions", "functions:read", read((*call).listFunctions), "listFunctions", "Lists all functions."},
 		{"PUT", "/v1/functions/{name}", "functions:write", deployForms((*call).putFunction), "putFunction", "Deploys a function as its next version; the same again changes nothing."},
 		{"GET", "/v1/functions/{name}", "functions:read", read((*call).getFunction), "getFunction", "Describes a function and its versions."},
-		{"DELETE", "/v1/functions/{name}", "functions:write", remove((*call).deleteFunction), "deleteFunction", "Deletes a function and its versions."},
+		{"DELETE", "/v1/functions/{name}", "functions:write", removeWith((*call).deleteFunction), "deleteFunction", "Deletes a function and its versions."},
 		{"POST", "/v1/functions/{name}/invoke", "functions:invoke", exchange((*call).invokeFunction), "invokeFunction", "Calls a function with the body and answers what it returns."},
+		{"GET", "/v1/functions/{name}/code", "functions:read", download((*call).readCode), "readCode", "Downloads a version's module, as it was uploaded."},
+		{"DELETE", "/v1/functions/{name}/versions/{version}", "functions:write", removeWith((*call).deleteVersion), "deleteVersion", "Deletes a version that is not the newest and has no alias."},
+		{"PUT", "/v1/functions/{name}/aliases/{alias}", "functions:write", define((*call).putAlias), "putAlias", "Makes or changes an alias: a name for a version, or for two that share the calls."},
+		{"GET", "/v1/functions/{name}/aliases/{alias}", "functions:read", read((*call).getAlias), "getAlias", "Describes an alias."},
+		{"DELETE", "/v1/functions/{name}/aliases/{alias}", "functions:write", removeWith((*call).deleteAlias), "deleteAlias", "Deletes an alias."},
+		{"POST", "/v1/functions/{name}/rollback", "functions:write", change((*call).rollBack), "rollBack", "Makes what an older version was the newest version again."},
+		{"PUT", "/v1/functions/{name}/concurrency", "functions:write", change((*call).reserve), "reserve", "Bounds the calls that may run at once, over all versions."},
 		{"GET", "/v1/functions/{name}/logs", "functions:read", follow[LogLine]((*call).readLogs), "readLogs", "Reads what a function logged, and goes on reading with follow=true."},
 
 		{"GET", "/v1/mappings", "mappings:read", read((*call).listMappings), "listMappings", "Lists all event source mappings."},
@@ -162,14 +169,20 @@ func change[In, Out any](f func(*call, *In) (Out, error)) action {
 
 // remove is a route that deletes and answers nothing.
 func remove(f func(*call) error) action {
+	return removeWith(func(c *call, _ *none) error { return f(c) })
+}
+
+// removeWith is a remove with a query.
+func removeWith[Q any](f func(*call, *Q) error) action {
 	return action{
-		query: reflect.TypeFor[none](),
+		query: reflect.TypeFor[Q](),
 		out:   []answer{{status: 204}},
 		serve: func(c *call) error {
-			if _, err := queryOf[none](c); err != nil {
+			q, err := queryOf[Q](c)
+			if err != nil {
 				return err
 			}
-			if err := f(c); err != nil {
+			if err := f(c, q); err != nil {
 				return err
 			}
 			c.w.WriteHeader(http.StatusNoContent)
@@ -212,6 +225,13 @@ func exchange[Q any](f func(*call, *Q) error) action {
 	bytes := []content{{typeBytes, nil}}
 	return withQuery(f, bytes, answer{status: 200, forms: bytes, headers: []header{
 		{headerInvocation, "The invocation's id; its log lines carry it."}, {headerVersion, "The version that ran."},
+	}})
+}
+
+// download is a route that answers a module.
+func download[Q any](f func(*call, *Q) error) action {
+	return withQuery(f, nil, answer{status: 200, forms: []content{{typeModule, nil}}, headers: []header{
+		{headerVersion, "The version whose module it is."}, {headerDigest, "The module's digest: sha256:…"},
 	}})
 }
 

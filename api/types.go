@@ -205,26 +205,59 @@ type Function struct {
 	State    string            `json:"state" doc:"active when it can serve, pending while it is loaded, failed when it cannot be."`
 	Reason   string            `json:"reason,omitempty" doc:"Why it cannot be loaded."`
 	Digest   string            `json:"digest" doc:"sha256:… of the module."`
+	SignedBy string            `json:"signedBy,omitempty" doc:"The trusted key that signed the module: the first 16 digits of its SHA-256."`
 	Size     Size              `json:"size" doc:"The module's size in bytes."`
 	Created  time.Time         `json:"created" doc:"When the version was deployed."`
 	Handles  []string          `json:"handles,omitempty" doc:"The kinds of call the module handles; left out when it does not say."`
 	Config   FunctionConfig    `json:"config" doc:"The version's settings."`
+	Reserved *int              `json:"reserved,omitzero" doc:"How many calls may run at once over all versions; left out without such a bound."`
+	Aliases  []Alias           `json:"aliases,omitempty" doc:"Its aliases, by name; left out in a list of functions."`
 	Versions []FunctionVersion `json:"versions,omitempty" doc:"All versions, the oldest first; left out in a list of functions."`
 }
 
 // FunctionVersion is one immutable version of a function.
 type FunctionVersion struct {
-	Version int            `json:"version" doc:"Its number."`
-	State   string         `json:"state" doc:"active, pending or failed."`
-	Digest  string         `json:"digest" doc:"sha256:… of the module."`
-	Size    Size           `json:"size" doc:"The module's size in bytes."`
-	Created time.Time      `json:"created" doc:"When it was deployed."`
-	Config  FunctionConfig `json:"config" doc:"Its settings."`
+	Version  int            `json:"version" doc:"Its number."`
+	State    string         `json:"state" doc:"active, pending or failed."`
+	Digest   string         `json:"digest" doc:"sha256:… of the module."`
+	SignedBy string         `json:"signedBy,omitempty" doc:"The trusted key that signed the module."`
+	Size     Size           `json:"size" doc:"The module's size in bytes."`
+	Created  time.Time      `json:"created" doc:"When it was deployed."`
+	Config   FunctionConfig `json:"config" doc:"Its settings."`
+
+	Invocations uint64 `json:"invocations" doc:"How often it was called since the host started."`
+	Failures    uint64 `json:"failures" doc:"How many of these calls ended in an error of any sort."`
 }
 
 // FunctionList is the answer of GET /v1/functions.
 type FunctionList struct {
 	Functions []Function `json:"functions" doc:"All functions, sorted by name, without their older versions."`
+}
+
+// AliasConfig is what an alias leads to: the body of PUT /v1/functions/{name}/aliases/{alias}.
+type AliasConfig struct {
+	Version     int     `json:"version,omitzero" minimum:"0" doc:"The version it leads to; 0 or left out is the newest, $LATEST, whichever that is."`
+	Canary      int     `json:"canary,omitzero" minimum:"0" doc:"A second version, which has a share of the calls."`
+	Share       float64 `json:"share,omitzero" minimum:"0" maximum:"1" doc:"The part of the calls that the canary has: 0 to 1. Each call is decided by itself."`
+	Description string  `json:"description,omitempty" doc:"What it is for, at most 256 bytes."`
+}
+
+// Alias is a name for a version of a function, or for two among which its calls are divided.
+type Alias struct {
+	Name string `json:"name" doc:"Its name."`
+	AliasConfig
+	Created  time.Time `json:"created" doc:"When it was made."`
+	Modified time.Time `json:"modified" doc:"When it was last changed."`
+}
+
+// Rollback is the body of POST /v1/functions/{name}/rollback.
+type Rollback struct {
+	Version int `json:"version" minimum:"1" example:"3" doc:"The version whose module and settings become the newest version."`
+}
+
+// Reservation is the body of PUT /v1/functions/{name}/concurrency.
+type Reservation struct {
+	Reserved *int `json:"reserved,omitzero" minimum:"0" maximum:"1000" doc:"How many calls may run at once, over all versions: 0 (every call is throttled) to 1000; left out, there is no such bound."`
 }
 
 // LogLine is one line a function wrote, or the host about it.

@@ -172,11 +172,21 @@ func (rt *Runtime) Rollback(ctx context.Context, name string, number int) (Funct
 	if v == nil || number == 0 {
 		return Function{}, fmt.Errorf("runtime: roll back %q to version %d: %w", name, number, ErrNoVersion)
 	}
+	if !rt.trusts(v.signer) {
+		return Function{}, fmt.Errorf("runtime: roll back %q to version %d: %w", name, number, ErrUntrusted)
+	}
 	code, err := rt.options.Code.Get(ctx, v.digest)
 	if err != nil {
 		return Function{}, fmt.Errorf("runtime: roll back %q to version %d: %w: %w", name, number, ErrUnavailable, err)
 	}
-	return rt.Deploy(ctx, name, code, v.config)
+	if err := rt.enter(); err != nil {
+		return Function{}, fmt.Errorf("runtime: roll back %q: %w", name, err)
+	}
+	defer rt.leave()
+	if f, err = rt.deploy(ctx, name, code, v.config, v.signer); err != nil {
+		return Function{}, fmt.Errorf("runtime: roll back %q to version %d: %w", name, number, err)
+	}
+	return f.describe(), nil
 }
 
 // DeleteVersion removes one version that is not $LATEST and has no alias. Calls of it under way finish. Errors: ErrNotFound,

@@ -23,21 +23,13 @@ import (
 // Only the newest Options.KeepVersions versions are kept, and those that something names: an alias, or Options.Pinned; of the
 // others the code is deleted.
 //
-// Errors: a *FieldError (ErrInvalid) for a name, a configuration or code that is refused, with nothing changed; ErrNoSpace;
-// ErrClosed; what the stores answer.
+// Errors: a *FieldError (ErrInvalid) for a name, a configuration or code that is refused, with nothing changed; ErrUntrusted where
+// Options.Trust asks for a signature (see DeployProven); ErrNoSpace; ErrClosed; what the stores answer.
 func (rt *Runtime) Deploy(ctx context.Context, name string, code []byte, config Config) (Function, error) {
-	if err := rt.enter(); err != nil {
-		return Function{}, fmt.Errorf("runtime: deploy %q: %w", shorten(name), err)
-	}
-	defer rt.leave()
-	f, err := rt.deploy(ctx, name, code, config)
-	if err != nil {
-		return Function{}, fmt.Errorf("runtime: deploy %q: %w", shorten(name), err)
-	}
-	return f.describe(), nil
+	return rt.DeployProven(ctx, name, code, config, Proof{})
 }
 
-func (rt *Runtime) deploy(ctx context.Context, name string, code []byte, config Config) (*function, error) {
+func (rt *Runtime) deploy(ctx context.Context, name string, code []byte, config Config, signer string) (*function, error) {
 	if err := checkName(name); err != nil {
 		return nil, err
 	}
@@ -50,10 +42,10 @@ func (rt *Runtime) deploy(ctx context.Context, name string, code []byte, config 
 			fmt.Sprintf("at most %d bytes (%d MiB)", rt.options.MaxCodeBytes, rt.options.MaxCodeBytes>>20))
 	}
 	digest := digestOf(code)
-	if f := rt.same(name, digest, config); f != nil {
+	if f := rt.same(name, digest, config); f != nil && f.latest().signer == signer {
 		return f, nil
 	}
-	v := newVersion(identity{function: name, digest: digest, size: len(code), config: config, created: time.Now().UTC()})
+	v := newVersion(identity{function: name, digest: digest, size: len(code), config: config, signer: signer, created: time.Now().UTC()})
 	if err := rt.admit(ctx, v, code); err != nil {
 		rt.discard(v)
 		return nil, err
@@ -148,7 +140,7 @@ func (rt *Runtime) publish(ctx context.Context, v *version, code []byte) (*funct
 		return nil, err
 	}
 	defer rt.stored()
-	if f := rt.same(v.function, v.digest, v.config); f != nil {
+	if f := rt.same(v.function, v.digest, v.config); f != nil && f.latest().signer == v.signer {
 		return f, nil
 	}
 	digest, err := rt.options.Code.Put(ctx, code)

@@ -33,10 +33,12 @@ type VersionDetail struct {
 	Digest  string // of the code: "sha256:<hex>"
 	Size    int    // of the code in bytes
 	Config  Config // with the defaults filled in
-	Kinds   Kinds
-	Created time.Time
-	State   State
-	Problem string // why the state is failed
+	// SignedBy is the KeyID of the key that signed the code; "" where none was asked for.
+	SignedBy string
+	Kinds    Kinds
+	Created  time.Time
+	State    State
+	Problem  string // why the state is failed
 
 	Invocations uint64 // since the host was started
 	Failures    uint64 // of these, with any error
@@ -94,6 +96,7 @@ type identity struct {
 	digest   string
 	size     int
 	config   Config
+	signer   string // KeyID of the trusted key that signed the code, "" when there was no list of keys
 	created  time.Time
 }
 
@@ -127,7 +130,7 @@ func (v *version) close(p *program) error {
 func (v *version) describe() VersionDetail {
 	state, problem := v.code.state()
 	return VersionDetail{
-		Version: v.number, Digest: v.digest, Size: v.size, Config: v.config, Kinds: Kinds(v.kinds.Load()),
+		Version: v.number, Digest: v.digest, Size: v.size, Config: v.config, SignedBy: v.signer, Kinds: Kinds(v.kinds.Load()),
 		Created: v.created, State: state, Problem: problem,
 		Invocations: v.calls.Load(), Failures: v.failures.Load(),
 	}

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -37,6 +38,10 @@ type Options struct {
 	KeepVersions int           // how many versions of a function are kept, the newest; 0 means 10
 	IdleTimeout  time.Duration // an instance not used for so long is closed; 0 means 5 minutes
 	LogBytes     int           // of log lines kept in memory per function; 0 means 1 MiB
+
+	// Trust are the keys one of which must have signed code that is uploaded; none: it need not be signed. Versions that are
+	// stored already serve in any case.
+	Trust []ed25519.PublicKey
 
 	// Pinned says that something outside needs a version, which is then kept beyond KeepVersions. It must not call the Runtime.
 	// nil: nothing does.

@@ -63,6 +63,7 @@ type versionDefinition struct {
 	MemoryBytes int64     `json:"memoryBytes"`
 	Concurrency int       `json:"concurrency"`
 	Emit        []string  `json:"emit,omitempty"`
+	SignedBy    string    `json:"signedBy,omitempty"`
 }
 
 func (f *function) encode() ([]byte, error) {
@@ -77,7 +78,7 @@ func (f *function) encode() ([]byte, error) {
 		d.Versions = append(d.Versions, versionDefinition{
 			Version: v.number, Digest: v.digest, Size: v.size, Kinds: Kinds(v.kinds.Load()), Created: v.created,
 			TimeoutMs: v.config.Timeout.Milliseconds(), MemoryBytes: v.config.MemoryBytes,
-			Concurrency: v.config.Concurrency, Emit: v.config.Emit,
+			Concurrency: v.config.Concurrency, Emit: v.config.Emit, SignedBy: v.signer,
 		})
 	}
 	return json.Marshal(d)
@@ -158,7 +159,7 @@ func (s *versionDefinition) version(name string) (*version, error) {
 		return nil, errors.New("digest, size or kinds are not valid")
 	}
 	v := newVersion(identity{
-		function: name, number: s.Version, digest: s.Digest, size: s.Size, config: config, created: s.Created,
+		function: name, number: s.Version, digest: s.Digest, size: s.Size, config: config, signer: s.SignedBy, created: s.Created,
 	})
 	v.kinds.Store(uint32(s.Kinds))
 	return v, nil

@@ -80,7 +80,7 @@ func (b *hostBench) run(ctx context.Context) (err error) {
 
 func (b *hostBench) clear(ctx context.Context) error {
 	return errors.Join(
-		ignoreMissing(b.client.DeleteMapping(ctx, b.name)), ignoreMissing(b.client.DeleteFunction(ctx, b.name)),
+		ignoreMissing(b.client.DeleteMapping(ctx, b.name)), ignoreMissing(b.client.DeleteFunction(ctx, b.name, false)),
 		ignoreMissing(b.client.DeleteStream(ctx, b.name+"-in")), ignoreMissing(b.client.DeleteStream(ctx, b.name)),
 	)
 }

@@ -33,7 +33,7 @@ func TestLambdaFunction(t *testing.T) {
 		{in: `{"Do":"print"}`, body: good},
 		{in: `[]`, failure: "json: cannot unmarshal array into Go value of type main.event"},
 	} {
-		i, err := client.Invoke(t.Context(), "from-lambda", 0, []byte(tt.in))
+		i, err := client.Invoke(t.Context(), "from-lambda", "", []byte(tt.in))
 		if string(i.Body) != tt.body {
 			t.Errorf("%s is answered with %s, want %s", tt.in, i.Body, tt.body)
 		}

@@ -20,14 +20,18 @@ import (
 )
 
 func newFunction(a *app) *cobra.Command {
-	return group("function", "Functions: build, deploy, list, describe, invoke, logs, delete",
+	return group("function", "Functions: build, deploy, list, describe, invoke, logs, alias, rollback, reserve, download, delete",
 		newFunctionBuild(a), a.completing(newFunctionDeploy(a), functionNames), newFunctionList(a),
 		a.completing(newFunctionDescribe(a), functionNames), a.completing(newFunctionInvoke(a), functionNames),
-		a.completing(newFunctionLogs(a), functionNames), a.completing(newFunctionDelete(a), functionNames))
+		a.completing(newFunctionLogs(a), functionNames), newFunctionAlias(a), a.completing(newFunctionRollback(a), functionNames),
+		a.completing(newFunctionReserve(a), functionNames), a.completing(newFunctionDownload(a), functionNames),
+		a.completing(newFunctionDelete(a), functionNames))
 }
 
 func newFunctionDeploy(a *app) *cobra.Command {
 	var config api.FunctionConfig
+	var proof api.Proof
+	var key string
 	c := &cobra.Command{
 		Use:   "deploy NAME PATH",
 		Short: "Upload a function: a .wasm file, or a folder with its source, which is built first",
@@ -50,7 +54,12 @@ func newFunctionDeploy(a *app) *cobra.Command {
 			if !cmd.Flags().Changed("emit") {
 				config.Emit = own.Emit
 			}
-			f, _, err := client.Deploy(cmd.Context(), args[0], bytes.NewReader(wasm), config)
+			if key != "" {
+				if proof.Signature, err = signModule(key, wasm); err != nil {
+					return err
+				}
+			}
+			f, _, err := client.DeployProven(cmd.Context(), args[0], bytes.NewReader(wasm), config, proof)
 			if err != nil {
 				return err
 			}
@@ -62,6 +71,8 @@ func newFunctionDeploy(a *app) *cobra.Command {
 	textFlag(c.Flags(), &config.Memory, "memory", "size", "1MiB to 4096MiB", "how much memory an instance may have (default 128MiB)")
 	countFlag(c.Flags(), &config.Concurrency, "concurrency", "1 to 1000", "how many instances may run at once (default: the host's)")
 	c.Flags().StringSliceVar(&config.Emit, "emit", nil, "stream the function may emit records to; repeatable")
+	c.Flags().StringVar(&proof.Digest, "digest", "", "digest (sha256:…) the module must have")
+	c.Flags().StringVar(&key, "sign", "", "PEM file with the ed25519 key to sign the module with (openssl genpkey -algorithm ed25519)")
 	a.completingFlag(c, "emit", streamNames)
 	return c
 }
@@ -157,22 +168,41 @@ func (a *app) printFunction(f api.Function) error {
 		[2]string{"Timeout", f.Config.Timeout.String()},
 		[2]string{"Memory", f.Config.Memory.String()},
 		[2]string{"Concurrency", strconv.Itoa(f.Config.Concurrency)},
+		[2]string{"Reserved", reservedCalls(f.Reserved)},
 		[2]string{"May emit to", joinOr(f.Config.Emit, "nothing")},
+		[2]string{"Signed by", cmp.Or(f.SignedBy, "nobody")},
 	)
 	if err != nil || a.output == outputJSON || len(f.Versions) == 0 {
 		return err
 	}
-	t := newTable("VERSION>", "SIZE>", "DEPLOYED", "DIGEST")
+	t := newTable("VERSION>", "CALLS>", "FAILED>", "SIZE>", "DEPLOYED", "DIGEST")
 	for _, v := range slices.Backward(f.Versions) {
-		t.add(strconv.Itoa(v.Version), byteSize(int64(v.Size)), shortTime(v.Created), v.Digest)
+		t.add(strconv.Itoa(v.Version), strconv.FormatUint(v.Invocations, 10), strconv.FormatUint(v.Failures, 10),
+			byteSize(int64(v.Size)), shortTime(v.Created), v.Digest)
+	}
+	fmt.Fprintln(a.out)
+	if err := t.write(a.out); err != nil || len(f.Aliases) == 0 {
+		return err
+	}
+	t = newTable("ALIAS", "LEADS TO", "DESCRIPTION")
+	for _, alias := range f.Aliases {
+		t.add(alias.Name, leadsTo(&alias), alias.Description)
 	}
 	fmt.Fprintln(a.out)
 	return t.write(a.out)
 }
 
+func reservedCalls(n *int) string {
+	if n == nil {
+		return "no bound over all versions"
+	}
+	return fmt.Sprintf("%d calls at once over all versions", *n)
+}
+
 func newFunctionInvoke(a *app) *cobra.Command {
 	var file string
 	var version int
+	var alias string
 	c := &cobra.Command{
 		Use:   "invoke NAME [BODY]",
 		Short: "Call a function with a body and write what it answers to standard output",
@@ -200,7 +230,14 @@ func newFunctionInvoke(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			answer, err := client.Invoke(cmd.Context(), args[0], version, in)
+			qualifier := alias
+			if version != 0 {
+				if alias != "" {
+					return usagef("give --version or --alias, not both")
+				}
+				qualifier = strconv.Itoa(version)
+			}
+			answer, err := client.Invoke(cmd.Context(), args[0], qualifier, in)
 			if err != nil {
 				return err
 			}
@@ -216,6 +253,7 @@ func newFunctionInvoke(a *app) *cobra.Command {
 	}
 	c.Flags().StringVar(&file, "file", "", "read the body from a file; - is standard input")
 	countFlag(c.Flags(), &version, "version", "1 or more", "which version to call (default: the newest)")
+	c.Flags().StringVar(&alias, "alias", "", "the alias that says which version to call")
 	return c
 }
 
@@ -262,19 +300,30 @@ func (a *app) printLog(l api.LogLine) error {
 }
 
 func newFunctionDelete(a *app) *cobra.Command {
-	return &cobra.Command{
+	var force bool
+	var version int
+	c := &cobra.Command{
 		Use:   "delete NAME",
-		Short: "Delete a function with all its versions",
+		Short: "Delete a function with all its versions, or one older version",
 		Args:  arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := a.client()
 			if err != nil {
 				return err
 			}
-			if err := client.DeleteFunction(cmd.Context(), args[0]); err != nil {
+			if version != 0 {
+				if err := client.DeleteVersion(cmd.Context(), args[0], version, force); err != nil {
+					return err
+				}
+				return a.printDeleted("version", strconv.Itoa(version))
+			}
+			if err := client.DeleteFunction(cmd.Context(), args[0], force); err != nil {
 				return err
 			}
 			return a.printDeleted("function", args[0])
 		},
 	}
+	countFlag(c.Flags(), &version, "version", "1 or more", "delete this version only (default: the whole function)")
+	forceFlag(c, &force)
+	return c
 }

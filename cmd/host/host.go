@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -37,6 +38,7 @@ type hostConfig struct {
 	logger      *slog.Logger
 
 	allowHosts      []string // names besides localhost that requests to a loopback listener may be for
+	trustKeys       string   // PEM file; functions must be signed with one of its keys when it is given
 	tlsCert, tlsKey string   // PEM files; the API is served over TLS when they are given
 
 	aws awsConfig // the AWS surface
@@ -164,7 +166,12 @@ func (h *host) openRuntime(ctx context.Context, metrics prometheus.Registerer) e
 		return err
 	}
 	h.scrubCode(code)
+	trust, err := readTrust(h.config.trustKeys)
+	if err != nil {
+		return err
+	}
 	h.functions, err = runtime.Open(ctx, runtime.Options{
+		Trust: trust, Pinned: h.namedByMapping,
 		CacheDir: h.dir.cache(), Functions: definitions, Code: code, Emitter: emitter{h.streams},
 		Logger: h.config.logger.With("part", "runtime"), Registerer: metrics,
 	})
@@ -173,6 +180,18 @@ func (h *host) openRuntime(ctx context.Context, metrics prometheus.Registerer) e
 	}
 	h.onStop(h.functions.Close)
 	return nil
+}
+
+// namedByMapping is whether a mapping names that version of a function, which must then be kept. Before the mappings are open,
+// while nobody can deploy, it does not matter.
+func (h *host) namedByMapping(function string, version int) bool {
+	if h.mappings == nil {
+		return false
+	}
+	return slices.ContainsFunc(h.mappings.List(), func(s triggers.Status) bool {
+		number, _, err := runtime.ParseQualifier(s.Mapping.Qualifier)
+		return err == nil && number == version && s.Mapping.Function == function
+	})
 }
 
 func (h *host) openTriggers(ctx context.Context, metrics prometheus.Registerer) error {

@@ -25,9 +25,13 @@ func TestMain(m *testing.M) {
 }
 
 // testHost boots a whole host on free ports and a fresh data directory, and stops it when the test ends.
-func testHost(t *testing.T) *host {
+func testHost(t *testing.T, options ...func(*hostConfig)) *host {
 	t.Helper()
-	h := bootHost(t, hostConfig{dataDir: t.TempDir()})
+	config := hostConfig{dataDir: t.TempDir()}
+	for _, option := range options {
+		option(&config)
+	}
+	h := bootHost(t, config)
 	t.Cleanup(func() {
 		if err := h.close(); err != nil {
 			t.Errorf("stop host: %v", err)

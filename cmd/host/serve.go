@@ -11,7 +11,7 @@ import (
 )
 
 // serveSettings are the flags of serve that are also SHARDMILL_* variables and keys of the config file.
-var serveSettings = []string{"data-dir", "listen", "admin-listen", "log-level", "log-format", "drain", "insecure", "tls-cert", "tls-key", "allow-host"}
+var serveSettings = []string{"data-dir", "listen", "admin-listen", "log-level", "log-format", "drain", "insecure", "tls-cert", "tls-key", "allow-host", "trust-keys"}
 
 func newServe(a *app) *cobra.Command {
 	var config hostConfig
@@ -58,6 +58,7 @@ func newServe(a *app) *cobra.Command {
 	flags.StringSliceVar(&config.allowHosts, "allow-host", nil, "name besides localhost under which programs reach a host that listens on a loopback address; repeatable")
 	flags.StringVar(&config.tlsCert, "tls-cert", "", "PEM file with the certificate chain of the API's listener, which then speaks TLS; a renewed file is taken without a restart")
 	flags.StringVar(&config.tlsKey, "tls-key", "", "PEM file with the key of --tls-cert")
+	flags.StringVar(&config.trustKeys, "trust-keys", "", "PEM file with ed25519 public keys; functions that are uploaded must then be signed with one of them (function deploy --sign)")
 	config.aws.addFlags(flags)
 	config.doors.addFlags(flags)
 	config.failures.addFlags(flags)

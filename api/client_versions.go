@@ -1,0 +1,75 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+)
+
+// PutAlias makes an alias of a function or changes it; created is true when it is new.
+func (c *Client) PutAlias(ctx context.Context, function, alias string, config AliasConfig) (a Alias, created bool, err error) {
+	status, err := c.call(ctx, http.MethodPut, []string{"functions", function, "aliases", alias}, &config, &a)
+	return a, status == http.StatusCreated, err
+}
+
+// Alias describes an alias.
+func (c *Client) Alias(ctx context.Context, function, alias string) (a Alias, err error) {
+	_, err = c.call(ctx, http.MethodGet, []string{"functions", function, "aliases", alias}, nil, &a)
+	return a, err
+}
+
+// DeleteAlias deletes an alias; one that a mapping uses only with force.
+func (c *Client) DeleteAlias(ctx context.Context, function, alias string, force bool) error {
+	return c.remove(ctx, force, "functions", function, "aliases", alias)
+}
+
+// DeleteVersion deletes one version that is not $LATEST and has no alias; one that a mapping uses only with force.
+func (c *Client) DeleteVersion(ctx context.Context, function string, version int, force bool) error {
+	return c.remove(ctx, force, "functions", function, "versions", strconv.Itoa(version))
+}
+
+// DeleteFunction deletes a function and its versions; one that a mapping uses only with force.
+func (c *Client) DeleteFunction(ctx context.Context, name string, force bool) error {
+	return c.remove(ctx, force, "functions", name)
+}
+
+func (c *Client) remove(ctx context.Context, force bool, path ...string) error {
+	r := request{method: http.MethodDelete, path: path}
+	if force {
+		r.query = url.Values{"force": {"true"}}
+	}
+	_, err := c.finish(ctx, r, nil)
+	return err
+}
+
+// Rollback makes what an older version of a function was the newest version again.
+func (c *Client) Rollback(ctx context.Context, function string, version int) (f Function, err error) {
+	_, err = c.call(ctx, http.MethodPost, []string{"functions", function, "rollback"}, &Rollback{Version: version}, &f)
+	return f, err
+}
+
+// Reserve bounds the calls of a function that may run at once, over all its versions; nil takes the bound away.
+func (c *Client) Reserve(ctx context.Context, function string, calls *int) (f Function, err error) {
+	_, err = c.call(ctx, http.MethodPut, []string{"functions", function, "concurrency"}, &Reservation{Reserved: calls}, &f)
+	return f, err
+}
+
+// Code is the module of a version as it was uploaded, and its digest; version 0 is the newest.
+func (c *Client) Code(ctx context.Context, function string, version int) (module []byte, digest string, err error) {
+	r := request{method: http.MethodGet, path: []string{"functions", function, "code"}}
+	if version != 0 {
+		r.query = url.Values{"version": {strconv.Itoa(version)}}
+	}
+	resp, err := c.do(ctx, r)
+	if err != nil {
+		return nil, "", err
+	}
+	defer resp.Body.Close()
+	if module, err = io.ReadAll(resp.Body); err != nil {
+		return nil, "", fmt.Errorf("answer: %w", err)
+	}
+	return module, resp.Header.Get(headerDigest), nil
+}
