@@ -16,6 +16,9 @@ type batch struct {
 	bytes   int    // what the records take of a call, see limits
 	covered uint64 // up to this stored record everything is in this batch or one before, or needs no handling; 0 = nothing
 
+	arrival  int64  // of the first record added, µs since the Unix epoch
+	sequence uint64 // of that record
+
 	own    *record.Builder // nil: runs are views. Else it holds all records, and runs is what is left of them
 	behind []int           // records of each part but the first, the next one last
 	part   []record.Run    // reused by head
@@ -87,6 +90,7 @@ func (l *limits) sizeOf(r *record.Record) int {
 func (b *batch) add(r *record.Record, size int) {
 	if b.own == nil {
 		b.own = builders.Get().(*record.Builder)
+		b.arrival, b.sequence = r.Arrival, r.Sequence
 		for _, run := range b.runs {
 			_ = b.own.AppendRun(run) // what is stored can be encoded again, here as below
 		}

@@ -7,7 +7,7 @@
 //
 // # The path of a batch
 //
-// Each shard of a mapping has one poller, a goroutine that does one thing after the other:
+// Each shard of a mapping has one poller, a goroutine that does one thing after the other, unless there are lanes:
 //
 //	read        the reader blocks until there are records; there is no polling and no timer
 //	feed        KPL-aggregated records are taken apart, unless the mapping keeps them, and what no filter matches is passed over
@@ -42,6 +42,13 @@
 // With Bisect a batch that fails becomes parts, which are delivered one after the other; with Isolate the one record that fails is
 // looked for at once. decide has the rules; docs/event-source-mappings.md tells users.
 //
+// # Lanes
+//
+// With Parallelization a poller deals records out to as many lanes, by a hash of the partition key. A lane is what sees batches
+// through; beside the poller's goroutine each has its own while records wait for it. A lane settles its records in order, so that the
+// checkpoint is below the lowest record that some lane has in hand. At most 12 MiB of records and 2^20 records beyond the
+// checkpoint are dealt; then the reader waits. A change of the number waits until all lanes are idle.
+//
 // # Filters
 //
 // A record that no pattern matches is covered by the checkpoint as if it were settled, and otherwise is as if it were not there. Filters
@@ -60,7 +67,7 @@
 //
 //   - At least once: a record that Put has acknowledged is delivered until it is settled or given up,
 //     or until the stream's retention has dropped it before it could be read, which is counted as skipped.
-//   - In order per shard, and one batch of a shard at a time. A shard that came into being by resharding is read, from its oldest
+//   - In order per shard, and one batch of a shard at a time; with lanes, in order per partition key, and one batch of a key at a time. A shard that came into being by resharding is read, from its oldest
 //     record on, when its parents have been read to their ends, and all of it is settled and saved: so in order per key across
 //     reshards. A parent that has passed the retention holds nobody up.
 //   - The checkpoint moves only forward, by compare-and-set, and only behind what has been emitted durably. A

@@ -96,19 +96,28 @@ func (s *fakeShard) signal() {
 
 // put appends one stored batch and returns the sequence number of its first record.
 func (st *fakeStream) put(shard int, data ...string) uint64 {
+	var list []record.Record
+	for _, d := range data {
+		list = append(list, record.Record{Key: []byte("key"), Data: []byte(d)})
+	}
+	return st.putRecords(shard, list)
+}
+
+// putRecords is put for whole records.
+func (st *fakeStream) putRecords(shard int, list []record.Record) uint64 {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	s := st.shards[shard]
 	var b record.Builder
-	for _, d := range data {
-		if err := b.Append(record.Record{Key: []byte("key"), Data: []byte(d)}); err != nil {
+	for _, r := range list {
+		if err := b.Append(r); err != nil {
 			panic(err)
 		}
 	}
 	first := s.next
 	record.Stamp(b.Run(), first, time.Now().UnixMicro())
 	s.runs = append(s.runs, b.Run())
-	s.next += uint64(len(data))
+	s.next += uint64(len(list))
 	s.signal()
 	return first
 }

@@ -17,11 +17,12 @@ import (
 
 // Limits of a mapping's settings.
 const (
-	MaxBatchSize    = 10_000
-	MaxBatchWindow  = 300 * time.Second
-	MaxMaxAttempts  = 10_000
-	MinMaxRecordAge = 60 * time.Second
-	MaxMaxRecordAge = 7 * 24 * time.Hour
+	MaxBatchSize       = 10_000
+	MaxParallelization = 10
+	MaxBatchWindow     = 300 * time.Second
+	MaxMaxAttempts     = 10_000
+	MinMaxRecordAge    = 60 * time.Second
+	MaxMaxRecordAge    = 7 * 24 * time.Hour
 
 	defaultBatchSize = 100
 
@@ -62,6 +63,9 @@ type Mapping struct {
 	// 0 = without limit.
 	MaxRecordAge time.Duration
 
+	// Parallelization is how many batches of a shard are handed over side by side, 1..10; 0 = 1. The records of a partition key are all in
+	// one such lane and come in order; the checkpoint is below the lowest record that is not settled.
+	Parallelization int
 	// Bisect halves a batch that fails, and delivers the halves one after the other, each with all its attempts, down to single records.
 	Bisect bool
 	// Isolate looks for the one record of a batch that fails at once, by halving, without waiting in between; it alone is tried again and
@@ -92,6 +96,9 @@ func (m *Mapping) normalize(now time.Time) error {
 	if m.BatchSize == 0 {
 		m.BatchSize = defaultBatchSize
 	}
+	if m.Parallelization == 0 {
+		m.Parallelization = 1
+	}
 	if m.StartingPosition == "" {
 		m.StartingPosition = Oldest
 	}
@@ -110,6 +117,7 @@ func (m *Mapping) normalize(now time.Time) error {
 		{m.Function != "", "function", m.Function, "the name of a function"},
 		{m.BatchSize >= 1 && m.BatchSize <= MaxBatchSize, "batchSize", m.BatchSize, "1 to 10000 records"},
 		{m.BatchWindow >= 0 && m.BatchWindow <= MaxBatchWindow, "batchWindow", field.Duration(m.BatchWindow), "0s to 5m"},
+		{m.Parallelization >= 1 && m.Parallelization <= MaxParallelization, "parallelization", m.Parallelization, "1 to 10 lanes"},
 		{len(m.OnFailure) <= maxDestination, "onFailure", fmt.Sprintf("%d bytes", len(m.OnFailure)), fmt.Sprintf("at most %d bytes", maxDestination)},
 		{m.MaxAttempts >= 0 && m.MaxAttempts <= MaxMaxAttempts, "maxAttempts", m.MaxAttempts, "1 to 10000, or 0 for no limit"},
 		{

@@ -33,7 +33,8 @@ type poller struct {
 	next   uint64 // sequence number that should be read next
 	errors int    // read errors in a row
 	feed   feed
-	lane   lane
+	lane   lane // that of a shard without parallelization
+	fan    *fan // nil: there is none
 
 	progress progress
 }
@@ -43,14 +44,14 @@ type poller struct {
 func (p *poller) run(read, work context.Context) (ended bool) {
 	p.lane.p = p
 	for {
-		err := p.fill(read, work)
-		if err == nil {
-			err = p.lane.process(read, work)
-		}
+		err := p.round(read, work)
 		if err != nil && !p.resume(read, err) {
 			ended = errors.Is(err, shards.ErrShardEnd) || errors.Is(err, shards.ErrNoShard)
 			break
 		}
+	}
+	if p.fan != nil {
+		p.fan.end()
 	}
 	p.feed.reset()
 	p.lane.end()
@@ -62,6 +63,35 @@ func (p *poller) run(read, work context.Context) (ended bool) {
 		return false
 	}
 	return ended
+}
+
+// round sees one batch through; with several lanes it goes on until there is an error or the number of lanes changes.
+func (p *poller) round(read, work context.Context) error {
+	n := p.r.settings.Load().lanes()
+	switch {
+	case p.fan == nil && n == 1:
+		if err := p.fill(read, work); err != nil {
+			return err
+		}
+		return p.lane.process(read, work)
+	case p.fan == nil:
+		p.fan = newFan(p, n)
+	}
+	err := p.fan.deal(read, work)
+	if read.Err() != nil {
+		p.fan.running.Wait() // what is under way ends first
+	}
+	if errors.Is(err, shards.ErrShardEnd) || errors.Is(err, shards.ErrNoShard) {
+		if stopped := p.fan.drain(read); stopped != nil {
+			err = stopped
+		}
+	}
+	if err == nil { // another number of lanes is wanted, and all are idle
+		p.fan.end()
+		p.fan = nil
+		p.progress.rearranged()
+	}
+	return err
 }
 
 // open starts reading behind the checkpoint, or at the starting position when there is none.
@@ -146,7 +176,12 @@ func (p *poller) take(s *settings) (full bool) {
 
 // settled has the checkpoint follow what a lane has settled.
 func (p *poller) settled(work context.Context, l *lane) error {
-	position := l.batch.settled()
+	var position uint64
+	if p.fan != nil {
+		position = p.fan.settled(l)
+	} else {
+		position = l.batch.settled()
+	}
 	if position == 0 {
 		return nil
 	}

@@ -61,6 +61,13 @@ func (p *progress) holding(lane int, arrival int64) {
 	p.mu.Unlock()
 }
 
+// rearranged notes that other lanes follow, which have nothing in hand.
+func (p *progress) rearranged() {
+	p.mu.Lock()
+	clear(p.lanes)
+	p.mu.Unlock()
+}
+
 func (p *progress) running() {
 	p.update(func(s *ShardStatus) { s.State, s.LastError = ShardRunning, "" })
 }

@@ -30,6 +30,9 @@ type settings struct {
 	alias   string
 }
 
+// lanes is how many there are of a shard.
+func (s *settings) lanes() int { return max(1, s.Parallelization) }
+
 // newSettings makes the settings of a definition. What cannot be used any more is an error.
 func newSettings(name string, d *definition, waits policy) (*settings, error) {
 	s := &settings{Mapping: d.mapping(name), ID: d.ID, policy: waits, limits: limits{records: d.BatchSize, bytes: maxPayload}}

@@ -28,7 +28,7 @@ func TestPutIsIdempotent(t *testing.T) {
 		if err != nil || !created {
 			t.Fatalf("first put: created %v, %v", created, err)
 		}
-		want := Mapping{Name: "m", Stream: "s", Function: "f", BatchSize: 100, StartingPosition: Oldest}
+		want := Mapping{Name: "m", Stream: "s", Function: "f", BatchSize: 100, StartingPosition: Oldest, Parallelization: 1}
 		if diff := cmp.Diff(want, made.Mapping); diff != "" {
 			t.Errorf("defaults: (-want +got)\n%s", diff)
 		}
@@ -83,6 +83,8 @@ func TestPutRefusesWhatIsNotValid(t *testing.T) {
 		{"filters[1]", func(m *Mapping) { m.Filters = []string{`{"data": {"n": [1]}}`, `{"data": 1}`} }},
 		{"filters[10]", func(m *Mapping) { m.Filters = slices.Repeat([]string{`{"data": {"n": [1]}}`}, 11) }},
 		{"filters[0]", func(m *Mapping) { m.Filters = []string{strings.Repeat(" ", 4097)} }},
+		{"parallelization", func(m *Mapping) { m.Parallelization = 11 }},
+		{"parallelization", func(m *Mapping) { m.Parallelization = -1 }},
 		{"onFailure", func(m *Mapping) { m.OnFailure = "sqs:x" }},
 		{"onFailure", func(m *Mapping) { m.OnFailure = "stream:" + strings.Repeat("x", 1024) }},
 		{"consumer", func(m *Mapping) { m.Consumer = "nobody" }},
@@ -113,7 +115,7 @@ func TestPutRefusesWhatIsNotValid(t *testing.T) {
 	}
 	longest := Mapping{
 		Name: strings.Repeat("x", 128), Stream: "s", Function: "f", BatchSize: 10_000, BatchWindow: 300 * time.Second,
-		StartingPosition: AtTime, StartingTime: now, MaxAttempts: 10_000, MaxRecordAge: 7 * 24 * time.Hour,
+		StartingPosition: AtTime, StartingTime: now, MaxAttempts: 10_000, MaxRecordAge: 7 * 24 * time.Hour, Parallelization: 10,
 		Filters: slices.Repeat([]string{`{"data": {"n": [1]}}`}, 10), Tags: map[string]string{"k": strings.Repeat("v", 256)},
 	}
 	if _, _, err := b.Put(t.Context(), longest); err != nil {
@@ -129,7 +131,7 @@ func TestEverySettingIsKept(t *testing.T) {
 		b.functions.versions = []int{4}
 		m := Mapping{
 			Name: "m", Stream: "s", Function: "f", BatchSize: 7, BatchWindow: time.Second, StartingPosition: AtTime,
-			StartingTime: time.Now().Add(-time.Hour).UTC(), MaxAttempts: 3, MaxRecordAge: time.Hour, Bisect: true, Isolate: true,
+			StartingTime: time.Now().Add(-time.Hour).UTC(), MaxAttempts: 3, MaxRecordAge: time.Hour, Parallelization: 3, Bisect: true, Isolate: true,
 			Filters: []string{`{"data": {"n": [1]}}`}, OnFailure: "stream:failed", Qualifier: "4", Consumer: "fan", Disabled: true,
 			EventCounts: true, Tags: map[string]string{"team": "x"}, Aggregated: true,
 		}

@@ -240,7 +240,7 @@ func main() {}
 		{line: "mapping describe m --output json", stdout: `^{"name":"m",.*"stream":"flights".*"shards":\[{"shard":"shardId-000000000000"`},
 		{line: "mapping pause m", stdout: `State: +disabled`},
 		{line: "mapping seek m --to oldest", stdout: `State: +disabled`},
-		{line: "mapping update m --filter {\"data\":{\"origin\":[\"DFW\"]}} --bisect --tag team=x", stdout: `Filters: +{"data".*On failure: +halve the batch\nTags: +team=x`},
+		{line: "mapping update m --filter {\"data\":{\"origin\":[\"DFW\"]}} --bisect --tag team=x --parallelization 4", stdout: `Lanes: +4\n.*Filters: +{"data".*On failure: +halve the batch\nTags: +team=x`},
 		{line: "mapping update m --filter {}x", status: exitFailure, stderr: `filters\[0\] is`},
 		{line: "mapping resume m", stdout: `State: +enabled`},
 		{line: "mapping seek m", status: exitUsage, stderr: `--to is needed`},

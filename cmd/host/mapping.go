@@ -27,6 +27,7 @@ func mappingFlags(flags *pflag.FlagSet, config *api.MappingConfig) {
 	flags.IntVar(&config.MaxAttempts, "max-attempts", 0, "how often a batch is tried, 1 to 10000; 0 is without limit")
 	textFlag(flags, &config.MaxRecordAge, "max-record-age", "duration", "", "the age at which records are given up, 60s to 7d; 0s is without limit")
 	config.Deaggregate = flags.Bool("deaggregate", true, "hand over the user records of KPL-aggregated records; false: the aggregates as they are stored")
+	countFlag(flags, &config.Parallelization, "parallelization", "1 to 10 lanes", "how many batches of a shard run side by side; keys keep their order (default 1)")
 	flags.StringArrayVar(&config.Filters, "filter", nil, "event pattern: call the function only for records that match one; repeatable, up to 10, \"\" removes them")
 	flags.BoolVar(&config.Bisect, "bisect", false, "halve a batch that fails, and deliver the halves one after the other")
 	flags.BoolVar(&config.Isolate, "isolate", false, "look for the one record of a batch that fails at once; it alone is tried again and given up")
@@ -118,6 +119,7 @@ func newMappingUpdate(a *app) *cobra.Command {
 			change("max-attempts", func() { next.MaxAttempts = config.MaxAttempts })
 			change("max-record-age", func() { next.MaxRecordAge = config.MaxRecordAge })
 			change("deaggregate", func() { next.Deaggregate = config.Deaggregate })
+			change("parallelization", func() { next.Parallelization = config.Parallelization })
 			change("filter", func() { next.Filters = patterns(config.Filters) })
 			change("bisect", func() { next.Bisect = config.Bisect })
 			change("isolate", func() { next.Isolate = config.Isolate })
@@ -200,6 +202,7 @@ func (a *app) printMapping(m api.Mapping) error {
 		[2]string{"Function", because(m.Function, m.Qualifier)},
 		[2]string{"Batch size", strconv.Itoa(m.BatchSize)},
 		[2]string{"Batch window", m.BatchWindow.String()},
+		[2]string{"Lanes", strconv.Itoa(max(1, m.Parallelization))},
 		[2]string{"Starts at", m.StartingPosition},
 		[2]string{"Attempts", attempts},
 		[2]string{"Record age", age},

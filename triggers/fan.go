@@ -1,0 +1,282 @@
+package triggers
+
+import (
+	"context"
+	"hash/maphash"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/shardmill/shardmill/sdk/record"
+)
+
+const (
+	// maxDealt is how many bytes of records may wait in all lanes of a shard, those under way included. The reader waits at it.
+	maxDealt = 2 * maxPayload
+	// batchCost is what a batch that waits counts for, in bytes, beside its records.
+	batchCost = 512
+	// maxLead is how many records may be dealt behind the first that is not settled: what a crash can deliver again at most, in lanes that
+	// are ahead of a slow one.
+	maxLead = 1 << 20
+)
+
+// fan deals the records of a shard out to lanes, by partition key: the lanes run side by side, and the records of a key, which are all in
+// one lane, come in order. The position that is settled is that below the lowest record that some lane has in hand.
+//
+// Beside the poller's goroutine, which deals, a lane has one while records wait for it or are under way.
+type fan struct {
+	p       *poller
+	seed    maphash.Seed
+	running sync.WaitGroup // the lanes' goroutines
+
+	mu      sync.Mutex
+	lanes   []*queue
+	covered uint64        // everything up to here has been dealt or needs no handling
+	hurry   bool          // batch windows are over: the lanes are to become idle
+	eased   chan struct{} // has a token after something was settled
+}
+
+// queue is a lane and what waits for it. The fan's lock guards everything but the lane.
+type queue struct {
+	lane    lane
+	waiting []*batch // all but the last are full
+	free    []*batch
+	since   time.Time // when the last of waiting was begun
+	low     uint64    // the lowest record that is not settled; 0 = none
+	held    int       // bytes that wait
+	busy    int       // bytes under way
+	running bool
+	wake    chan struct{} // has a token after something was dealt
+}
+
+func newFan(p *poller, lanes int) *fan {
+	f := &fan{p: p, seed: maphash.MakeSeed(), eased: make(chan struct{}, 1)}
+	for i := range lanes {
+		f.lanes = append(f.lanes, &queue{lane: lane{p: p, number: i}, wake: make(chan struct{}, 1)})
+	}
+	return f
+}
+
+// signal puts a token into a channel that holds one.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// deal reads and deals until there is an error or the mapping has another number of lanes; then it returns nil when the lanes are idle.
+func (f *fan) deal(read, work context.Context) error {
+	for {
+		if f.p.feed.empty() {
+			if err := f.p.read(read); err != nil {
+				return err
+			}
+		}
+		s := f.p.r.settings.Load()
+		if s.lanes() != len(f.lanes) {
+			return f.drain(read)
+		}
+		if err := f.wait(read, f.roomy); err != nil {
+			return err
+		}
+		if err := f.share(read, work, s); err != nil {
+			return err
+		}
+	}
+}
+
+// share deals what the feed has, as far as there is room.
+func (f *fan) share(read, work context.Context, s *settings) error {
+	feed := &f.p.feed
+	f.mu.Lock()
+	for n := 0; ; n++ {
+		r, ok := feed.peek()
+		if !ok || n%64 == 63 && !f.roomy() {
+			break
+		}
+		if s.filter != nil && !matches(s.filter, r) {
+			feed.pass()
+			continue
+		}
+		f.lanes[maphash.Bytes(f.seed, r.Key)%uint64(len(f.lanes))].add(r, &s.limits)
+		feed.polled++
+		feed.advance()
+	}
+	f.covered = max(f.covered, feed.covered)
+	position := f.position()
+	for _, q := range f.lanes {
+		if len(q.waiting) == 0 {
+			continue
+		}
+		if signal(q.wake); !q.running {
+			q.running = true
+			f.running.Go(func() { f.serve(read, work, q) })
+		}
+	}
+	f.mu.Unlock()
+	polled, filtered := feed.counted()
+	f.p.progress.read(polled, filtered, feed.rest.First().Arrival)
+	if position == 0 {
+		return nil
+	}
+	return f.p.saver.settle(work, position)
+}
+
+// add puts a record behind what waits for a lane.
+func (q *queue) add(r *record.Record, l *limits) {
+	n := len(q.waiting)
+	if n == 0 || !q.waiting[n-1].room(r, l) {
+		b := new(batch)
+		if free := len(q.free); free > 0 {
+			b, q.free = q.free[free-1], q.free[:free-1]
+		}
+		q.waiting = append(q.waiting, b)
+		q.since = time.Now()
+		q.held += batchCost
+		n++
+	}
+	size := l.sizeOf(r)
+	q.held += size
+	q.waiting[n-1].add(r, size)
+	if q.low == 0 {
+		q.low = r.Sequence
+	}
+}
+
+// roomy says whether more may be dealt. The lock must be held.
+func (f *fan) roomy() bool {
+	bytes, low := 0, f.covered
+	for _, q := range f.lanes {
+		bytes += q.held + q.busy
+		if q.low != 0 {
+			low = min(low, q.low)
+		}
+	}
+	return bytes < maxDealt && f.covered-low < maxLead
+}
+
+// position is how far everything is settled; 0 = not known. The lock must be held.
+func (f *fan) position() uint64 {
+	at := f.covered
+	for _, q := range f.lanes {
+		if q.low != 0 {
+			at = min(at, q.low-1)
+		}
+	}
+	return at
+}
+
+// settled takes notice of what a lane has settled, and returns the position up to which everything is.
+func (f *fan) settled(l *lane) uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	q := f.lanes[l.number]
+	q.busy = l.batch.bytes
+	switch {
+	case l.batch.records > 0:
+		q.low = l.batch.first().Sequence
+	case len(q.waiting) > 0:
+		q.low = q.waiting[0].sequence
+	default:
+		q.low = 0
+	}
+	signal(f.eased)
+	return f.position()
+}
+
+// wait waits until what is asked for, under the lock, is so. Meanwhile the lanes do not wait for their batches to fill.
+func (f *fan) wait(read context.Context, until func() bool) error {
+	for {
+		f.mu.Lock()
+		ok := until()
+		if f.hurry = !ok; f.hurry {
+			for _, q := range f.lanes {
+				signal(q.wake)
+			}
+		}
+		f.mu.Unlock()
+		switch {
+		case read.Err() != nil:
+			return context.Cause(read)
+		case ok:
+			return nil
+		}
+		select {
+		case <-f.eased:
+		case <-read.Done():
+		}
+	}
+}
+
+// drain waits until the lanes are idle.
+func (f *fan) drain(read context.Context) error {
+	return f.wait(read, func() bool {
+		return !slices.ContainsFunc(f.lanes, func(q *queue) bool { return q.running })
+	})
+}
+
+// end waits for the lanes, whose reading has been stopped or which are idle, and lets go of everything.
+func (f *fan) end() {
+	f.running.Wait()
+	for _, q := range f.lanes {
+		q.lane.end()
+		for _, b := range q.waiting {
+			b.reset()
+		}
+		q.waiting = nil
+	}
+}
+
+// serve is the goroutine of a lane: it sees batches through until none waits.
+func (f *fan) serve(read, work context.Context, q *queue) {
+	for f.next(read, q) {
+		if err := q.lane.process(read, work); err != nil {
+			// Either reading has been stopped, or the checkpoint is lost and the saver has stopped it: the poller ends, and says why.
+			return
+		}
+	}
+}
+
+// next gives the lane its next batch. It waits for the batch window; false when nothing waits or reading has been stopped.
+func (f *fan) next(read context.Context, q *queue) bool {
+	for {
+		f.mu.Lock()
+		if len(q.waiting) == 0 || read.Err() != nil {
+			q.running = false
+			f.mu.Unlock()
+			signal(f.eased)
+			return false
+		}
+		s := f.p.r.settings.Load()
+		first := q.waiting[0]
+		left := time.Until(q.since.Add(s.BatchWindow))
+		if len(q.waiting) > 1 || left <= 0 || f.hurry || first.full(&s.limits) {
+			q.waiting[0] = nil
+			q.waiting = q.waiting[1:]
+			q.held -= first.bytes + batchCost
+			first.seal()
+			q.lane.batch.reset()
+			q.lane.batch, *first = *first, q.lane.batch
+			q.free = append(q.free, first)
+			q.busy = q.lane.batch.bytes
+			f.mu.Unlock()
+			f.p.progress.holding(q.lane.number, q.lane.batch.arrival)
+			return true
+		}
+		f.mu.Unlock()
+		f.p.progress.holding(q.lane.number, first.arrival)
+		f.rest(read, q, left)
+	}
+}
+
+// rest waits for the end of a batch window, or for more records.
+func (f *fan) rest(read context.Context, q *queue, left time.Duration) {
+	timer := time.NewTimer(left)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-q.wake:
+	case <-read.Done():
+	}
+}
