@@ -307,6 +307,7 @@ func TestScalingFails(t *testing.T) {
 		table := r.table
 		r.defs = &crashes{memTable: table}
 		onDemand(t, st, 50, 600, 3000)
+		synctest.Wait() // the scaler may be writing its line at this moment
 		if st.def().open() != 4 || !strings.Contains(r.logged.String(), "cannot be scaled") {
 			t.Errorf("%d shards; logged: %s", st.def().open(), r.logged)
 		}
