@@ -3,6 +3,7 @@ package aws
 import (
 	"bytes"
 	"encoding/hex"
+	"errors"
 	"math"
 	"reflect"
 	"testing"
@@ -321,4 +322,44 @@ func TestCBORValues(t *testing.T) {
 	if _, err := (cborCodec{}).decode(append(deep, 0)); err == nil {
 		t.Error("lists nest without end")
 	}
+}
+
+// FuzzInput reads documents as the input of every operation: each is taken, or refused as what it is, and nothing else happens.
+func FuzzInput(f *testing.F) {
+	all := operations()
+	for _, s := range []string{
+		`{}`, `{"StreamName":5,"Tags":{"a":null,"":"b"}}`, `{"StreamName":"s","Tags":[]}`, `{"TagKeys":["",null,3]}`, `{"ShardLevelMetrics":["ALL","X"],"StreamName":null}`,
+		`{"StartingPosition":{"Type":"NOW","Timestamp":1e300}}`, `{"Records":[null,{},{"Data":"x"}],"DryRun":"true"}`, `{"ShardFilter":{"Type":"AT_TIMESTAMP","Timestamp":-0.5}}`,
+		`{"Limit":1e300,"MaxResults":-1,"ShardCount":0.5}`, `{"StreamConfigurationList":[{"StreamARN":"x"},null]}`,
+	} {
+		f.Add([]byte(s), false)
+	}
+	for _, s := range []string{"a0", "a1654c696d6974fb7ff8000000000000", "a16454616773a101c100", "a1675461674b65797380", "a16953747265616d4e616d65c11903e8"} {
+		f.Add(unhex(s), true)
+	}
+	f.Fuzz(func(t *testing.T, b []byte, binary bool) {
+		protocol := codec(jsonCodec{media: typeJSON})
+		if binary {
+			protocol = cborCodec{}
+		}
+		tree, err := protocol.decode(b)
+		if err != nil || tree == nil {
+			return
+		}
+		for _, op := range all {
+			in := reflect.New(op.input.typ)
+			err := op.input.bind(tree, in.Interface())
+			want := codeSerialization
+			if err == nil {
+				err, want = op.input.validate(tree), codeValidation
+			}
+			var refused *fault
+			if err != nil && (!errors.As(err, &refused) || refused.code != want || refused.status != 400) {
+				t.Fatalf("%s of %q is %v", op.name, b, err)
+			}
+			if refused != nil && len(protocol.encodeFault(refused)) > 1<<17 {
+				t.Fatalf("%s of %q is answered with %d bytes", op.name, b, len(refused.message))
+			}
+		}
+	})
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // converterOf makes the step of an entry of dataProcessingOptions.
-func converterOf(t *testing.T, option string) converter {
+func converterOf(t testing.TB, option string) converter {
 	t.Helper()
 	var err error
 	m := &members{err: &err}
@@ -97,4 +97,45 @@ func TestConvertChain(t *testing.T) {
 	if got, err := convert(steps, []byte("bad\n")); got != nil || err == nil {
 		t.Errorf("%q, %v", got, err)
 	}
+}
+
+// FuzzConvert converts lines as they may stand in any log: what comes out is one line of JSON with a member for each name.
+func FuzzConvert(f *testing.F) {
+	options := []string{
+		`{"optionName":"CSVTOJSON","customFieldNames":["a","b","c"]}`,
+		`{"optionName":"LOGTOJSON","logFormat":"COMMONAPACHELOG"}`,
+		`{"optionName":"LOGTOJSON","logFormat":"COMBINEDAPACHELOG"}`,
+		`{"optionName":"LOGTOJSON","logFormat":"APACHEERRORLOG"}`,
+		`{"optionName":"LOGTOJSON","logFormat":"SYSLOG"}`,
+		`{"optionName":"LOGTOJSON","logFormat":"RFC3339SYSLOG"}`,
+		`{"optionName":"LOGTOJSON","logFormat":"SYSLOG","matchPattern":"^(\\S*) (.*)$","customFieldNames":["a","b"]}`,
+		`{"optionName":"ADDMETADATA","metadata":{"a":{"b":1}},"timestamp":"true"}`,
+	}
+	var steps []converter
+	for _, option := range options {
+		steps = append(steps, converterOf(f, option))
+	}
+	lines := converterOf(f, `{"optionName":"SINGLELINE"}`)
+	for _, line := range []string{
+		"1,2,3\n", `64.242.88.10 - - [07/Mar/2004:16:10:02 -0800] "GET / HTTP/1.1" 200 6291 "r" "a"`, "[Fri Sep 09 10:42:29 2011] [error] [pid 1] [client ::1] m\n",
+		"Mar 12 12:00:08 server2 rcd[308]: Loaded\n", "2016-06-06T22:32:41.123Z h p[1]: m\n", "\xff\x00,\"\\\n\n", "",
+	} {
+		f.Add([]byte(line))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		was := string(data)
+		for i, step := range steps {
+			out, err := convert([]converter{step}, data)
+			var members map[string]any
+			if err == nil && (json.Unmarshal(out, &members) != nil || len(members) < 2 || strings.Count(string(out), "\n") != 1) {
+				t.Fatalf("%s makes %q of %q", options[i], out, data)
+			}
+			if string(data) != was {
+				t.Fatalf("%s changes what it reads", options[i])
+			}
+		}
+		if out, err := lines(data); err != nil || strings.Count(string(out), "\n") != 1 {
+			t.Fatalf("a single line of %q is %q, %v", data, out, err)
+		}
+	})
 }
