@@ -147,8 +147,9 @@ type streamModeInput struct {
 	WarmThroughputMiBps int               `aws:"range=0..0"`
 }
 
+// updateStreamMode changes the mode. The one that the stream has already leaves the limits of its shards as they are.
 func updateStreamMode(c *call, in *streamModeInput) (any, error) {
-	name, err := c.streamName(streamRef{StreamARN: in.StreamARN, StreamId: in.StreamId})
+	d, err := c.description(streamRef{StreamARN: in.StreamARN, StreamId: in.StreamId})
 	if err != nil {
 		return nil, err
 	}
@@ -163,12 +164,15 @@ func updateStreamMode(c *call, in *streamModeInput) (any, error) {
 		if in.WarmThroughputMiBps != 0 {
 			change.Attributes = attributeOf(attributeWarm, in.WarmThroughputMiBps)
 		}
-		return c.update(name, change)
+		return c.update(d.Name, change)
+	}
+	if d.Mode == shards.Provisioned {
+		return nil, nil
 	}
 	change.Limits = &c.limits
 	change.Attributes = attributeOf(attributeWarm, nil)
 	change.Attributes[attributeDistribution] = []byte("null")
-	return c.update(name, change)
+	return c.update(d.Name, change)
 }
 
 var errWarmMode = faultf(codeValidation, "WarmThroughputMiBps can only be set for a stream in ON_DEMAND mode.")

@@ -242,6 +242,14 @@ func TestModes(t *testing.T) {
 	refused(t, err, "ValidationException", "")
 	_, err = r.PutRecord(r.ctx, &kinesis.PutRecordInput{StreamName: name, Data: []byte("x")})
 	refused(t, err, "ValidationException", "")
+
+	// The mode that a stream has already does not touch limits that were set for it alone.
+	unlimited := shards.Unlimited
+	ok(r.store.Update(r.ctx, *name, shards.Change{Limits: &unlimited}))(t)
+	ok(r.UpdateStreamMode(r.ctx, &kinesis.UpdateStreamModeInput{StreamARN: arn, StreamModeDetails: provisioned}))(t)
+	if d := ok(r.store.Describe(r.ctx, *name))(t); d.Limits != shards.Unlimited {
+		t.Errorf("the limits are %q", d.Limits)
+	}
 }
 
 func TestAccount(t *testing.T) {
