@@ -76,6 +76,7 @@ type Handler struct {
 	table    map[string]operation
 	reads    *readLimits
 
+	largePages    chan struct{} // holds a token per page that may be large
 	subscriptions *subscriptions
 
 	stop func()
@@ -118,6 +119,7 @@ func New(o Options) (*Handler, error) {
 	h := &Handler{
 		streams: o.Streams, settings: o.Settings, region: o.Region, account: o.Account, limits: o.Limits,
 		logger: o.Logger, metrics: newMetrics(o.Registerer), table: make(map[string]operation), reads: newReadLimits(), subscriptions: newSubscriptions(),
+		largePages: make(chan struct{}, maxLargePages),
 	}
 	for _, op := range operations() {
 		h.table[op.name] = op

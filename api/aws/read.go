@@ -2,6 +2,7 @@ package aws
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,6 +17,13 @@ import (
 const (
 	maxGetRecords = 10000
 	maxGetBytes   = 10 << 20 // data and partition keys; a record that is larger comes alone
+)
+
+const (
+	// maxLargePages is how many answers of more than smallPage bytes of records may be in memory, each until its client has read it. When there
+	// are as many, others get what a small one holds: clients that do not read cannot fill the memory, and hold up nobody.
+	maxLargePages = 16
+	smallPage     = 1 << 20
 )
 
 type getShardIteratorInput struct {
@@ -186,14 +194,27 @@ func getRecords(c *call, body []byte) error {
 	if err := c.reads.admit(c, st, it.shard); err != nil {
 		return err
 	}
+	maxBytes, done := c.pageSize()
+	defer done()
 	p := pages.Get().(*page)
 	defer p.release()
-	size, err := p.fill(r, in.Limit, maxGetBytes)
+	size, err := p.fill(r, in.Limit, maxBytes)
 	c.reads.spend(st, it.shard, size)
 	if err != nil {
 		return err
 	}
+	p.out = slices.Grow(p.out, size/3*4+256*(p.count+1))
 	return c.writePage(st, it.shard, p)
+}
+
+// pageSize is how many bytes of records a page may have now. The caller calls done when it has been written.
+func (c *call) pageSize() (bytes int, done func()) {
+	select {
+	case c.largePages <- struct{}{}:
+		return maxGetBytes, func() { <-c.largePages }
+	default:
+		return smallPage, func() {}
+	}
 }
 
 // iterated is the stream of an iterator; another one under its name is none.

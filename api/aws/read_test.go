@@ -120,6 +120,30 @@ func TestGetRecordsPages(t *testing.T) {
 	}
 }
 
+// Answers that clients leave unread do not fill the memory: while as many large ones as may be are on their way, others are small, and whole.
+func TestLargePages(t *testing.T) {
+	r := newRig(t)
+	name := r.stream("s", 1)
+	st := ok(r.store.Stream(name))(t)
+	for range 3 {
+		ok(st.Put(r.ctx, []record.Record{{Key: []byte("k"), Data: make([]byte, smallPage-2)}}, nil))(t)
+	}
+	for range maxLargePages {
+		r.handler.largePages <- struct{}{}
+	}
+	out := ok(r.GetRecords(r.ctx, &kinesis.GetRecordsInput{ShardIterator: r.iterator(name, firstShard)}))(t)
+	if len(out.Records) != 1 || out.NextShardIterator == nil || *out.MillisBehindLatest < 0 {
+		t.Errorf("a small page has %d records", len(out.Records))
+	}
+	<-r.handler.largePages
+	out = ok(r.GetRecords(r.ctx, &kinesis.GetRecordsInput{ShardIterator: out.NextShardIterator}))(t)
+	if len(out.Records) != 2 {
+		t.Errorf("a large page has %d records", len(out.Records))
+	}
+	// The client has the answer before the handler has let go of it.
+	eventually(t, "given back", func() bool { return len(r.handler.largePages) == maxLargePages-1 })
+}
+
 func TestGetRecordsRefuses(t *testing.T) {
 	r := newRig(t)
 	name := r.stream("s", 1)
