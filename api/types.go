@@ -279,7 +279,7 @@ type MappingConfig struct {
 	BatchWindow      Duration  `json:"batchWindow,omitzero" example:"500ms" doc:"How long to wait for a batch to fill: 0s to 5m."`
 	StartingPosition string    `json:"startingPosition,omitempty" some:"oldest, newest or timestamp" enum:"oldest,newest,timestamp" default:"oldest" doc:"Where a shard without checkpoint is begun."`
 	StartingTime     time.Time `json:"startingTime,omitzero" doc:"With startingPosition timestamp: the arrival time to begin at."`
-	MaxAttempts      int       `json:"maxAttempts,omitzero" minimum:"0" maximum:"10000" doc:"How often a batch is tried; 0 is without limit."`
+	MaxAttempts      int       `json:"maxAttempts,omitzero" minimum:"0" maximum:"10001" doc:"How often a batch is tried; 0 is without limit."`
 	MaxRecordAge     Duration  `json:"maxRecordAge,omitzero" doc:"The age at which a record that is not settled is given up: 60s to 7d; 0s is without limit."`
 	Deaggregate      *bool     `json:"deaggregate,omitzero" default:"true" doc:"Hand over the user records of KPL-aggregated records; false hands over the aggregates as they are stored."`
 

@@ -20,7 +20,7 @@ const (
 	MaxBatchSize       = 10_000
 	MaxParallelization = 10
 	MaxBatchWindow     = 300 * time.Second
-	MaxMaxAttempts     = 10_000
+	MaxMaxAttempts     = 10_001 // Lambda's 10,000 retries, and the first time
 	MinMaxRecordAge    = 60 * time.Second
 	MaxMaxRecordAge    = 7 * 24 * time.Hour
 
@@ -57,7 +57,7 @@ type Mapping struct {
 	StartingTime     time.Time // with AtTime only, not in the future; cannot be changed
 
 	// MaxAttempts is how often a batch is handed to the function before it is given up, the first time
-	// included: 1..10000; 0 = without limit. Throttles and failures of the host do not count.
+	// included: 1..10001; 0 = without limit. Throttles and failures of the host do not count.
 	MaxAttempts int
 	// MaxRecordAge is the age from arrival at which a record that is not settled is given up, 60 s..7 days;
 	// 0 = without limit.
@@ -119,7 +119,7 @@ func (m *Mapping) normalize(now time.Time) error {
 		{m.BatchWindow >= 0 && m.BatchWindow <= MaxBatchWindow, "batchWindow", field.Duration(m.BatchWindow), "0s to 5m"},
 		{m.Parallelization >= 1 && m.Parallelization <= MaxParallelization, "parallelization", m.Parallelization, "1 to 10 lanes"},
 		{len(m.OnFailure) <= maxDestination, "onFailure", fmt.Sprintf("%d bytes", len(m.OnFailure)), fmt.Sprintf("at most %d bytes", maxDestination)},
-		{m.MaxAttempts >= 0 && m.MaxAttempts <= MaxMaxAttempts, "maxAttempts", m.MaxAttempts, "1 to 10000, or 0 for no limit"},
+		{m.MaxAttempts >= 0 && m.MaxAttempts <= MaxMaxAttempts, "maxAttempts", m.MaxAttempts, "1 to 10001, or 0 for no limit"},
 		{
 			m.MaxRecordAge == 0 || m.MaxRecordAge >= MinMaxRecordAge && m.MaxRecordAge <= MaxMaxRecordAge,
 			"maxRecordAge", field.Duration(m.MaxRecordAge), "60s to 7d, or 0s for no limit",

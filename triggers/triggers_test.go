@@ -76,7 +76,7 @@ func TestPutRefusesWhatIsNotValid(t *testing.T) {
 		{"batchWindow", func(m *Mapping) { m.BatchWindow = -time.Second }},
 		{"batchWindow", func(m *Mapping) { m.BatchWindow = 301 * time.Second }},
 		{"maxAttempts", func(m *Mapping) { m.MaxAttempts = -1 }},
-		{"maxAttempts", func(m *Mapping) { m.MaxAttempts = 10_001 }},
+		{"maxAttempts", func(m *Mapping) { m.MaxAttempts = 10_002 }},
 		{"maxRecordAge", func(m *Mapping) { m.MaxRecordAge = time.Second }},
 		{"maxRecordAge", func(m *Mapping) { m.MaxRecordAge = -1 }},
 		{"maxRecordAge", func(m *Mapping) { m.MaxRecordAge = 7*24*time.Hour + 1 }},

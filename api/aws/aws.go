@@ -56,6 +56,8 @@ const (
 type Options struct {
 	Streams    Streams
 	Settings   Settings
+	Functions  Functions             // with Mappings: serves Lambda's API too; nil: it does not
+	Mappings   Mappings              // with Functions
 	Region     string                // part of every ARN; "": DefaultRegion
 	Account    string                // 12 digits, part of every ARN; "": DefaultAccount
 	Limits     shards.Limits         // of provisioned streams that are created here; shards.Unlimited is what the hardware can
@@ -74,6 +76,7 @@ type Handler struct {
 	failures flood.Gate // of what is the host's fault, in the log
 	metrics  *metrics
 	table    map[string]operation
+	lambda   *lambda // nil: Lambda's API is not served
 	reads    *readLimits
 
 	largePages    chan struct{} // holds a token per page that may be large
@@ -124,6 +127,9 @@ func New(o Options) (*Handler, error) {
 	for _, op := range operations() {
 		h.table[op.name] = op
 	}
+	if o.Functions != nil && o.Mappings != nil {
+		h.lambda = newLambda(o)
+	}
 	stopping, stop := context.WithCancel(context.Background())
 	h.stop = sync.OnceFunc(stop)
 	h.untilStop = func(parent context.Context) (context.Context, context.CancelFunc) {
@@ -143,7 +149,7 @@ func (h *Handler) Stop() { h.stop() }
 // ServeHTTP serves one request.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	begin := time.Now()
-	c := &call{Handler: h, w: w, r: r, control: http.NewResponseController(w)}
+	c := &call{Handler: h, w: w, r: r, control: http.NewResponseController(w), isLambda: IsLambda(r.URL.Path)}
 	c.identify()
 	defer func() {
 		v := recover()

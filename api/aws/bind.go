@@ -30,6 +30,10 @@ func (s *shape) set(tree any, dst reflect.Value) error {
 		return s.setList(tree, dst)
 	case mapKind:
 		return s.setMap(tree, dst)
+	case anyKind:
+		v := reflect.ValueOf(tree)
+		dst.SetBool(v.Kind() != reflect.Map && v.Kind() != reflect.Slice && v.Kind() != reflect.String || v.Len() > 0)
+		return nil
 	}
 	switch tree.(type) {
 	case []any:

@@ -109,7 +109,11 @@ func (j jsonCodec) encodeFault(f *fault) []byte {
 			Version string
 		}{faultDocument{Type: "com.amazon.coral.service#" + f.code, Message: f.message}, "1.0"}
 	}
-	// A message holds what a client sent, which need not be UTF-8.
+	return encodeFaultDocument(document)
+}
+
+// encodeFaultDocument writes an error. Its message holds what a client sent, which need not be UTF-8.
+func encodeFaultDocument(document any) []byte {
 	b, err := json.Marshal(document, jsontext.AllowInvalidUTF8(true))
 	if err != nil {
 		panic(fmt.Sprintf("aws: encode an error: %v", err))

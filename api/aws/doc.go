@@ -1,10 +1,11 @@
-// Package aws serves Kinesis Data Streams in AWS's wire protocols, for clients that know nothing of Shardmill: an AWS SDK,
+// Package aws serves Kinesis Data Streams and Lambda in AWS's wire protocols, for clients that know nothing of Shardmill: an AWS SDK,
 // the CLI, Fluent Bit, the KPL and the KCL with their endpoint set to a host and nothing else changed.
 //
 // # Types
 //
-// A [Handler] is the http.Handler of the path "/". What it stands on is declared here: [Streams] is the log, which
-// *shards.Store is, and [Settings] keeps the few settings that belong to no stream.
+// A [Handler] is the http.Handler of the path "/" and of Lambda's paths ([IsLambda]). What it stands on is declared here: [Streams] is
+// the log, which *shards.Store is, [Functions] and [Mappings] are *runtime.Runtime and *triggers.Triggers, and [Settings] keeps the few settings that
+// belong to none of them.
 //
 // # Protocol
 //
@@ -20,7 +21,11 @@
 // SubscribeToShard answers an event stream (application/vnd.amazon.eventstream): initial-response, sent at once, then
 // SubscribeToShardEvent after SubscribeToShardEvent, in JSON.
 //
-// Operations are the rows of one table with the input's type and the permission that it needs. A signature (SigV4) is read for
+// Lambda's operations are told apart by method and path, /2015-03-31/functions and the like, with or without a slash at the end. Documents are
+// plain JSON, times of event source mappings seconds since 1970. An error has a status, x-amzn-ErrorType, and a document with Type and message, of
+// which AWS knows three spellings (see restCodec).
+//
+// Operations are the rows of two tables with the input's type and the permission that it needs. A signature (SigV4) is read for
 // the log and not checked: whoever reaches the listener may do everything.
 //
 // # Guarantees

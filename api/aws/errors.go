@@ -110,6 +110,9 @@ func (c *call) rateMessage(shard string) string {
 
 // faultOf is what an error is answered with. The text of one that nothing is known about goes to the log only.
 func (c *call) faultOf(err error) *fault {
+	if c.isLambda {
+		return lambdaFaultOf(err)
+	}
 	var known *fault
 	if errors.As(err, &known) {
 		return known

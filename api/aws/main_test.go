@@ -32,6 +32,7 @@ type rig struct {
 	ctx     context.Context
 	handler *Handler
 	store   *shards.Store
+	catalog *catalog.Catalog
 	url     string
 }
 
@@ -44,15 +45,20 @@ func newRig(t testing.TB, options ...func(*Options)) *rig {
 // rigOn is newRig on a folder that may be that of another rig that has ended.
 func rigOn(t testing.TB, dir string, options ...func(*Options)) *rig {
 	t.Helper()
-	r := &rig{t: t, ctx: t.Context()}
-	o := engines(t, dir)
+	return rigInto(&rig{t: t, ctx: t.Context()}, dir, options...)
+}
+
+// rigInto fills in a rig.
+func rigInto(r *rig, dir string, options ...func(*Options)) *rig {
+	r.t.Helper()
+	o := r.engines(dir)
 	r.store = o.Streams.(*shards.Store)
 	for _, change := range options {
 		change(&o)
 	}
 	var err error
 	if r.handler, err = New(o); err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
 	r.listen()
 	r.Client = r.client("Test")
@@ -60,7 +66,8 @@ func rigOn(t testing.TB, dir string, options ...func(*Options)) *rig {
 }
 
 // engines are the real ones on a folder.
-func engines(t testing.TB, dir string) Options {
+func (r *rig) engines(dir string) Options {
+	t := r.t
 	t.Helper()
 	ctx := context.Background()
 	quiet := slog.New(slog.DiscardHandler)
@@ -74,6 +81,7 @@ func engines(t testing.TB, dir string) Options {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
+	r.catalog = c
 	store, err := shards.Open(ctx, shards.Options{Dir: filepath.Join(dir, "streams"), Catalog: c})
 	if err != nil {
 		t.Fatal(err)

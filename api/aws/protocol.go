@@ -37,9 +37,11 @@ type call struct {
 	protocol  codec
 	operation operation // its zero value until the request has named one
 	caller    credential
-	names     names  // what the request is about, for error messages
-	code      string // the error's, "" for a success
-	begun     bool   // a part of the answer may have been sent
+	names     names             // what the request is about, for error messages
+	isLambda  bool              // it is one of Lambda's, and not of Kinesis'
+	params    map[string]string // of the path of one of Lambda's
+	code      string            // the error's, "" for a success
+	begun     bool              // a part of the answer may have been sent
 }
 
 // names are what a request is about, as far as it has been read.
@@ -96,7 +98,7 @@ func (c *call) admit() bool {
 			return false
 		}
 	}
-	if c.r.Method != http.MethodPost {
+	if c.r.Method != http.MethodPost && !c.isLambda {
 		c.refuse(http.StatusForbidden, codeAccessDenied, "Unable to determine service/operation name to be authorized")
 		return false
 	}
@@ -130,6 +132,9 @@ var escapeXML = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
 
 // resolve finds protocol and operation by the headers.
 func (c *call) resolve() error {
+	if c.isLambda {
+		return c.resolveLambda()
+	}
 	media, _, _ := mime.ParseMediaType(c.r.Header.Get("Content-Type"))
 	switch media {
 	case typeJSON, "application/x-amz-json-1.0":
@@ -157,16 +162,19 @@ func (c *call) resolve() error {
 }
 
 // answer writes a success; nil is an empty body.
-func (c *call) answer(out any) error {
+func (c *call) answer(out any) error { return c.answerWith(http.StatusOK, out) }
+
+// answerWith writes a success with a status.
+func (c *call) answerWith(status int, out any) error {
 	if out == nil {
-		c.writeBody(http.StatusOK, nil)
+		c.writeBody(status, nil)
 		return nil
 	}
 	b, err := c.protocol.encode(out)
 	if err != nil {
 		return fmt.Errorf("encode the answer: %w", err)
 	}
-	c.writeBody(http.StatusOK, b)
+	c.writeBody(status, b)
 	return nil
 }
 

@@ -53,7 +53,11 @@ const (
 	timeKind
 	listKind
 	mapKind
+	anyKind
 )
+
+// anything is a member of which only counts whether it was given, and not empty.
+type anything bool
 
 // patterns are the model's, by the name that tags use.
 var patterns = map[string]string{
@@ -70,6 +74,8 @@ var patterns = map[string]string{
 func shapeOf(t reflect.Type) *shape {
 	s := &shape{typ: t}
 	switch {
+	case t == reflect.TypeFor[anything]():
+		s.kind = anyKind
 	case t == reflect.TypeFor[instant]():
 		s.kind = timeKind
 	case t == reflect.TypeFor[[]byte]():

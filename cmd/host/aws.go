@@ -47,7 +47,7 @@ func (h *host) openAWS(ctx context.Context, metrics prometheus.Registerer) (*aws
 		return nil, err
 	}
 	o := aws.Options{
-		Streams: h.streams, Settings: settings, Region: h.config.aws.region, Account: h.config.aws.account,
+		Streams: h.streams, Settings: settings, Functions: h.functions, Mappings: h.mappings, Region: h.config.aws.region, Account: h.config.aws.account,
 		Logger: h.config.logger.With("part", "aws"), Registerer: metrics,
 	}
 	if h.config.aws.limits == "aws" {
@@ -57,11 +57,11 @@ func (h *host) openAWS(ctx context.Context, metrics prometheus.Registerer) (*aws
 }
 
 // bySurface gives AWS's clients to their handler, and everybody else to the native one. AWS's clients name an operation in a header
-// whatever the path; without one, only what such clients could mean is theirs, so that a browser at "/" is told where it is.
+// whatever the path, or have a path of Lambda's; else only what such clients could mean is theirs, so that a browser at "/" is told where it is.
 func bySurface(native, amazon http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		looking := r.Method == http.MethodGet || r.Method == http.MethodHead
-		if r.Header.Get("X-Amz-Target") != "" || r.URL.Path == "/" && !looking {
+		if r.Header.Get("X-Amz-Target") != "" || aws.IsLambda(r.URL.Path) || r.URL.Path == "/" && !looking {
 			amazon.ServeHTTP(w, r)
 			return
 		}

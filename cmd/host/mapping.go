@@ -24,7 +24,7 @@ func mappingFlags(flags *pflag.FlagSet, config *api.MappingConfig) {
 	flags.StringVar(&config.Function, "function", "", "the function to call")
 	countFlag(flags, &config.BatchSize, "batch-size", "1 to 10000 records", "the most records of one call (default 100)")
 	textFlag(flags, &config.BatchWindow, "batch-window", "duration", "", "how long to wait for a batch to fill, 0s to 5m")
-	flags.IntVar(&config.MaxAttempts, "max-attempts", 0, "how often a batch is tried, 1 to 10000; 0 is without limit")
+	flags.IntVar(&config.MaxAttempts, "max-attempts", 0, "how often a batch is tried, 1 to 10001; 0 is without limit")
 	textFlag(flags, &config.MaxRecordAge, "max-record-age", "duration", "", "the age at which records are given up, 60s to 7d; 0s is without limit")
 	config.Deaggregate = flags.Bool("deaggregate", true, "hand over the user records of KPL-aggregated records; false: the aggregates as they are stored")
 	countFlag(flags, &config.Parallelization, "parallelization", "1 to 10 lanes", "how many batches of a shard run side by side; keys keep their order (default 1)")
