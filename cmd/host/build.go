@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,12 +25,53 @@ func (e *buildError) Error() string {
 	return fmt.Sprintf("%s does not build:\n%s", e.Dir, strings.TrimRight(e.Output, "\n"))
 }
 
-// buildFunction compiles the Go function in folder dir to a WebAssembly reactor module at out. It is the one place
-// that knows how a function is built. A failed build leaves out as it was and is a *buildError.
-//
-// The module is the same, byte for byte, for the same source and Go version: paths are trimmed and the state of
-// version control is left out, so that deploying it again makes no new version. The name section stays: a trap's stack
-// can then be read, and leaving it out would save 2 % of the module.
+// toolchainError is a compiler that is not on this machine. Missing says what, Advice how to get it.
+type toolchainError struct {
+	Language string
+	Missing  string
+	Advice   string
+}
+
+func (e *toolchainError) Error() string {
+	return fmt.Sprintf("build function: %s needs %s; %s", e.Language, e.Missing, e.Advice)
+}
+
+// language is one that functions can be written in.
+type language struct {
+	name string
+	// mark is a pattern of the files that a folder with such a function has.
+	mark string
+	// build compiles the function in folder dir to a module at out, which is not there before.
+	build func(ctx context.Context, dir, out string) error
+}
+
+// languages in the order in which their marks are looked for: a folder with a manifest of a language may have files of others.
+var languages = []language{
+	{"Go", "*.go", buildGo},
+	{"C", "*.c", buildC},
+}
+
+// languageOf is the language of the function in folder dir; Go where nothing says so, whose compiler then says what is missing.
+func languageOf(dir string) language {
+	for _, l := range languages {
+		if found, err := filepath.Glob(filepath.Join(escapeGlob(dir), l.mark)); err == nil && len(found) > 0 {
+			return l
+		}
+	}
+	return languages[slices.IndexFunc(languages, func(l language) bool { return l.name == "Go" })]
+}
+
+// escapeGlob is path as a pattern that matches nothing but path.
+func escapeGlob(path string) string {
+	if filepath.Separator == '\\' {
+		return path
+	}
+	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(path)
+}
+
+// buildFunction compiles the function in folder dir to a WebAssembly reactor module at out. It is the one place that knows
+// how a function is built, in any language. A failed build leaves out as it was and is a *buildError; where the compiler is missing, it is a
+// *toolchainError.
 func buildFunction(ctx context.Context, dir, out string) error {
 	if info, err := os.Stat(dir); err != nil {
 		return fmt.Errorf("build function: %w", err)
@@ -42,7 +84,20 @@ func buildFunction(ctx context.Context, dir, out string) error {
 	}
 	partial := out + ".partial"
 	defer os.Remove(partial)
-	args := []string{"build", "-buildmode=c-shared", "-trimpath", "-buildvcs=false", "-o", partial}
+	if err := languageOf(dir).build(ctx, dir, partial); err != nil {
+		return err
+	}
+	if err := os.Rename(partial, out); err != nil {
+		return fmt.Errorf("build function: %w", err)
+	}
+	return nil
+}
+
+// buildGo compiles a Go function. The module is the same, byte for byte, for the same source and Go version: paths are trimmed and the state of
+// version control is left out, so that deploying it again makes no new version. The name section stays: a trap's stack
+// can then be read, and leaving it out would save 2 % of the module.
+func buildGo(ctx context.Context, dir, out string) error {
+	args := []string{"build", "-buildmode=c-shared", "-trimpath", "-buildvcs=false", "-o", out}
 	if text := lambdaInit(ctx, dir); text != nil {
 		overlay, remove, err := overlayFile(dir, lambdaInitName, text)
 		if err != nil {
@@ -52,18 +107,29 @@ func buildFunction(ctx context.Context, dir, out string) error {
 		args = append(args, "-overlay", overlay)
 	}
 	cmd := goCommand(ctx, dir, append(args, ".")...)
-	var said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &said, &said
-	if err := cmd.Run(); err != nil {
-		return goFailure(ctx, dir, said.String(), err)
+	said, err := runCompiler(cmd)
+	if errors.Is(err, exec.ErrNotFound) && ctx.Err() == nil {
+		return &toolchainError{"a function in Go", "the `go` command", "install Go from https://go.dev/dl"}
 	}
-	if err := os.Rename(partial, out); err != nil {
-		if errors.Is(err, os.ErrNotExist) { // go build writes nothing for a package that is not main
-			return &buildError{Dir: dir, Output: "the package is not main: a function is a `package main`"}
-		}
-		return fmt.Errorf("build function: %w", err)
+	if err != nil {
+		return compilerFailure(ctx, dir, said, err)
+	}
+	if _, err := os.Stat(out); errors.Is(err, os.ErrNotExist) { // go build writes nothing for a package that is not main
+		return &buildError{Dir: dir, Output: "the package is not main: a function is a `package main`"}
 	}
 	return nil
+}
+
+// runCompiler runs a compiler and returns what it said.
+func runCompiler(cmd *exec.Cmd) (said string, err error) {
+	var text bytes.Buffer
+	if cmd.Stdout == nil {
+		cmd.Stdout = &text
+	}
+	cmd.Stderr = &text
+	cmd.WaitDelay = time.Second
+	err = cmd.Run()
+	return text.String(), err
 }
 
 // goCommand is the go command in folder dir, for WebAssembly.
@@ -75,13 +141,10 @@ func goCommand(ctx context.Context, dir string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// goFailure tells apart why `go build` came to nothing.
-func goFailure(ctx context.Context, dir, said string, err error) error {
+// compilerFailure tells apart why a compiler came to nothing.
+func compilerFailure(ctx context.Context, dir, said string, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("build function %s: %w", dir, context.Cause(ctx))
-	}
-	if errors.Is(err, exec.ErrNotFound) {
-		return errors.New("build function: no `go` on the PATH; install Go from https://go.dev/dl")
 	}
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && said != "" {
 		return &buildError{Dir: dir, Output: said}
@@ -100,7 +163,7 @@ func newFunctionBuild(a *app) *cobra.Command {
 	var out string
 	c := &cobra.Command{
 		Use:   "build DIR",
-		Short: "Compile a function's Go source to WebAssembly",
+		Short: "Compile a function's source to WebAssembly",
 		Args:  arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir, err := filepath.Abs(args[0])

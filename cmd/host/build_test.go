@@ -5,9 +5,13 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/shardmill/shardmill/sdk/record"
 )
 
 // goFunction writes a module with one main package that needs nothing but the standard library.
@@ -98,6 +102,17 @@ func TestBuildFunctionFails(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+	t.Run("no clang", func(t *testing.T) {
+		dir := t.TempDir()
+		writeFile(t, filepath.Join(dir, "f.c"), "int f;")
+		t.Setenv("PATH", t.TempDir())
+		t.Setenv("WASI_SDK_PATH", "")
+		missing := (*toolchainError)(nil)
+		err := buildFunction(t.Context(), dir, filepath.Join(t.TempDir(), "f.wasm"))
+		if !errors.As(err, &missing) || !strings.Contains(err.Error(), "a function in C needs clang") || !strings.Contains(err.Error(), "apt-get install clang") {
+			t.Errorf("got %v", err)
+		}
+	})
 	t.Run("cancelled", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -106,4 +121,80 @@ func TestBuildFunctionFails(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+}
+
+func TestLanguageOf(t *testing.T) {
+	for want, files := range map[string][]string{
+		"Go": {"main.go", "part.c"},
+		"C":  {"f.c", "shardmill.h", "README.md"},
+	} {
+		dir := filepath.Join(t.TempDir(), "a[b]*c")
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if got := languageOf(dir).name; got != "Go" {
+			t.Errorf("an empty folder is taken for %s", got)
+		}
+		for _, name := range files {
+			writeFile(t, filepath.Join(dir, name), "")
+		}
+		if got := languageOf(dir).name; got != want {
+			t.Errorf("%v is taken for %s, want %s", files, got, want)
+		}
+	}
+}
+
+// What a compiler says of the source comes out as it said it, and a header of the function's own goes before the one in the binary.
+func TestBuildC(t *testing.T) {
+	dir, out := t.TempDir(), filepath.Join(t.TempDir(), "f.wasm")
+	writeFile(t, filepath.Join(dir, "f.c"), "#include \"shardmill.h\"\nint broken( {\n")
+	writeFile(t, filepath.Join(dir, "f_test.c"), "not C")
+	err := buildFunction(t.Context(), dir, out)
+	skipMissing(t, err)
+	failed := (*buildError)(nil)
+	if !errors.As(err, &failed) || !strings.Contains(failed.Output, "f.c:2:") {
+		t.Errorf("got %v, want what clang says of line 2", err)
+	}
+	writeFile(t, filepath.Join(dir, "shardmill.h"), "#error my own header\n")
+	if err = buildFunction(t.Context(), dir, out); !errors.As(err, &failed) || !strings.Contains(failed.Output, "my own header") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := os.Stat(out); err == nil {
+		t.Error("a build that failed left a file")
+	}
+}
+
+// The header needs no C library: linked without one, it runs on memory that it grows itself.
+func TestFreestandingC(t *testing.T) {
+	clang, err := findClang(t.Context())
+	skipMissing(t, err)
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "f.c"), `
+#define SHARDMILL_IMPLEMENTATION
+#include "shardmill.h"
+static int copy(shardmill_call *c) {
+    shardmill_record r;
+    for (int i = 0; i < 3; i++)
+        for (shardmill_rewind(c); shardmill_next(c, &r);) {
+            shardmill_emit_record(c, i == 1 ? SHARDMILL_TEXT("b") : SHARDMILL_TEXT("a"), &r);
+            shardmill_drop(c, r.index, r.key);
+        }
+    return 0;
+}
+SHARDMILL_FUNCTION(.batch = copy)
+`)
+	out := filepath.Join(dir, "f.wasm")
+	cmd := exec.Command(clang, "--target=wasm32", "-ffreestanding", "-nostdlib", "-Wl,--no-entry", "-O2", "-mbulk-memory",
+		"-I", filepath.Join("..", "..", "sdk", "c"), filepath.Join(dir, "f.c"), "-o", out)
+	if said, err := runCompiler(cmd); err != nil {
+		t.Fatal(said)
+	}
+	g := deployGuest(t, []byte(readString(t, out)), "a", "b")
+	for _, size := range []int{0, 100_000, 10, 3_000_000, 70_000} {
+		data := bytes.Repeat([]byte("z"), size)
+		s := g.call(t, batchCall(t, record.Record{Key: []byte("k"), Data: data}, record.Record{Key: []byte("l")}))
+		if s.Failed != "" || len(s.Emitted["a"]) != 4 || len(s.Emitted["b"]) != 2 || !slices.Equal(s.Outcomes, []string{"0 dropped k", "1 dropped l"}) {
+			t.Errorf("%d bytes: %+v", size, s)
+		}
+	}
 }

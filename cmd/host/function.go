@@ -35,7 +35,7 @@ func newFunctionDeploy(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "deploy NAME PATH",
 		Short: "Upload a function: a .wasm file, or a folder with its source, which is built first",
-		Long: "Upload a function as its new version: a .wasm file, or a folder with Go source, which is built first. The\n" +
+		Long: "Upload a function as its new version: a .wasm file, or a folder with its source, which is built first. The\n" +
 			"settings in the folder's " + manifestFile + " are used unless a flag gives another. The same code with the same\n" +
 			"settings makes no new version.",
 		Args: arguments,

@@ -74,10 +74,11 @@ func watchTree(w *fsnotify.Watcher, root string) error {
 	})
 }
 
-// skipFolder leaves out what the go tool leaves out as well.
+// skipFolder leaves out what the go tool leaves out as well, and where other languages' tools put what they make or fetch.
 func skipFolder(path string) bool {
 	name := filepath.Base(path)
-	return strings.HasPrefix(name, ".") || strings.HasPrefix(name, "_") || name == "testdata"
+	return strings.HasPrefix(name, ".") || strings.HasPrefix(name, "_") ||
+		name == "testdata" || name == "target" || name == "node_modules"
 }
 
 // isSource says whether a change of this file can change the function. Any kind of file may be embedded; tests,
@@ -86,7 +87,7 @@ func isSource(path string) bool {
 	name := filepath.Base(path)
 	switch {
 	case strings.HasPrefix(name, "."), strings.HasPrefix(name, "#"), strings.HasSuffix(name, "~"),
-		strings.HasSuffix(name, "_test.go"), strings.HasSuffix(name, ".wasm"), strings.HasSuffix(name, ".partial"),
+		strings.HasSuffix(name, "_test.go"), isCTest(name), strings.HasSuffix(name, ".wasm"), strings.HasSuffix(name, ".partial"),
 		name == "4913": // the file vim creates to see whether it may
 		return false
 	}

@@ -1,0 +1,770 @@
+/* shardmill.h: Shardmill functions in C11, ABI version 1 (sdk/abi.md). It needs no library, only memory.
+ *
+ *   #define SHARDMILL_IMPLEMENTATION  // in exactly one file of the function
+ *   #include "shardmill.h"
+ *
+ *   static int handle(shardmill_call *call) {
+ *       shardmill_record r;
+ *       while (shardmill_next(call, &r)) {
+ *           if (r.data.len == 0)
+ *               shardmill_reject(call, r.index, SHARDMILL_TEXT("no data"));
+ *           else
+ *               shardmill_emit(call, SHARDMILL_TEXT("copies"), r.key, r.data);
+ *       }
+ *       return 0;
+ *   }
+ *
+ *   SHARDMILL_FUNCTION(.batch = handle)
+ *
+ * What a handler says of a record: nothing (it is ok), or drop, retry or reject. Of the call: 0, or shardmill_fail with a
+ * message, which fails all of it: nothing that it emitted is put, and the batch is delivered again, as the mapping's retry
+ * policy says. Delivery is at least once; call->attempt counts.
+ *
+ * What is valid when: the call and everything in it, records too, until the handler returns. What is given to emit, answer
+ * and fail is copied at once. Variables of the program last as long as the instance: any call may be served by a new one, so
+ * they are a cache and not state. An instance serves one call at a time.
+ *
+ * C has no exceptions: a trap ends the instance and fails the call. shardmill_panic says why first. Where there is no memory
+ * for what is emitted, the instance traps, and the host says that it needed more memory than its limit.
+ *
+ * Memory: from realloc where there is a C library, and from memory.grow where there is none (-ffreestanding; a malloc of
+ * your own must not take memory that it has not grown itself). SHARDMILL_REALLOC(ptr, old_size, new_size), defined before the
+ * implementation, takes the place of both; it returns NULL where there is no memory.
+ *
+ * Licence: Apache-2.0.
+ */
+#ifndef SHARDMILL_H
+#define SHARDMILL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Bytes somewhere in memory; text is UTF-8 and not terminated. ptr may be NULL when len is 0. */
+typedef struct shardmill_bytes {
+    const char *ptr;
+    size_t len;
+} shardmill_bytes;
+
+/* The bytes of a string literal. */
+#define SHARDMILL_TEXT(literal) ((shardmill_bytes){"" literal, sizeof(literal) - 1})
+
+/* One record, a view into the call. */
+typedef struct shardmill_record {
+    uint32_t index;                /* in the batch, from 0 */
+    uint64_t sequence;             /* its sequence number */
+    int64_t arrival;               /* microseconds since the Unix epoch */
+    shardmill_bytes key, data;
+    const uint8_t *explicit_hash;  /* 16 bytes, big-endian; NULL when the key's hash counts */
+} shardmill_record;
+
+/* One call. The members are to be read only; those that do not apply are zero. */
+typedef struct shardmill_call {
+    shardmill_bytes function, mapping, stream, invocation;
+    uint32_t version;              /* of the function, from 1 */
+    uint32_t shard;
+    uint32_t attempt;              /* 1 for the first delivery of a batch */
+    int64_t deadline;              /* microseconds since the Unix epoch, when the host stops the function; 0: never */
+    uint32_t records;              /* how many there are in the batch */
+    shardmill_bytes input;         /* of a direct invocation */
+
+    /* Where shardmill_next is. */
+    const uint8_t *first, *at, *end;
+    uint32_t next;
+} shardmill_call;
+
+/* A handler returns 0 when all went well. */
+typedef int (*shardmill_handler)(shardmill_call *call);
+
+/* What the function can do; NULL is a kind of call that it does not handle. */
+typedef struct shardmill_handlers {
+    shardmill_handler batch;       /* records of one shard of a stream */
+    shardmill_handler invoke;      /* a direct invocation: call->input, shardmill_answer */
+} shardmill_handlers;
+
+/* Defines the function's handlers, in one file of it: SHARDMILL_FUNCTION(.batch = handle) */
+#define SHARDMILL_FUNCTION(...) const shardmill_handlers shardmill_the_handlers = {__VA_ARGS__};
+extern const shardmill_handlers shardmill_the_handlers;
+
+/* Reads the next record of a batch; 0 when there is none left. */
+int shardmill_next(shardmill_call *call, shardmill_record *record);
+
+/* Has shardmill_next begin again with the first record. */
+void shardmill_rewind(shardmill_call *call);
+
+/* Adds a record to be put to a stream when the handler has returned 0. What cannot be encoded, or a 257th stream, fails the
+ * call when the handler returns. Whether the function may emit to that stream, and the limits of key and data, are the host's
+ * to check. */
+void shardmill_emit(shardmill_call *call, shardmill_bytes stream, shardmill_bytes key, shardmill_bytes data);
+
+/* The same with the record's explicit hash key: of a record, key, data and explicit_hash are taken. */
+void shardmill_emit_record(shardmill_call *call, shardmill_bytes stream, const shardmill_record *record);
+
+/* What became of the record with that index in the batch. The last word on a record counts. A reason may be empty, and is cut
+ * at 1,024 bytes. An index that is not in the batch fails the call. */
+void shardmill_drop(shardmill_call *call, uint32_t index, shardmill_bytes reason);   /* settled, and not wanted */
+void shardmill_retry(shardmill_call *call, uint32_t index, shardmill_bytes reason);  /* to be delivered again */
+void shardmill_reject(shardmill_call *call, uint32_t index, shardmill_bytes reason); /* no retry can help it */
+
+/* The answer to a direct invocation; the last one counts. */
+void shardmill_answer(shardmill_call *call, shardmill_bytes body);
+
+/* Fails the call: return shardmill_fail(call, SHARDMILL_TEXT("no such airport")). It returns 1. The first message counts. */
+int shardmill_fail(shardmill_call *call, shardmill_bytes message);
+
+#ifdef __wasm__
+/* Writes a line to the function's log; level is debug, info, warn or error. What printf writes to stdout is of level info. */
+void shardmill_log(const char *level, shardmill_bytes message);
+
+/* Ends the instance. The call fails with this message. */
+_Noreturn void shardmill_panic(shardmill_bytes message);
+#endif
+
+/* What the host calls. Only tests that play the host's part call these themselves. */
+uint8_t *shardmill_input_area(size_t size); /* NULL when there is no memory */
+const uint8_t *shardmill_serve(uint32_t kind, const uint8_t *call, size_t len, size_t *reply_len);
+uint32_t shardmill_kinds_mask(void);
+
+#endif /* SHARDMILL_H */
+
+#if defined(SHARDMILL_IMPLEMENTATION) && !defined(SHARDMILL_IMPLEMENTED)
+#define SHARDMILL_IMPLEMENTED
+
+/* Results, failure kinds, and limits of the ABI in bytes. */
+enum {
+    shardmill__dropped = 1, shardmill__retry = 2, shardmill__rejected = 3,
+    shardmill__error = 1, shardmill__panicked = 2, shardmill__unsupported = 3, shardmill__bad_call = 4,
+    shardmill__batch = 1, shardmill__invoke = 4,
+    shardmill__max_name = 256, shardmill__max_reason = 1024, shardmill__max_message = 65536, shardmill__max_outputs = 256,
+    shardmill__max_key = 65535, shardmill__max_data = (1 << 30) - 1,
+    shardmill__call_header = 80, shardmill__reply_header = 40, shardmill__batch_header = 24, shardmill__record_header = 24,
+};
+
+#define SHARDMILL__MAX_SIZE 0x7ffffff8u /* of an input area, and of a reply */
+
+/* WebAssembly is little-endian; elsewhere this header is only tested. */
+static uint16_t shardmill__u16(const uint8_t *p) { uint16_t v; __builtin_memcpy(&v, p, 2); return v; }
+static uint32_t shardmill__u32(const uint8_t *p) { uint32_t v; __builtin_memcpy(&v, p, 4); return v; }
+static uint64_t shardmill__u64(const uint8_t *p) { uint64_t v; __builtin_memcpy(&v, p, 8); return v; }
+static void shardmill__put16(uint8_t *p, uint16_t v) { __builtin_memcpy(p, &v, 2); }
+static void shardmill__put32(uint8_t *p, uint32_t v) { __builtin_memcpy(p, &v, 4); }
+static void shardmill__put64(uint8_t *p, uint64_t v) { __builtin_memcpy(p, &v, 8); }
+
+static size_t shardmill__align(size_t n) { return (n + 7) & ~(size_t)7; }
+
+static void shardmill__copy(void *to, const void *from, size_t n) {
+    if (n > 0) __builtin_memcpy(to, from, n); /* from may be NULL when n is 0 */
+}
+
+static int shardmill__equal(const uint8_t *a, const char *b, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        if (a[i] != (uint8_t)b[i]) return 0;
+    }
+    return 1;
+}
+
+/* Copies part and pads it with zeros; returns how many bytes that took. */
+static size_t shardmill__put_padded(uint8_t *to, const void *part, size_t len) {
+    size_t end = shardmill__align(len);
+    for (size_t i = len; i < end; i++) to[i] = 0;
+    shardmill__copy(to, part, len);
+    return end;
+}
+
+/* Shortens text to at most limit bytes, between characters. */
+static size_t shardmill__cut(shardmill_bytes text, size_t limit) {
+    if (text.len <= limit) return text.len;
+    while (limit > 0 && ((uint8_t)text.ptr[limit] & 0xC0) == 0x80) limit--;
+    return limit;
+}
+
+#if !defined(SHARDMILL_REALLOC) && __STDC_HOSTED__
+#include <stdlib.h>
+#define SHARDMILL_REALLOC(ptr, old_size, new_size) realloc(ptr, new_size)
+#elif !defined(SHARDMILL_REALLOC)
+/* Memory for a handful of buffers that only grow: blocks are cut from pages that memory.grow gave, and blocks that were left
+ * behind serve smaller buffers. */
+typedef struct shardmill__block {
+    struct shardmill__block *next;
+    size_t size;
+} shardmill__block;
+
+static shardmill__block *shardmill__free_blocks;
+static uint8_t *shardmill__pages, *shardmill__pages_end;
+
+static void *shardmill__take(size_t size) {
+    for (shardmill__block **b = &shardmill__free_blocks; *b; b = &(*b)->next) {
+        if ((*b)->size >= size) {
+            shardmill__block *found = *b;
+            *b = found->next;
+            return found;
+        }
+    }
+    if ((size_t)(shardmill__pages_end - shardmill__pages) < size) {
+        size_t pages = (size + 65535) / 65536;
+        size_t was = __builtin_wasm_memory_grow(0, pages);
+        if (was == (size_t)-1) return NULL;
+        uint8_t *at = (uint8_t *)(was * 65536);
+        if (at != shardmill__pages_end) shardmill__pages = at; /* others grow the memory too */
+        shardmill__pages_end = at + pages * 65536;
+    }
+    void *p = shardmill__pages;
+    shardmill__pages += size;
+    return p;
+}
+
+static void *shardmill__realloc(void *ptr, size_t old_size, size_t new_size) {
+    void *p = shardmill__take(new_size);
+    if (p && ptr) {
+        __builtin_memcpy(p, ptr, old_size);
+        shardmill__block *b = (shardmill__block *)ptr;
+        b->next = shardmill__free_blocks;
+        b->size = old_size;
+        shardmill__free_blocks = b;
+    }
+    return p;
+}
+#define SHARDMILL_REALLOC(ptr, old_size, new_size) shardmill__realloc(ptr, old_size, new_size)
+#endif
+
+/* A buffer keeps its memory from call to call. */
+typedef struct shardmill__buffer {
+    uint8_t *ptr;
+    size_t len, cap;
+} shardmill__buffer;
+
+/* Makes room for more bytes behind those that are there and returns that room; the instance ends when there is no memory. */
+static uint8_t *shardmill__extend(shardmill__buffer *b, size_t more) {
+    if (more > SHARDMILL__MAX_SIZE - b->len) __builtin_trap();
+    size_t need = b->len + more;
+    if (need > b->cap) {
+        size_t cap = need + need / 2;
+        cap = cap < 1024 ? 1024 : shardmill__align(cap);
+        uint8_t *p = (uint8_t *)SHARDMILL_REALLOC(b->ptr, b->cap, cap);
+        if (!p) { /* perhaps there is memory for just what is needed */
+            cap = shardmill__align(need);
+            p = (uint8_t *)SHARDMILL_REALLOC(b->ptr, b->cap, cap);
+        }
+        if (!p) __builtin_trap();
+        b->ptr = p, b->cap = cap;
+    }
+    uint8_t *room = b->ptr + b->len;
+    b->len = need;
+    return room;
+}
+
+/* A stream that is emitted to in this call. */
+typedef struct shardmill__output {
+    uint8_t name[shardmill__max_name];
+    uint32_t name_len;
+    uint32_t count;  /* records */
+    size_t size;     /* their encoded bytes */
+    size_t to;       /* where the next of them goes in the reply */
+} shardmill__output;
+
+/* A stretch of staged records that go to one stream. */
+typedef struct shardmill__stretch {
+    uint32_t output;
+    uint32_t size;
+} shardmill__stretch;
+
+static struct {
+    shardmill__buffer input, reply;
+    shardmill__buffer records;    /* emitted ones, encoded, in the order in which they were emitted */
+    shardmill__buffer stretches;  /* shardmill__stretch: whose they are */
+    shardmill__buffer outputs;    /* shardmill__output */
+    shardmill__buffer outcomes;   /* encoded as in the reply, in the order in which they were said */
+    shardmill__buffer last;       /* uint32_t per record, from its first outcome on: where the last word on it is in outcomes, plus 1 */
+    uint32_t outcome_count;       /* of records that have one */
+    int64_t highest;              /* index with an outcome, -1: none */
+    int unsorted;                 /* outcomes are not what the reply needs as they are */
+    shardmill__buffer body, message;
+    uint16_t failed;              /* the kind of the first failure; 0: none */
+} shardmill__g;
+
+static void shardmill__reset(void) {
+    shardmill__g.records.len = shardmill__g.stretches.len = shardmill__g.outputs.len = 0;
+    shardmill__g.outcomes.len = shardmill__g.last.len = shardmill__g.body.len = shardmill__g.message.len = 0;
+    shardmill__g.outcome_count = 0;
+    shardmill__g.highest = -1;
+    shardmill__g.unsorted = 0;
+    shardmill__g.failed = 0;
+}
+
+/* Notes why the call fails, unless that is known already: the parts of the message, to the first that is NULL. */
+static void shardmill__fails(uint16_t kind, shardmill_bytes a, shardmill_bytes b, shardmill_bytes c) {
+    if (shardmill__g.failed) return;
+    shardmill__g.failed = kind;
+    const shardmill_bytes parts[3] = {a, b, c};
+    for (int i = 0; i < 3; i++) {
+        if (parts[i].len > 0) shardmill__copy(shardmill__extend(&shardmill__g.message, parts[i].len), parts[i].ptr, parts[i].len);
+    }
+}
+
+static const shardmill_bytes shardmill__nothing = {"", 0};
+
+static void shardmill__fails_with(uint16_t kind, shardmill_bytes message) {
+    shardmill__fails(kind, message, shardmill__nothing, shardmill__nothing);
+}
+
+int shardmill_fail(shardmill_call *call, shardmill_bytes message) {
+    (void)call;
+    shardmill__fails_with(shardmill__error, message);
+    return 1;
+}
+
+/* n in decimal, in to, which has room for 10 digits. */
+static shardmill_bytes shardmill__decimal(char *to, uint32_t n) {
+    char *end = to + 10, *p = end;
+    do *--p = (char)('0' + n % 10); while (n /= 10);
+    return (shardmill_bytes){p, (size_t)(end - p)};
+}
+
+int shardmill_next(shardmill_call *call, shardmill_record *record) {
+    const uint8_t *p = call->at;
+    size_t left = (size_t)(call->end - p);
+    if (left < shardmill__record_header) return 0;
+    size_t data = shardmill__u32(p + 16), key = shardmill__u16(p + 20), hash = p[22] & 1 ? 16 : 0;
+    /* The host has just made this batch; were it wrong, nothing behind it is read. */
+    if (data > left || shardmill__record_header + hash + key + data > left) {
+        shardmill__fails_with(shardmill__bad_call, SHARDMILL_TEXT("a record ends behind its batch"));
+        call->at = call->end;
+        return 0;
+    }
+    record->index = call->next++;
+    record->sequence = shardmill__u64(p);
+    record->arrival = (int64_t)shardmill__u64(p + 8);
+    record->explicit_hash = hash ? p + shardmill__record_header : NULL;
+    const char *at = (const char *)p + shardmill__record_header + hash;
+    record->key.ptr = at, record->key.len = key;
+    record->data.ptr = at + key, record->data.len = data;
+    size_t size = shardmill__align(shardmill__record_header + hash + key + data);
+    call->at = size < left ? p + size : call->end;
+    return 1;
+}
+
+void shardmill_rewind(shardmill_call *call) {
+    call->at = call->first;
+    call->next = 0;
+}
+
+static void shardmill__emit_fails(shardmill_bytes stream, shardmill_bytes why) {
+    stream.len = shardmill__cut(stream, shardmill__max_name);
+    shardmill__fails(shardmill__error, SHARDMILL_TEXT("emit to stream \""), stream, why);
+}
+
+static int shardmill__same(const shardmill__output *o, shardmill_bytes name) {
+    return o->name_len == name.len && shardmill__equal(o->name, name.ptr, name.len);
+}
+
+/* The index of a stream among the outputs, -1 when the call fails for it. */
+static int64_t shardmill__output_of(shardmill_bytes stream) {
+    const size_t n = shardmill__g.outputs.len / sizeof(shardmill__output);
+    const shardmill__output *all = (const shardmill__output *)shardmill__g.outputs.ptr;
+    if (shardmill__g.stretches.len > 0) { /* mostly it is the last one again */
+        const uint8_t *end = shardmill__g.stretches.ptr + shardmill__g.stretches.len;
+        const uint32_t last = ((const shardmill__stretch *)end)[-1].output;
+        if (shardmill__same(&all[last], stream)) return last;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (shardmill__same(&all[i], stream)) return (int64_t)i;
+    }
+    if (stream.len == 0) {
+        shardmill__emit_fails(stream, SHARDMILL_TEXT("\": the name is empty"));
+        return -1;
+    }
+    if (stream.len > shardmill__max_name) {
+        shardmill__emit_fails(stream, SHARDMILL_TEXT("…\": the name is longer than 256 bytes"));
+        return -1;
+    }
+    if (n == shardmill__max_outputs) {
+        shardmill__emit_fails(stream, SHARDMILL_TEXT("\": it is the 257th stream of the call; 256 is the most"));
+        return -1;
+    }
+    shardmill__output *o = (shardmill__output *)shardmill__extend(&shardmill__g.outputs, sizeof *o);
+    shardmill__copy(o->name, stream.ptr, stream.len);
+    o->name_len = (uint32_t)stream.len;
+    o->count = 0;
+    o->size = 0;
+    return (int64_t)n;
+}
+
+/* Has the output's stretch, the last one or a new one, grow by size bytes. */
+static void shardmill__stretch_by(uint32_t output, size_t size) {
+    shardmill__stretch *s = (shardmill__stretch *)(shardmill__g.stretches.ptr + shardmill__g.stretches.len);
+    if (shardmill__g.stretches.len == 0 || s[-1].output != output) {
+        s = (shardmill__stretch *)shardmill__extend(&shardmill__g.stretches, sizeof *s);
+        *s++ = (shardmill__stretch){output, 0};
+    }
+    s[-1].size += (uint32_t)size;
+}
+
+void shardmill_emit_record(shardmill_call *call, shardmill_bytes stream, const shardmill_record *record) {
+    (void)call;
+    if (record->key.len > shardmill__max_key) {
+        shardmill__emit_fails(stream, SHARDMILL_TEXT("\": the partition key is longer than 65535 bytes"));
+        return;
+    }
+    if (record->data.len > shardmill__max_data) {
+        shardmill__emit_fails(stream, SHARDMILL_TEXT("\": the data is longer than 1073741823 bytes"));
+        return;
+    }
+    const int64_t output = shardmill__output_of(stream);
+    if (output < 0) return;
+    const size_t hash = record->explicit_hash ? 16 : 0;
+    const size_t used = shardmill__record_header + hash + record->key.len + record->data.len;
+    const size_t size = shardmill__align(used);
+    uint8_t *p = shardmill__extend(&shardmill__g.records, size);
+    shardmill__put64(p + size - 8, 0); /* the padding; the rest of these bytes is written over */
+    shardmill__put64(p, 0);
+    shardmill__put64(p + 8, 0);
+    shardmill__put32(p + 16, (uint32_t)record->data.len);
+    shardmill__put16(p + 20, (uint16_t)record->key.len);
+    p[22] = hash ? 1 : 0;
+    p[23] = 0;
+    uint8_t *at = p + shardmill__record_header;
+    shardmill__copy(at, record->explicit_hash, hash);
+    shardmill__copy(at + hash, record->key.ptr, record->key.len);
+    shardmill__copy(at + hash + record->key.len, record->data.ptr, record->data.len);
+    shardmill__output *o = (shardmill__output *)shardmill__g.outputs.ptr + output;
+    o->count++;
+    o->size += size;
+    shardmill__stretch_by((uint32_t)output, size);
+}
+
+void shardmill_emit(shardmill_call *call, shardmill_bytes stream, shardmill_bytes key, shardmill_bytes data) {
+    const shardmill_record r = {.key = key, .data = data};
+    shardmill_emit_record(call, stream, &r);
+}
+
+/* The table of last words, which is there from the first outcome on. */
+static uint32_t *shardmill__last_words(uint32_t records) {
+    if (shardmill__g.last.len == 0) {
+        uint32_t *last = (uint32_t *)shardmill__extend(&shardmill__g.last, (size_t)records * 4);
+        __builtin_memset(last, 0, (size_t)records * 4);
+    }
+    return (uint32_t *)shardmill__g.last.ptr;
+}
+
+static void shardmill__outcome(shardmill_call *call, uint32_t index, uint8_t result, shardmill_bytes reason) {
+    if (index >= call->records) {
+        char a[10], b[10];
+        const shardmill_bytes of = SHARDMILL_TEXT(" of a batch of ");
+        shardmill__fails(shardmill__panicked, SHARDMILL_TEXT("outcome for record "), shardmill__decimal(a, index), of);
+        if (shardmill__g.failed == shardmill__panicked) {
+            const shardmill_bytes n = shardmill__decimal(b, call->records);
+            shardmill__copy(shardmill__extend(&shardmill__g.message, n.len), n.ptr, n.len);
+        }
+        return;
+    }
+    uint32_t *last = shardmill__last_words(call->records);
+    if ((int64_t)index <= shardmill__g.highest) shardmill__g.unsorted = 1;
+    else shardmill__g.highest = index;
+    if (!last[index]) shardmill__g.outcome_count++;
+    last[index] = (uint32_t)shardmill__g.outcomes.len + 1;
+    const size_t len = shardmill__cut(reason, shardmill__max_reason);
+    uint8_t *p = shardmill__extend(&shardmill__g.outcomes, 8 + shardmill__align(len));
+    shardmill__put32(p, index);
+    p[4] = result;
+    p[5] = 0;
+    shardmill__put16(p + 6, (uint16_t)len);
+    shardmill__put_padded(p + 8, reason.ptr, len);
+}
+
+void shardmill_drop(shardmill_call *call, uint32_t index, shardmill_bytes reason) {
+    shardmill__outcome(call, index, shardmill__dropped, reason);
+}
+
+void shardmill_retry(shardmill_call *call, uint32_t index, shardmill_bytes reason) {
+    shardmill__outcome(call, index, shardmill__retry, reason);
+}
+
+void shardmill_reject(shardmill_call *call, uint32_t index, shardmill_bytes reason) {
+    shardmill__outcome(call, index, shardmill__rejected, reason);
+}
+
+void shardmill_answer(shardmill_call *call, shardmill_bytes body) {
+    (void)call;
+    shardmill__g.body.len = 0;
+    shardmill__copy(shardmill__extend(&shardmill__g.body, body.len), body.ptr, body.len);
+}
+
+/* Begins the reply of that size and writes the fixed part of its header; the rest of the header is zero. */
+static uint8_t *shardmill__begin(size_t size) {
+    shardmill__g.reply.len = 0; /* nothing of the last one is kept */
+    uint8_t *p = shardmill__extend(&shardmill__g.reply, size);
+    __builtin_memset(p, 0, shardmill__reply_header);
+    __builtin_memcpy(p, "SMRP", 4);
+    p[4] = 1;
+    shardmill__put32(p + 8, (uint32_t)size);
+    return p;
+}
+
+static void shardmill__reply_failure(void) {
+    const shardmill__buffer m = shardmill__g.message;
+    const size_t len = shardmill__cut((shardmill_bytes){(const char *)m.ptr, m.len}, shardmill__max_message);
+    const size_t section = 16 + shardmill__align(len);
+    uint8_t *p = shardmill__begin(shardmill__reply_header + section);
+    p[6] = 1;
+    shardmill__put32(p + 12, (uint32_t)section);
+    p += shardmill__reply_header;
+    __builtin_memset(p, 0, 16);
+    shardmill__put16(p, shardmill__g.failed);
+    shardmill__put32(p + 4, (uint32_t)len);
+    shardmill__put_padded(p + 16, m.ptr, len);
+}
+
+static size_t shardmill__outcome_size(const uint8_t *p) { return 8 + shardmill__align(shardmill__u16(p + 6)); }
+
+/* How long the outcomes section is: the last word on each record. */
+static size_t shardmill__outcomes_size(void) {
+    if (!shardmill__g.unsorted) return shardmill__g.outcomes.len;
+    const uint32_t *last = (const uint32_t *)shardmill__g.last.ptr;
+    size_t size = 0;
+    for (int64_t i = 0; i <= shardmill__g.highest; i++) {
+        if (last[i]) size += shardmill__outcome_size(shardmill__g.outcomes.ptr + last[i] - 1);
+    }
+    return size;
+}
+
+static uint8_t *shardmill__put_outcomes(uint8_t *to) {
+    if (!shardmill__g.unsorted) {
+        shardmill__copy(to, shardmill__g.outcomes.ptr, shardmill__g.outcomes.len);
+        return to + shardmill__g.outcomes.len;
+    }
+    const uint32_t *last = (const uint32_t *)shardmill__g.last.ptr;
+    for (int64_t i = 0; i <= shardmill__g.highest; i++) {
+        if (!last[i]) continue;
+        const uint8_t *p = shardmill__g.outcomes.ptr + last[i] - 1;
+        const size_t size = shardmill__outcome_size(p);
+        __builtin_memcpy(to, p, size);
+        to += size;
+    }
+    return to;
+}
+
+static size_t shardmill__section_header(const shardmill__output *o) { return 16 + shardmill__align(o->name_len); }
+
+/* Writes the sections' headers, and then each stretch of records to where its stream's are. */
+static uint8_t *shardmill__put_outputs(uint8_t *to) {
+    uint8_t *const begin = to;
+    const size_t n = shardmill__g.outputs.len / sizeof(shardmill__output);
+    shardmill__output *all = (shardmill__output *)shardmill__g.outputs.ptr;
+    for (size_t i = 0; i < n; i++) {
+        const size_t header = shardmill__section_header(&all[i]);
+        shardmill__put32(to, (uint32_t)(header + all[i].size));
+        shardmill__put32(to + 4, all[i].count);
+        shardmill__put32(to + 8, (uint32_t)all[i].size);
+        shardmill__put16(to + 12, (uint16_t)all[i].name_len);
+        shardmill__put16(to + 14, 0);
+        shardmill__put_padded(to + 16, all[i].name, all[i].name_len);
+        all[i].to = (size_t)(to - begin) + header;
+        to += header + all[i].size;
+    }
+    const shardmill__stretch *s = (const shardmill__stretch *)shardmill__g.stretches.ptr;
+    const uint8_t *from = shardmill__g.records.ptr;
+    for (size_t i = 0; i < shardmill__g.stretches.len / sizeof *s; i++) {
+        shardmill__output *o = &all[s[i].output];
+        __builtin_memcpy(begin + o->to, from, s[i].size);
+        o->to += s[i].size;
+        from += s[i].size;
+    }
+    return to;
+}
+
+static void shardmill__reply_ok(void) {
+    const size_t outcomes = shardmill__outcomes_size(), n = shardmill__g.outputs.len / sizeof(shardmill__output);
+    const shardmill__buffer body = shardmill__g.body;
+    uint64_t outputs = 0;
+    for (size_t i = 0; i < n; i++) {
+        const shardmill__output *o = (const shardmill__output *)shardmill__g.outputs.ptr + i;
+        outputs += shardmill__section_header(o) + o->size;
+    }
+    const uint64_t size = shardmill__reply_header + (uint64_t)outcomes + outputs + shardmill__align(body.len);
+    if (size > SHARDMILL__MAX_SIZE) {
+        shardmill__fails_with(shardmill__error, SHARDMILL_TEXT("the reply is longer than 2147483640 bytes"));
+        shardmill__reply_failure();
+        return;
+    }
+    uint8_t *p = shardmill__begin((size_t)size);
+    shardmill__put32(p + 16, shardmill__g.outcome_count);
+    shardmill__put32(p + 20, (uint32_t)outcomes);
+    shardmill__put32(p + 24, (uint32_t)n);
+    shardmill__put32(p + 28, (uint32_t)outputs);
+    shardmill__put32(p + 36, (uint32_t)body.len);
+    p = shardmill__put_outcomes(p + shardmill__reply_header);
+    p = shardmill__put_outputs(p);
+    shardmill__put_padded(p, body.ptr, body.len);
+}
+
+/* The part of a call that its header says is at an offset; 0 when it is not behind low and in the call. */
+static int shardmill__section(const uint8_t *call, size_t len, size_t low, size_t header, shardmill_bytes *to) {
+    const uint64_t at = shardmill__u32(call + header), size = shardmill__u32(call + header + 4);
+    *to = shardmill__nothing;
+    if (size == 0) return 1;
+    if (at < low || at % 8 != 0 || at + size > len) return 0;
+    *to = (shardmill_bytes){(const char *)call + at, (size_t)size};
+    return 1;
+}
+
+/* Reads the header of a call; NULL when all is well, else what is wrong with it. What a later host may have added behind the
+ * known header is skipped. */
+static const char *shardmill__read_call(shardmill_call *c, const uint8_t *b, size_t len, shardmill_bytes *body) {
+    if (!b || len < shardmill__call_header) return "malformed call: it is shorter than its header";
+    if (!shardmill__equal(b, "SMCL", 4)) return "malformed call: the magic is not SMCL";
+    if (shardmill__u16(b + 4) != 1) return "malformed call: this function reads version 1";
+    size_t names = shardmill__u16(b + 8);
+    if (names < shardmill__call_header) return "malformed call: its header is shorter than 80 bytes";
+    shardmill_bytes *const into[4] = {&c->mapping, &c->stream, &c->function, &c->invocation};
+    for (int i = 0; i < 4; i++) {
+        const size_t n = shardmill__u16(b + 10 + 2 * i);
+        if (names + n > len) return "malformed call: its names end behind it";
+        *into[i] = (shardmill_bytes){(const char *)b + names, n};
+        names += n;
+    }
+    c->version = shardmill__u32(b + 20);
+    c->shard = shardmill__u32(b + 24);
+    c->attempt = shardmill__u32(b + 28);
+    c->deadline = (int64_t)shardmill__u64(b + 32);
+    shardmill_bytes state;
+    if (!shardmill__section(b, len, names, 40, body)) return "malformed call: the body does not lie in it";
+    if (!shardmill__section(b, len, names, 52, &state)) return "malformed call: the state does not lie in it";
+    return NULL;
+}
+
+/* Has the call begin with the records of the batch in body; 0 when it is none. */
+static int shardmill__read_batch(shardmill_call *c, shardmill_bytes body) {
+    const uint8_t *b = (const uint8_t *)body.ptr;
+    if (body.len < shardmill__batch_header || !shardmill__equal(b, "SMRB", 4)) return 0;
+    c->records = shardmill__u32(b + 16);
+    if (c->records > (body.len - shardmill__batch_header) / shardmill__record_header) return 0;
+    c->first = c->at = b + shardmill__batch_header;
+    c->end = b + body.len;
+    return 1;
+}
+
+uint32_t shardmill_kinds_mask(void) {
+    return (shardmill_the_handlers.batch ? 1u << shardmill__batch : 0) |
+           (shardmill_the_handlers.invoke ? 1u << shardmill__invoke : 0);
+}
+
+uint8_t *shardmill_input_area(size_t size) {
+    shardmill__buffer *in = &shardmill__g.input;
+    if (size > SHARDMILL__MAX_SIZE) return NULL;
+    if (size > in->cap || !in->ptr) {
+        const size_t cap = (size + size / 4 + 65536) & ~(size_t)65535;
+        uint8_t *p = (uint8_t *)SHARDMILL_REALLOC(in->ptr, in->cap, cap);
+        if (!p) return NULL;
+        in->ptr = p, in->cap = cap;
+    }
+    return in->ptr;
+}
+
+static const char *shardmill__kind_name(uint32_t kind) {
+    switch (kind) {
+    case 1: return "the function has no handler for a stream batch";
+    case 2: return "the function has no handler for a window close";
+    case 3: return "the function has no handler for a transform";
+    case 4: return "the function has no handler for a direct invoke";
+    }
+    return "the function has no handler for this kind of call";
+}
+
+static shardmill_bytes shardmill__text(const char *s) {
+    shardmill_bytes text = {s, 0};
+    while (s[text.len]) text.len++;
+    return text;
+}
+
+static void shardmill__run(uint32_t kind, const uint8_t *b, size_t len) {
+    shardmill_call c;
+    __builtin_memset(&c, 0, sizeof c);
+    shardmill_bytes body;
+    const char *wrong = shardmill__read_call(&c, b, len, &body);
+    if (!wrong && b[6] != kind) wrong = "the header is of another kind of call";
+    if (wrong) {
+        shardmill__fails_with(shardmill__bad_call, shardmill__text(wrong));
+        return;
+    }
+    if (kind > 31 || !(shardmill_kinds_mask() >> kind & 1)) {
+        shardmill__fails_with(shardmill__unsupported, shardmill__text(shardmill__kind_name(kind)));
+        return;
+    }
+    if (kind == shardmill__batch && !shardmill__read_batch(&c, body)) {
+        shardmill__fails_with(shardmill__bad_call, SHARDMILL_TEXT("the body is not a record batch"));
+        return;
+    }
+    if (kind == shardmill__invoke) c.input = body;
+    const int failed = kind == shardmill__batch ? shardmill_the_handlers.batch(&c) : shardmill_the_handlers.invoke(&c);
+    if (failed) shardmill__fails_with(shardmill__error, SHARDMILL_TEXT("the handler failed without saying why"));
+}
+
+const uint8_t *shardmill_serve(uint32_t kind, const uint8_t *call, size_t len, size_t *reply_len) {
+    shardmill__reset();
+    shardmill__run(kind, call, len);
+    if (shardmill__g.failed) shardmill__reply_failure();
+    else shardmill__reply_ok();
+    *reply_len = shardmill__g.reply.len;
+    return shardmill__g.reply.ptr;
+}
+
+#ifdef __wasm__
+__attribute__((export_name("shardmill_abi_v1"))) int32_t shardmill__export_version(void) { return 1; }
+
+__attribute__((export_name("shardmill_kinds"))) uint32_t shardmill__export_kinds(void) { return shardmill_kinds_mask(); }
+
+__attribute__((export_name("shardmill_input"))) uint32_t shardmill__export_input(uint32_t size) {
+    return (uint32_t)(uintptr_t)shardmill_input_area(size);
+}
+
+__attribute__((export_name("shardmill_handle"))) uint64_t shardmill__export_handle(uint32_t kind, uint32_t ptr, uint32_t len) {
+    const shardmill__buffer in = shardmill__g.input;
+    const uint64_t base = (uint64_t)(uintptr_t)in.ptr;
+    /* A call that is not in the input area is refused as a bad one. */
+    const int within = in.ptr && ptr >= base && (uint64_t)ptr + len <= base + in.cap;
+    size_t reply_len;
+    const uint8_t *reply = shardmill_serve(kind, within ? (const uint8_t *)(uintptr_t)ptr : NULL, within ? len : 0, &reply_len);
+    return (uint64_t)(uintptr_t)reply << 32 | reply_len;
+}
+
+__attribute__((import_module("wasi_snapshot_preview1"), import_name("fd_write"))) int32_t
+shardmill__fd_write(int32_t fd, const void *parts, int32_t count, size_t *written);
+
+static void shardmill__stderr(shardmill_bytes text) {
+    while (text.len > 0) {
+        size_t written = 0;
+        if (shardmill__fd_write(2, &text, 1, &written) != 0 || written == 0 || written > text.len) return;
+        text.ptr += written;
+        text.len -= written;
+    }
+}
+
+/* Writes text as the inside of a JSON string. */
+static void shardmill__stderr_quoted(shardmill_bytes text) {
+    size_t from = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        const uint8_t c = (uint8_t)text.ptr[i];
+        if (c >= 0x20 && c != '"' && c != '\\') continue;
+        const char escape[6] = {'\\', 'u', '0', '0', "0123456789abcdef"[c >> 4], "0123456789abcdef"[c & 15]};
+        shardmill__stderr((shardmill_bytes){text.ptr + from, i - from});
+        shardmill__stderr((shardmill_bytes){escape, 6});
+        from = i + 1;
+    }
+    shardmill__stderr((shardmill_bytes){text.ptr + from, text.len - from});
+}
+
+void shardmill_log(const char *level, shardmill_bytes message) {
+    shardmill__stderr(SHARDMILL_TEXT("{\"level\":\""));
+    shardmill__stderr_quoted(shardmill__text(level));
+    shardmill__stderr(SHARDMILL_TEXT("\",\"msg\":\""));
+    shardmill__stderr_quoted(message);
+    shardmill__stderr(SHARDMILL_TEXT("\"}\n"));
+}
+
+_Noreturn void shardmill_panic(shardmill_bytes message) {
+    shardmill__stderr(SHARDMILL_TEXT("panic: "));
+    shardmill__stderr(message);
+    shardmill__stderr(SHARDMILL_TEXT("\n"));
+    __builtin_trap();
+}
+#endif /* __wasm__ */
+#endif /* SHARDMILL_IMPLEMENTATION */
