@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/shardmill/shardmill/internal/sequence"
@@ -17,6 +18,9 @@ const (
 	maxEventRecords = 10000
 	// maxPumped is how many bytes of events a pump keeps for subscriptions that are not quite at the tail: two or three of the largest.
 	maxPumped = 4 << 20
+	// maxPumpedAll is how many bytes all pumps together keep before each that gets an event keeps that one only: subscriptions to a
+	// thousand shards do not cost a thousand times maxPumped.
+	maxPumpedAll = 64 << 20
 )
 
 // event is a SubscribeToShardEvent as it goes over the wire, with the sequence numbers of its records: from first up to next.
@@ -34,6 +38,7 @@ type pump struct {
 	cancel context.CancelFunc
 	done   chan struct{} // closed when run has returned
 	users  int           // guarded by the hub
+	all    *atomic.Int64 // the hub's kept
 
 	mu      sync.Mutex
 	events  []event // without a gap, up to next
@@ -47,6 +52,8 @@ type pump struct {
 type hub struct {
 	mu    sync.Mutex
 	pumps map[shardKey]*pump
+
+	kept atomic.Int64 // bytes of frames that all pumps keep
 }
 
 // attach is the pump of a shard, which is started when there is none. The caller detaches.
@@ -60,7 +67,7 @@ func (h *hub) attach(st *shards.Stream, shard shards.ShardID, describe describer
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	mine := &pump{key: key, cancel: cancel, done: make(chan struct{}), next: r.Position(), changed: make(chan struct{})}
+	mine := &pump{key: key, cancel: cancel, done: make(chan struct{}), all: &h.kept, next: r.Position(), changed: make(chan struct{})}
 	p := h.join(key, mine)
 	if p != mine {
 		cancel()
@@ -100,6 +107,7 @@ func (h *hub) detach(p *pump) {
 	if last {
 		p.cancel()
 		<-p.done
+		p.drop(func() bool { return len(p.events) > 0 })
 	}
 }
 
@@ -146,16 +154,24 @@ func (p *pump) publish(events []event, err error) {
 	for _, e := range events {
 		p.events = append(p.events, e)
 		p.kept += len(e.frame)
+		p.all.Add(int64(len(e.frame)))
 		p.next = e.next
 	}
-	for p.kept > maxPumped && len(p.events) > 1 {
-		p.kept -= len(p.events[0].frame)
-		p.events[0] = event{}
-		p.events = p.events[1:]
-	}
+	p.drop(func() bool { return len(p.events) > 1 && (p.kept > maxPumped || p.all.Load() > maxPumpedAll) })
 	p.err = err
 	close(p.changed)
 	p.changed = make(chan struct{})
+}
+
+// drop forgets the oldest events while there is reason to. The caller holds mu, or is the last who has the pump.
+func (p *pump) drop(while func() bool) {
+	for while() {
+		size := len(p.events[0].frame)
+		p.kept -= size
+		p.all.Add(-int64(size))
+		p.events[0] = event{}
+		p.events = p.events[1:]
+	}
 }
 
 // answer is what a pump has for a subscription at a position: one of these.
