@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	goruntime "runtime"
+	"sync"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -22,7 +23,15 @@ type engine struct {
 	host   map[string]string // what modules may import: "module.name" → signature
 }
 
+// settleVersion has the engine find its own version, which it keeps in a variable without synchronization: later makers of
+// engines, who may be several at once, only read it.
+var settleVersion = sync.OnceFunc(func() {
+	ctx := context.Background()
+	_ = wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigCompiler()).Close(ctx) // it has nothing to close
+})
+
 func newEngine(ctx context.Context, m meter, cacheDir string, logger *slog.Logger) (*engine, error) {
+	settleVersion()
 	e := &engine{meter: m, cache: compileCache{cacheDir}, logger: logger, turn: make(chan struct{}, max(1, goruntime.GOMAXPROCS(0)-1))}
 	r := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter())
 	module, err := wasiModule(r).Compile(ctx)
