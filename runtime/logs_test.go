@@ -171,7 +171,7 @@ func TestLineWriterInPieces(t *testing.T) {
 		}
 		c.end()
 		var got []string
-		for _, l := range ring.lines {
+		for _, l := range ring.values {
 			got = append(got, l.Message)
 		}
 		if !slices.Equal(got, strings.Split(text, "\n")) {

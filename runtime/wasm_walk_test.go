@@ -209,13 +209,13 @@ func TestLogRingModel(t *testing.T) {
 				t.Fatalf("seen %d and missed %d of %d", seen, missed, total)
 			}
 		}
-		kept := r.lines[r.head:]
+		kept := r.values[r.head:]
 		size := 0
 		for _, l := range kept {
 			size += l.size()
 		}
-		if size != r.bytes || len(kept) > 1 && size > limit || int(r.first)+len(kept) != total {
-			t.Fatalf("%d lines of %d bytes are kept from %d of %d on, it counts %d, the limit is %d", len(kept), size, r.first, total, r.bytes, limit)
+		if size != r.used || len(kept) > 1 && size > limit || int(r.first)+len(kept) != total {
+			t.Fatalf("%d lines of %d bytes are kept from %d of %d on, it counts %d, the limit is %d", len(kept), size, r.first, total, r.used, limit)
 		}
 	})
 }
