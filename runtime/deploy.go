@@ -192,7 +192,7 @@ func (rt *Runtime) successor(v *version) (f *function, dropped []*version) {
 		*f = *old
 		f.versions = slices.Clone(old.versions)
 	} else {
-		f.gate, f.logs, f.metrics = newGate(Unreserved), newLogRing(rt.options.LogBytes), rt.metrics.function(f.name)
+		f.gate, f.logs, f.past, f.metrics = newGate(Unreserved), newLogRing(rt.options.LogBytes), newPast(), rt.metrics.function(f.name)
 	}
 	v.number = f.next
 	f.next++
@@ -326,6 +326,8 @@ func (rt *Runtime) Delete(ctx context.Context, name string) error {
 		rt.discard(v)
 	}
 	f.logs.close()
+	f.past.close()
+	rt.noteDeleted(ctx, name)
 	rt.metrics.forget(name)
 	rt.removeCode(ctx, f.versions)
 	return nil

@@ -62,6 +62,7 @@ type function struct {
 	next     int // the number the next version gets
 	gate     *gate
 	logs     *logRing
+	past     *past
 	metrics  *functionMetrics
 }
 

@@ -36,9 +36,11 @@ func (rt *Runtime) Invoke(ctx context.Context, call Call, reply *Reply) error {
 	if call.ID == "" {
 		reply.Invocation = ulid.Make().String()
 	}
+	started := time.Now()
 	err = rt.invoke(ctx, f, v, &call, reply)
 	f.metrics.observe(err, reply.Duration, reply.Emitted)
 	v.calls.Add(1)
+	f.record(&call, reply, started, err)
 	if failed := (*FunctionError)(nil); errors.As(err, &failed) {
 		f.logs.append(failed.logLine(time.Now()))
 	}

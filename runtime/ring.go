@@ -40,6 +40,13 @@ func (r *ring[T]) append(v T) {
 	r.wakeAll()
 }
 
+// next is the number that the next value gets.
+func (r *ring[T]) next() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.first + uint64(len(r.values)-r.head)
+}
+
 // close ends everyone who follows.
 func (r *ring[T]) close() {
 	r.mu.Lock()

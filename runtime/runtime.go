@@ -30,7 +30,9 @@ type Options struct {
 	Emitter Emitter
 	// CacheDir is where compiled code is kept between starts; it is made when it is not there. "" keeps none. What is
 	// in it can be removed at any time, and must not be written by others.
-	CacheDir   string
+	CacheDir string
+	// History keeps what is known of invocations over restarts; nil forgets it.
+	History    History
 	Logger     *slog.Logger          // nil discards
 	Registerer prometheus.Registerer // nil registers nothing
 
@@ -110,6 +112,7 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 		return nil, fmt.Errorf("runtime: open: %w", err)
 	}
 	rt.restore()
+	rt.remember(ctx)
 	if err := e.cache.retain(rt.digests()); err != nil {
 		o.Logger.Warn("old compiled code could not be removed", "error", err)
 	}
@@ -125,6 +128,9 @@ func (rt *Runtime) background(ctx context.Context) {
 	rt.stop = func() { cancel(); tasks.Wait() }
 	rt.spawn(rt.preload)
 	rt.spawn(rt.janitor)
+	if rt.options.History != nil {
+		rt.spawn(rt.takeNotes)
+	}
 }
 
 func (rt *Runtime) register() error {
@@ -156,7 +162,7 @@ func (rt *Runtime) restore() {
 			rt.options.Logger.Error("a function is not served", "function", shorten(entry.Key), "error", err)
 			continue
 		}
-		f.logs, f.metrics = newLogRing(rt.options.LogBytes), rt.metrics.function(f.name)
+		f.logs, f.past, f.metrics = newLogRing(rt.options.LogBytes), newPast(), rt.metrics.function(f.name)
 		rt.functions[f.name] = f
 	}
 }
@@ -306,6 +312,7 @@ func (rt *Runtime) Close(ctx context.Context) error {
 	var errs []error
 	for _, f := range rt.all() {
 		f.logs.close()
+		f.past.close()
 		for _, v := range f.versions {
 			errs = append(errs, v.close(v.code.doom()))
 		}
