@@ -50,6 +50,7 @@ type Functions interface {
 	Reserve(ctx context.Context, name string, calls int) (runtime.Function, error)
 	Invoke(ctx context.Context, call runtime.Call, reply *runtime.Reply) error
 	FunctionLogs
+	FunctionPast
 }
 
 // Mappings are the event source mappings behind their routes;

@@ -243,8 +243,8 @@ func (c *Client) Function(ctx context.Context, name string) (f Function, err err
 	return f, err
 }
 
-// Invocation is what a direct invocation returned.
-type Invocation struct {
+// Answer is what a direct invocation returned.
+type Answer struct {
 	ID          string // its log lines carry it
 	Version     int    // that ran
 	ContentType string // of Body
@@ -254,7 +254,7 @@ type Invocation struct {
 // Invoke calls a function with a body. A failure of the function itself is a
 // *Problem of KindFunctionFailed with Function set. qualifier is a version's number,
 // an alias, or "" for the newest.
-func (c *Client) Invoke(ctx context.Context, name, qualifier string, body []byte) (i Invocation, err error) {
+func (c *Client) Invoke(ctx context.Context, name, qualifier string, body []byte) (i Answer, err error) {
 	r := request{method: http.MethodPost, path: []string{"functions", name, "invoke"}, body: bytes.NewReader(body), kind: typeBytes}
 	if _, notNumber := strconv.Atoi(qualifier); notNumber == nil {
 		r.query = url.Values{"version": {qualifier}}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"iter"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -72,4 +73,28 @@ func (c *Client) Code(ctx context.Context, function string, version int) (module
 		return nil, "", fmt.Errorf("answer: %w", err)
 	}
 	return module, resp.Header.Get(headerDigest), nil
+}
+
+// InvocationOptions of Invocations.
+type InvocationOptions struct {
+	Failed bool // only those that failed
+	Follow bool // go on with calls as they end, until ctx ends
+}
+
+// Invocations yields what became of a function's latest calls, oldest first. An error is the last element.
+func (c *Client) Invocations(ctx context.Context, function string, o InvocationOptions) iter.Seq2[Invocation, error] {
+	query := url.Values{}
+	if o.Failed {
+		query.Set("failed", "true")
+	}
+	if o.Follow {
+		query.Set("follow", "true")
+	}
+	return lines[Invocation](c, ctx, request{method: http.MethodGet, path: []string{"functions", function, "invocations"}, query: query})
+}
+
+// Invocation describes one of a function's latest calls, with its log lines.
+func (c *Client) Invocation(ctx context.Context, function, id string) (i Invocation, err error) {
+	_, err = c.call(ctx, http.MethodGet, []string{"functions", function, "invocations", id}, nil, &i)
+	return i, err
 }

@@ -85,6 +85,7 @@
 //	404  function-not-found      There is no such function
 //	404  version-not-found       The function has no such version
 //	404  alias-not-found         The function has no such alias
+//	404  invocation-not-found    The function has no such invocation
 //	404  mapping-not-found       There is no such mapping
 //	405  method-not-allowed      The path does not take this method
 //	406  not-acceptable          The answer cannot be given in the form asked for

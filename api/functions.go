@@ -259,12 +259,26 @@ type logQuery struct {
 
 // readLogs is GET /v1/functions/{name}/logs.
 func (c *call) readLogs(q *logQuery) error {
+	return feedOf(c, func(ctx context.Context) (iter.Seq[runtime.LogLine], error) {
+		return c.functions.Logs(ctx, c.name(), q.From, q.Follow)
+	}, logLineOf)
+}
+
+func logLineOf(line runtime.LogLine) *LogLine {
+	return &LogLine{
+		Time: line.Time.UTC(), Function: line.Function, Version: line.Version,
+		Invocation: line.Invocation, Level: line.Level, Message: line.Message,
+	}
+}
+
+// feedOf answers with a sequence of values, each as it is on the wire, until the sequence or the client ends, or the host stops.
+func feedOf[T, Out any](c *call, open func(context.Context) (iter.Seq[T], error), wire func(T) Out) error {
 	f, err := c.newFeed()
 	if err != nil {
 		return err
 	}
 	ctx, cancel := c.untilStop(c.context())
-	lines, err := c.functions.Logs(ctx, c.name(), q.From, q.Follow)
+	all, err := open(ctx)
 	if err != nil {
 		cancel()
 		return err
@@ -272,23 +286,18 @@ func (c *call) readLogs(q *logQuery) error {
 	var group sync.WaitGroup
 	defer group.Wait()
 	defer cancel()
-	values := make(chan runtime.LogLine)
+	values := make(chan T)
 	group.Go(func() {
 		defer close(values)
-		for line := range lines {
+		for v := range all {
 			select {
-			case values <- line:
+			case values <- v:
 			case <-ctx.Done():
 				return
 			}
 		}
 	})
-	return pump(ctx, f, values, func(line runtime.LogLine) (bool, error) {
-		return false, f.value("", &LogLine{
-			Time: line.Time.UTC(), Function: line.Function, Version: line.Version,
-			Invocation: line.Invocation, Level: line.Level, Message: line.Message,
-		})
-	})
+	return pump(ctx, f, values, func(v T) (bool, error) { return false, f.value("", wire(v)) })
 }
 
 // kindNames are the kinds of call as they are named on the wire.

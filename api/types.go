@@ -260,6 +260,35 @@ type Reservation struct {
 	Reserved *int `json:"reserved,omitzero" minimum:"0" maximum:"1000" doc:"How many calls may run at once, over all versions: 0 (every call is throttled) to 1000; left out, there is no such bound."`
 }
 
+// Invocation is what became of one call of a function.
+type Invocation struct {
+	ID         string            `json:"id" doc:"Its id; the log lines of the call carry it."`
+	Function   string            `json:"function" doc:"The function."`
+	Version    int               `json:"version" doc:"The version that ran."`
+	Kind       string            `json:"kind" doc:"batch, windowClose, transform or invoke."`
+	Source     *InvocationSource `json:"source,omitempty" doc:"Where its records came from; left out for a direct invocation."`
+	Attempt    int               `json:"attempt,omitzero" doc:"Which delivery of its batch it was, from 1."`
+	Started    time.Time         `json:"started" doc:"When it began."`
+	Duration   Duration          `json:"duration" doc:"The time in the function."`
+	Records    int               `json:"records,omitzero" doc:"How many records it was given."`
+	Emitted    int               `json:"emitted,omitzero" doc:"How many records it put to streams."`
+	MemoryPeak Size              `json:"memoryPeak,omitzero" doc:"The memory of its instance after the call, in bytes."`
+	Outcome    string            `json:"outcome" doc:"ok, throttled, canceled, host_error, or how the function failed: error, trap, timeout, memory, exit, malformed_reply, denied, refused."`
+	Message    string            `json:"message,omitempty" doc:"What the error says."`
+	Type       string            `json:"type,omitempty" doc:"The error's type in the function's language."`
+	Stack      string            `json:"stack,omitempty" doc:"Where it happened."`
+	Logs       []LogLine         `json:"logs,omitempty" doc:"The log lines of the call that are kept; only where one invocation is asked for."`
+}
+
+// InvocationSource says where the records of a call are from.
+type InvocationSource struct {
+	Mapping string   `json:"mapping" doc:"The event source mapping."`
+	Stream  string   `json:"stream" doc:"The stream."`
+	Shard   string   `json:"shard" doc:"The shard."`
+	First   Sequence `json:"first" doc:"The first record's sequence number."`
+	Last    Sequence `json:"last" doc:"The last record's sequence number."`
+}
+
 // LogLine is one line a function wrote, or the host about it.
 type LogLine struct {
 	Time       time.Time `json:"time" doc:"When it was written."`

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -192,5 +193,68 @@ func TestVersionsRefused(t *testing.T) {
 	after, err := h.Function(ctx, "echo")
 	if err != nil || len(after.Versions) != 2 || len(after.Aliases) != 1 || after.Aliases[0] != before.Aliases[0] || after.Reserved != nil {
 		t.Errorf("what was refused changed it: %+v, %v", after, err)
+	}
+}
+
+// TestInvocations shows what became of calls: the latest, those that failed, and one with its log lines.
+func TestInvocations(t *testing.T) {
+	t.Parallel()
+	h, ctx := boot(t), t.Context()
+	h.deploy(t, "echo", FunctionConfig{})
+	first, err := h.Invoke(ctx, "echo", "", []byte("log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := asProblem(t, second(h.Invoke(ctx, "echo", "", []byte("fail"))))
+	var all, failed []Invocation
+	for i, err := range h.Invocations(ctx, "echo", InvocationOptions{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, i)
+	}
+	for i, err := range h.Invocations(ctx, "echo", InvocationOptions{Failed: true}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		failed = append(failed, i)
+	}
+	if len(all) != 2 || all[0].ID != first.ID || all[0].Outcome != "ok" || all[0].Kind != "invoke" || all[0].Duration <= 0 || all[0].Source != nil {
+		t.Errorf("all are %+v", all)
+	}
+	if len(failed) != 1 || failed[0].ID != p.Function.Invocation || failed[0].Outcome != p.Function.Kind || failed[0].Message != p.Function.Message {
+		t.Errorf("failed are %+v, the caller had %+v", failed, p.Function)
+	}
+	one, err := h.Invocation(ctx, "echo", first.ID)
+	if err != nil || one.ID != first.ID || len(one.Logs) == 0 || one.Logs[0].Invocation != first.ID {
+		t.Errorf("one is %+v, %v", one, err)
+	}
+	if p := asProblem(t, second(h.Invocation(ctx, "echo", "none"))); p.Kind() != KindInvocationNotFound || p.Value != "none" {
+		t.Errorf("one that is not kept: %+v", p)
+	}
+	if p := asProblem(t, second(h.Invocation(ctx, "none", "x"))); p.Kind() != KindFunctionNotFound {
+		t.Errorf("of no function: %+v", p)
+	}
+	following, end := context.WithCancel(ctx)
+	seen := 0
+	for i, err := range h.Invocations(following, "echo", InvocationOptions{Follow: true}) {
+		if err != nil {
+			break // it was ended
+		}
+		if seen++; seen == 2 {
+			if _, err := h.Invoke(ctx, "echo", "", []byte("back")); err != nil {
+				t.Error(err)
+			}
+		}
+		if seen == 3 {
+			if i.Version != 1 || i.Outcome != "ok" {
+				t.Errorf("it goes on with %+v", i)
+			}
+			end()
+		}
+	}
+	end()
+	if seen != 3 {
+		t.Errorf("%d were seen", seen)
 	}
 }

@@ -201,6 +201,10 @@ func main() {}
 		{line: "function logs echo --from 1h --output json", stdout: `^{"time":"[^"]+","function":"echo","version":2,"invocation":"[^"]+","level":"error","message":"an empty body came"}\n`},
 		{line: "function logs echo --from whenever", status: exitUsage, stderr: `"whenever" is neither a time`},
 
+		{line: "function invocations echo", stdout: `ok +v2 .* invoke\n.*error +v2 .* invoke  nothing to echo\n`},
+		{line: "function invocations echo --failed --output json", stdout: `^{"id":"[^"]+","function":"echo",.*"outcome":"error","message":"nothing to echo"`},
+		{line: "function invocations echo none", status: exitFailure, stderr: `No invocation "none".*"shardmill function invocations" shows`},
+		{line: "function invocations echo none --failed", status: exitUsage, stderr: `not both`},
 		{line: "function alias set echo prod --version 1 --canary 2 --share 0.5 --description 'what serves'", stdout: `^Name: +prod\nLeads to: +version 1, and 50 % of the calls to version 2\nDescription: +what serves\n$`},
 		{line: "function alias set echo prod --version 1", stdout: `Leads to: +version 1\n`},
 		{line: "function alias set echo prod --version 9", status: exitFailure, stderr: `no version 9; "shardmill function describe" shows`},

@@ -166,12 +166,16 @@ func (h *host) openRuntime(ctx context.Context, metrics prometheus.Registerer) e
 		return err
 	}
 	h.scrubCode(code)
+	past, err := h.catalog.History(ctx, "invocations", 1000, 16<<20)
+	if err != nil {
+		return err
+	}
 	trust, err := readTrust(h.config.trustKeys)
 	if err != nil {
 		return err
 	}
 	h.functions, err = runtime.Open(ctx, runtime.Options{
-		Trust: trust, Pinned: h.namedByMapping,
+		History: past, Trust: trust, Pinned: h.namedByMapping,
 		CacheDir: h.dir.cache(), Functions: definitions, Code: code, Emitter: emitter{h.streams},
 		Logger: h.config.logger.With("part", "runtime"), Registerer: metrics,
 	})

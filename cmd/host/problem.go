@@ -17,20 +17,21 @@ import (
 
 // adviceFor says, by the kind of a problem, what to do about it with this program: the API's own advice is about HTTP.
 var adviceFor = map[api.Kind]string{
-	api.KindStreamNotFound:   `"shardmill stream list" shows those there are`,
-	api.KindShardNotFound:    `"shardmill stream describe" shows a stream's shards`,
-	api.KindFunctionNotFound: `"shardmill function list" shows those there are`,
-	api.KindUntrusted:        `sign it with --sign and a key that the host trusts`,
-	api.KindVersionNotFound:  `"shardmill function describe" shows a function's versions`,
-	api.KindAliasNotFound:    `"shardmill function describe" shows a function's aliases`,
-	api.KindMappingNotFound:  `"shardmill mapping list" shows those there are`,
-	api.KindConflict:         `"shardmill stream describe" shows what there is`,
-	api.KindInUse:            `change or delete what needs it first; what only a mapping needs can be deleted with --force`,
-	api.KindThrottled:        `try again in a moment, or deploy it with a larger --concurrency`,
-	api.KindDamaged:          `"shardmill stream damage list" names what is damaged, and "shardmill stream damage accept" gives it up`,
-	api.KindNoSpace:          `delete a stream or a function, shorten a retention with "shardmill stream update", or make space on the host's disk; then try again`,
-	api.KindStopping:         `try again when the host is back`,
-	api.KindInternal:         `the host's log says more`,
+	api.KindStreamNotFound:     `"shardmill stream list" shows those there are`,
+	api.KindShardNotFound:      `"shardmill stream describe" shows a stream's shards`,
+	api.KindFunctionNotFound:   `"shardmill function list" shows those there are`,
+	api.KindUntrusted:          `sign it with --sign and a key that the host trusts`,
+	api.KindVersionNotFound:    `"shardmill function describe" shows a function's versions`,
+	api.KindAliasNotFound:      `"shardmill function describe" shows a function's aliases`,
+	api.KindInvocationNotFound: `"shardmill function invocations" shows those that are kept`,
+	api.KindMappingNotFound:    `"shardmill mapping list" shows those there are`,
+	api.KindConflict:           `"shardmill stream describe" shows what there is`,
+	api.KindInUse:              `change or delete what needs it first; what only a mapping needs can be deleted with --force`,
+	api.KindThrottled:          `try again in a moment, or deploy it with a larger --concurrency`,
+	api.KindDamaged:            `"shardmill stream damage list" names what is damaged, and "shardmill stream damage accept" gives it up`,
+	api.KindNoSpace:            `delete a stream or a function, shorten a retention with "shardmill stream update", or make space on the host's disk; then try again`,
+	api.KindStopping:           `try again when the host is back`,
+	api.KindInternal:           `the host's log says more`,
 }
 
 // sentence is an error as the one line that a person reads. Errors that carry a tool's own output (a compiler's, say) hold it after the
