@@ -102,6 +102,16 @@ func TestBuildFunctionFails(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+	t.Run("no Rust", func(t *testing.T) {
+		dir := t.TempDir()
+		writeFile(t, filepath.Join(dir, "Cargo.toml"), "")
+		t.Setenv("PATH", t.TempDir())
+		missing := (*toolchainError)(nil)
+		err := buildFunction(t.Context(), dir, filepath.Join(t.TempDir(), "f.wasm"))
+		if !errors.As(err, &missing) || !strings.Contains(err.Error(), "a function in Rust needs cargo") || !strings.Contains(err.Error(), "rustup target add") {
+			t.Errorf("got %v", err)
+		}
+	})
 	t.Run("no clang", func(t *testing.T) {
 		dir := t.TempDir()
 		writeFile(t, filepath.Join(dir, "f.c"), "int f;")
@@ -125,8 +135,9 @@ func TestBuildFunctionFails(t *testing.T) {
 
 func TestLanguageOf(t *testing.T) {
 	for want, files := range map[string][]string{
-		"Go": {"main.go", "part.c"},
-		"C":  {"f.c", "shardmill.h", "README.md"},
+		"Go":   {"main.go", "part.c"},
+		"Rust": {"Cargo.toml", "build.c", "tool.go"},
+		"C":    {"f.c", "shardmill.h", "README.md"},
 	} {
 		dir := filepath.Join(t.TempDir(), "a[b]*c")
 		if err := os.Mkdir(dir, 0o755); err != nil {
@@ -161,6 +172,30 @@ func TestBuildC(t *testing.T) {
 	}
 	if _, err := os.Stat(out); err == nil {
 		t.Error("a build that failed left a file")
+	}
+}
+
+// What rustc says of the source comes out as it said it; a crate that makes no module is told how to.
+func TestBuildRust(t *testing.T) {
+	dir, out := t.TempDir(), filepath.Join(t.TempDir(), "f.wasm")
+	manifest := filepath.Join(dir, "Cargo.toml")
+	source := filepath.Join(dir, "lib.rs")
+	const crate = "[package]\nname = \"f\"\nversion = \"0.1.0\"\n\n[lib]\npath = \"lib.rs\"\n"
+	writeFile(t, manifest, crate)
+	writeFile(t, source, "pub fn f() {}\n\nfn broken( {\n")
+	err := buildFunction(t.Context(), dir, out)
+	skipMissing(t, err)
+	failed := (*buildError)(nil)
+	if !errors.As(err, &failed) || !strings.Contains(failed.Output, "lib.rs:3") {
+		t.Errorf("got %v, want what rustc says of line 3", err)
+	}
+	writeFile(t, source, "pub fn f() {}\n")
+	if err = buildFunction(t.Context(), dir, out); !errors.As(err, &failed) || !strings.Contains(failed.Output, "crate-type") {
+		t.Errorf("got %v, want that the crate needs a crate-type", err)
+	}
+	writeFile(t, manifest, crate+"crate-type = [\"cdylib\"]\n")
+	if err = buildFunction(t.Context(), dir, out); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -1,0 +1,78 @@
+//! Probe does what its records say; see ../README.md.
+
+use shardmill::{Batch, Call, Invocation, Record, Result};
+
+shardmill::handler!(batch: batch, invoke: invoke);
+
+fn batch(b: &mut Batch) -> Result {
+    b.records().try_for_each(|r| record(b, &r))
+}
+
+/// The text before the first space, and that behind it.
+fn word(text: &str) -> (&str, &str) {
+    text.split_once(' ').unwrap_or((text, ""))
+}
+
+fn record(b: &mut Batch, r: &Record) -> Result {
+    let i = r.index;
+    let text = std::str::from_utf8(r.data)?;
+    let (command, rest) = word(text);
+    let (first, second) = word(rest);
+    match command {
+        "drop" => b.drop(i, rest),
+        "retry" => b.retry(i, rest),
+        "reject" => b.reject(i, rest),
+        "twice" => {
+            b.reject(i, rest);
+            b.drop(i, rest);
+        }
+        "first" => b.reject(0, rest),
+        "beyond" => b.retry(b.len(), ""),
+        "emit" => b.emit(first, r.key, second),
+        "whole" => b.emit_record(first, r),
+        "size" => b.emit(first, r.key, vec![b'x'; second.parse()?]),
+        "many" => {
+            for s in 0..first.parse()? {
+                let s: u32 = s;
+                b.emit(&format!("s{}", s), r.key, "");
+            }
+        }
+        "facts" => {
+            let (hash, records) = (r.explicit_hash.is_some(), b.len());
+            let known = facts(&b.call());
+            let text = format!("{} index={} sequence={} arrival={} hash={} records={}", known, i, r.sequence, r.arrival, hash, records);
+            b.emit("facts", r.key, text);
+        }
+        "log" => match first {
+            "debug" => shardmill::debug!("{}", second),
+            "info" => shardmill::info!("{}", second),
+            "warn" => shardmill::warn!("{}", second),
+            _ => shardmill::error!("{}", second),
+        },
+        "fail" => return Err(rest.into()),
+        "panic" => panic!("{}", rest),
+        _ => {}
+    }
+    Ok(())
+}
+
+fn facts(c: &Call) -> String {
+    format!(
+        "function={} mapping={} stream={} invocation={} version={} shard={} attempt={} deadline={}",
+        c.function(), c.mapping(), c.stream(), c.invocation(), c.version(), c.shard(), c.attempt(), c.deadline().is_some()
+    )
+}
+
+fn invoke(i: &mut Invocation) -> Result<Vec<u8>> {
+    let body = i.body();
+    let (command, rest) = word(std::str::from_utf8(body)?);
+    let (first, second) = word(rest);
+    match command {
+        "facts" => return Ok(facts(&i.call()).into_bytes()),
+        "emit" => i.emit(first, "k", second),
+        "fail" => return Err(rest.into()),
+        "panic" => panic!("{}", rest),
+        _ => {}
+    }
+    Ok(body.to_vec())
+}
