@@ -48,7 +48,7 @@ type Call struct {
 	Attempt  int          // 1 for the first delivery; 0 counts as 1
 	Records  []record.Run // for KindBatch and KindTransform: copied into the guest one behind the other
 	Body     []byte       // for KindInvoke
-	State    []byte       // of the window, for KindBatch and KindWindowClose; at most 1 MiB
+	State    []byte       // of the window, for KindBatch and KindWindowClose; at most 6 MiB
 	Window   Window       // for KindBatch and KindWindowClose
 	ID       string       // names the invocation in logs and errors, at most 128 bytes; "" has one made
 }

@@ -20,6 +20,8 @@ type Batch struct {
 	call   *Call
 	writer *abi.ReplyWriter // nil once the handler has returned
 	err    error            // the first emit that failed
+	window Window
+	state  []byte // of the window, as the call has it
 }
 
 // Len is the number of records.

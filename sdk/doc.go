@@ -36,9 +36,15 @@
 // A panic is an error with the stack; the host then replaces the instance. Running past the deadline, exhausting
 // the memory limit and os.Exit end the instance too.
 //
+// # Windows
+//
+// With a tumbling window a mapping hands over, with each batch, the window that its records are in and a state; what the handler sets with
+// [Batch.SetState] comes with the window's next batch, and to the handler that [OnWindow] registers when the window is over. The host saves the state together
+// with the mapping's checkpoint, so that a crash loses and repeats neither.
+//
 // # What is valid when
 //
-//	Batch, and what All yields    until the handler returns; then copy with bytes.Clone before you keep it
+//	Batch, WindowEnd, their views until the handler returns; then copy with bytes.Clone before you keep it
 //	the input of an InvokeHandler until the handler returns
 //	what is given to Emit         copied at once; reuse it freely
 //	what an InvokeHandler returns copied when it returns

@@ -35,6 +35,9 @@ func (g *Guest) Kinds() (mask uint32) {
 	if g.handlers.Invoke != nil {
 		mask |= abi.KindInvoke.Mask()
 	}
+	if g.handlers.Window != nil {
+		mask |= abi.KindWindowClose.Mask()
+	}
 	return mask
 }
 
@@ -75,6 +78,13 @@ func (g *Guest) Handle(kind abi.Kind, call []byte) []byte {
 		}
 		c.batch.run = batch.Run()
 	}
+	if v := &g.call; v.WindowEnd != v.WindowStart {
+		c.batch.window = Window{Start: time.UnixMicro(v.WindowStart), End: time.UnixMicro(v.WindowEnd), EndedEarly: v.Flags&abi.FlagWindowEnded != 0}
+		c.batch.state = v.State
+		if kind == abi.KindBatch {
+			g.writer.SetState(v.State) // it stays, unless the handler sets another one
+		}
+	}
 	if failure := g.run(c); failure != nil {
 		return failure
 	}
@@ -104,10 +114,13 @@ func (g *Guest) run(c *callContext) (failure []byte) {
 }
 
 func (g *Guest) dispatch(c *callContext) error {
-	if g.call.Kind == abi.KindInvoke {
+	switch g.call.Kind {
+	case abi.KindInvoke:
 		out, err := g.handlers.Invoke(c, g.call.Body)
 		g.writer.SetBody(out)
 		return err
+	case abi.KindWindowClose:
+		return g.handlers.Window(c, &WindowEnd{&c.batch})
 	}
 	return g.handlers.Batch(c, &c.batch)
 }

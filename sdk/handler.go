@@ -13,6 +13,7 @@ type InvokeHandler func(ctx context.Context, in []byte) ([]byte, error)
 type Handlers struct {
 	Batch  BatchHandler
 	Invoke InvokeHandler
+	Window WindowHandler
 }
 
 var registered Handlers

@@ -136,8 +136,8 @@ type Checkpoint = journal.Checkpoint
 // MaxConsumerLength is the limit of a consumer's name, in bytes.
 const MaxConsumerLength = 256
 
-// MaxCheckpointState is the limit of a checkpoint's state, in bytes.
-const MaxCheckpointState = 1 << 20
+// MaxCheckpointState is the limit of a checkpoint's state, in bytes: a tumbling window's, and which window that is.
+const MaxCheckpointState = 1<<20 + 1<<10
 
 // Checkpoint is a consumer's newest checkpoint in a shard; false when it has none or the stream is gone.
 func (st *Stream) Checkpoint(consumer string, shard ShardID) (Checkpoint, bool) {

@@ -87,6 +87,8 @@ func (c *crew) newPoller(shard shards.ShardID, was *crew) *poller {
 	if p.progress.status.State = ShardWaiting; c.launch == nil {
 		p.progress.status.State = ShardStopped
 	}
+	p.lane.p = p
+	p.window, p.broken = parseWindow(cp.State)
 	p.saver = newSaver(c.r.source, cp, c.r.retry.Failure, p.saveFailed)
 	return p
 }

@@ -48,6 +48,7 @@ type Reason string
 const (
 	AttemptsExhausted Reason = "RetryAttemptsExhausted"
 	AgeExceeded       Reason = "RecordAgeExceeded"
+	RecordTooLarge    Reason = "RecordTooLarge" // for the function's event: it has never had the record
 	RecordRejected    Reason = "RecordRejected" // the function's own word, see sdk/abi.md; only told to the on-failure destination
 )
 

@@ -28,16 +28,18 @@ type definition struct {
 	MaxRecordAge     time.Duration `json:"maxRecordAge"`
 	Aggregated       bool          `json:"aggregated,omitzero"`
 
-	Parallelization int               `json:"parallelization,omitzero"`
-	Bisect          bool              `json:"bisect,omitzero"`
-	Isolate         bool              `json:"isolate,omitzero"`
-	Filters         []string          `json:"filters,omitempty"`
-	OnFailure       string            `json:"onFailure,omitempty"`
-	Qualifier       string            `json:"qualifier,omitempty"`
-	Consumer        string            `json:"consumer,omitempty"`
-	Disabled        bool              `json:"disabled,omitzero"`
-	EventCounts     bool              `json:"eventCounts,omitzero"`
-	Tags            map[string]string `json:"tags,omitempty"`
+	Parallelization    int               `json:"parallelization,omitzero"`
+	TumblingWindow     time.Duration     `json:"tumblingWindow,omitzero"`
+	ReportItemFailures bool              `json:"reportItemFailures,omitzero"`
+	Bisect             bool              `json:"bisect,omitzero"`
+	Isolate            bool              `json:"isolate,omitzero"`
+	Filters            []string          `json:"filters,omitempty"`
+	OnFailure          string            `json:"onFailure,omitempty"`
+	Qualifier          string            `json:"qualifier,omitempty"`
+	Consumer           string            `json:"consumer,omitempty"`
+	Disabled           bool              `json:"disabled,omitzero"`
+	EventCounts        bool              `json:"eventCounts,omitzero"`
+	Tags               map[string]string `json:"tags,omitempty"`
 }
 
 // define sets the definition's settings to those of m.
@@ -47,7 +49,7 @@ func (d *definition) define(m Mapping) {
 	d.StartingPosition, d.StartingTime = m.StartingPosition, m.StartingTime
 	d.MaxAttempts, d.MaxRecordAge = m.MaxAttempts, m.MaxRecordAge
 	d.Aggregated, d.Bisect, d.Isolate = m.Aggregated, m.Bisect, m.Isolate
-	d.Parallelization = m.Parallelization
+	d.Parallelization, d.TumblingWindow, d.ReportItemFailures = m.Parallelization, m.TumblingWindow, m.ReportItemFailures
 	d.Filters, d.OnFailure = slices.Clone(m.Filters), m.OnFailure
 	d.Qualifier, d.Consumer = m.Qualifier, m.Consumer
 	d.Disabled, d.EventCounts, d.Tags = m.Disabled, m.EventCounts, maps.Clone(m.Tags)
@@ -60,8 +62,8 @@ func (d *definition) mapping(name string) Mapping {
 		StartingPosition: d.StartingPosition, StartingTime: d.StartingTime,
 		MaxAttempts: d.MaxAttempts, MaxRecordAge: d.MaxRecordAge,
 		Aggregated: d.Aggregated, Bisect: d.Bisect, Isolate: d.Isolate,
-		Parallelization: max(1, d.Parallelization),
-		Filters:         slices.Clone(d.Filters), OnFailure: d.OnFailure,
+		Parallelization: max(1, d.Parallelization), TumblingWindow: d.TumblingWindow, ReportItemFailures: d.ReportItemFailures,
+		Filters: slices.Clone(d.Filters), OnFailure: d.OnFailure,
 		Qualifier: d.Qualifier, Consumer: d.Consumer,
 		Disabled: d.Disabled, EventCounts: d.EventCounts, Tags: maps.Clone(d.Tags),
 	}

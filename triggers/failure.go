@@ -74,13 +74,7 @@ func (l *lane) failure(s *settings, reason Reason, runs []record.Run, n int) Fai
 func (l *lane) giveUp(read, work context.Context, d decision) error {
 	s := l.p.r.settings.Load()
 	f := l.failure(s, d.Reason, slices.Clone(l.batch.stretch(d.Settle, d.Discard)), d.Discard)
-	if f.Attempts = l.tries.Attempts; d.Reason == AttemptsExhausted {
-		f.Attempts++ // the one that was just made
-	}
-	if f.Attempts > 0 {
-		f.Version, f.Invocation, f.Failed = l.last.version, l.last.invocation, l.last.failed
-	}
-	f.Err = l.p.progress.lastError(l.number, f.Attempts)
+	l.attempted(&f, d.Reason)
 	stored, err := l.deliver(read, work, &f)
 	if err != nil {
 		return err
@@ -93,6 +87,17 @@ func (l *lane) giveUp(read, work context.Context, d decision) error {
 	l.p.log.Error("records were given up", "reason", g.Reason, "records", g.Records,
 		"first", g.First, "last", g.Last, "attempts", g.Attempts, "error", g.Error)
 	return nil
+}
+
+// attempted tells f of the attempts that were made.
+func (l *lane) attempted(f *Failure, reason Reason) {
+	if f.Attempts = l.tries.Attempts; reason == AttemptsExhausted {
+		f.Attempts++ // the one that was just made
+	}
+	if f.Attempts > 0 {
+		f.Version, f.Invocation, f.Failed = l.last.version, l.last.invocation, l.last.failed
+	}
+	f.Err = l.p.progress.lastError(l.number, f.Attempts)
 }
 
 // deliver has f stored at the mapping's on-failure destination, if it has one, which stored tells. It tries until it succeeds, or the poller is stopped: then

@@ -338,6 +338,9 @@ type delivery struct {
 	Data     []string
 	First    uint64
 	Last     uint64
+	Kind     runtime.Kind
+	State    string
+	Window   runtime.Window
 }
 
 func (f *fakeFunctions) set(name string, kinds runtime.Kinds) {
@@ -369,7 +372,7 @@ func (f *fakeFunctions) Invoke(ctx context.Context, call runtime.Call, reply *ru
 	}
 	d := delivery{
 		Time: time.Now(), Function: call.Function, Shard: call.Source.Shard, Attempt: call.Attempt,
-		First: call.Source.First, Last: call.Source.Last,
+		First: call.Source.First, Last: call.Source.Last, Kind: call.Kind, State: string(call.State), Window: call.Window,
 	}
 	for _, run := range call.Records {
 		for r := range run.All() {
@@ -380,7 +383,7 @@ func (f *fakeFunctions) Invoke(ctx context.Context, call runtime.Call, reply *ru
 	f.calls = append(f.calls, d)
 	handle := f.handle
 	f.mu.Unlock()
-	reply.Outcomes = reply.Outcomes[:0]
+	reply.Outcomes, reply.State, reply.Body = reply.Outcomes[:0], nil, nil
 	if handle == nil {
 		return nil
 	}
@@ -407,6 +410,7 @@ type bench struct {
 	streams   *fakeStreams
 	functions *fakeFunctions
 	failures  *fakeFailures // nil = none
+	events    Events
 	table     *fakeTable
 	stream    *fakeStream // named "s"
 }
@@ -415,7 +419,7 @@ type bench struct {
 // at the end of the test.
 func newBench(t *testing.T, shardCount int) *bench {
 	t.Helper()
-	b := &bench{t: t, streams: &fakeStreams{}, table: &fakeTable{}, failures: &fakeFailures{}}
+	b := &bench{t: t, streams: &fakeStreams{}, table: &fakeTable{}, failures: &fakeFailures{}, events: testEvents}
 	b.functions = &fakeFunctions{kinds: map[string]runtime.Kinds{"f": runtime.AllKinds}}
 	b.stream = b.streams.create("s", shardCount)
 	b.open()
@@ -425,7 +429,7 @@ func newBench(t *testing.T, shardCount int) *bench {
 
 // options are the zero value of what may be zero.
 func (b *bench) options() Options {
-	o := Options{Streams: b.streams, Functions: b.functions, Definitions: b.table}
+	o := Options{Streams: b.streams, Functions: b.functions, Definitions: b.table, Events: b.events}
 	if b.failures != nil {
 		o.Failures = b.failures
 	}
@@ -460,6 +464,16 @@ func (b *bench) put(change func(*Mapping)) Status {
 		b.t.Fatal(err)
 	}
 	return s
+}
+
+// id is that of the mapping "m".
+func (b *bench) id() string {
+	b.t.Helper()
+	s, err := b.Get("m")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return s.ID
 }
 
 // shard is the status of one shard of the mapping "m".

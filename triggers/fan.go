@@ -120,7 +120,7 @@ func (f *fan) share(read, work context.Context, s *settings) error {
 	if position == 0 {
 		return nil
 	}
-	return f.p.saver.settle(work, position)
+	return f.p.saver.settle(work, f.p.mark(position))
 }
 
 // add puts a record behind what waits for a lane.

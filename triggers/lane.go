@@ -2,9 +2,7 @@ package triggers
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
-	"sync"
 	"time"
 
 	"github.com/shardmill/shardmill/runtime"
@@ -19,6 +17,7 @@ type lane struct {
 	tries  tries
 	last   last
 
+	state      []byte // that the last attempt has given the window
 	rejections rejections
 	rejects    []Failure // of the last attempt, not delivered yet
 }
@@ -53,64 +52,20 @@ func (l *lane) attempt(work context.Context) (decision, error) {
 	if d := decide(f, outcome{}, l.tries, s.policy); d.Discard > 0 {
 		return d, nil
 	}
-	o, err := l.invoke(work, s, f.Records)
+	n := l.fit(s, f.Records)
+	if n == 0 {
+		return decision{Discard: 1, Reason: RecordTooLarge}, nil
+	}
+	if n < f.Records {
+		l.batch.split(n)
+		f.Records = n
+	}
+	l.p.r.batchSizes.Observe(float64(n))
+	o, err := l.exchange(work, s, request{head: l.batch.head(n), n: n})
 	if err != nil {
 		return decision{}, err
 	}
 	return decide(f, o, l.tries, s.policy), nil
-}
-
-var replies = sync.Pool{New: func() any { return new(runtime.Reply) }}
-
-// invoke calls the function once with the first n records and classifies what came of it. Its only error is errCutOff.
-func (l *lane) invoke(work context.Context, s *settings, n int) (outcome, error) {
-	reply := replies.Get().(*runtime.Reply)
-	defer replies.Put(reply)
-	p := l.p
-	p.progress.invoking(l.number, l.tries.Attempts+1)
-	p.r.batchSizes.Observe(float64(n))
-	head := l.batch.head(n)
-	source := l.source(s, head[0].First().Sequence, l.batch.last(head))
-	err := p.r.functions.Invoke(work, runtime.Call{
-		Function: s.Function, Version: s.version, Alias: s.alias,
-		Kind:    runtime.KindBatch,
-		Source:  source,
-		Attempt: l.tries.Attempts + 1,
-		Records: head,
-	}, reply)
-	if err != nil && work.Err() != nil {
-		p.progress.cutOff(fmt.Sprintf("the invocation for the records %d to %d", source.First, source.Last))
-		return outcome{}, errCutOff
-	}
-	o, err := l.outcome(s, n, reply, err)
-	p.progress.invoked(l.number, o, n, err)
-	return o, nil
-}
-
-// outcome reads what an invocation of n records came to. The error says why it was not simply ok.
-func (l *lane) outcome(s *settings, n int, reply *runtime.Reply, err error) (outcome, error) {
-	o := outcome{Class: classify(err)}
-	if o.Class != replied {
-		l.last = lastOf(err)
-		return o, err
-	}
-	var count settled
-	o.RetryFrom, count = readOutcomes(reply.Outcomes, n)
-	if o.RetryFrom < n {
-		err = askedAgain(reply.Outcomes, o.RetryFrom)
-		l.last = last{version: reply.Version, invocation: reply.Invocation}
-	}
-	if count != (settled{}) {
-		l.p.progress.settled(count)
-	}
-	if count.Rejected > 0 {
-		l.rejections.note(reply.Outcomes, o.RetryFrom, l.batch.ascending())
-		l.rejected(s, reply, o.RetryFrom)
-	}
-	if len(l.rejections.reasons) > 0 {
-		l.rejections.flush(l.p.log, time.Now(), false)
-	}
-	return o, err
 }
 
 // apply carries a decision out: what is settled or given up leaves the batch, and the checkpoint follows.
@@ -122,6 +77,11 @@ func (l *lane) apply(read, work context.Context, d decision) error {
 	}
 	if d.Discard > 0 {
 		if err := l.giveUp(read, work, d); err != nil {
+			return err
+		}
+	}
+	if l.p.window.isOpen() && d.Settle > 0 {
+		if err := l.keepState(read, work); err != nil {
 			return err
 		}
 	}
@@ -141,6 +101,17 @@ func (l *lane) apply(read, work context.Context, d decision) error {
 	}
 	l.p.progress.advanced(l.number, d.Settle, oldest)
 	return l.p.settled(work, l)
+}
+
+// keepState makes the state that a reply gave the window's. One that is too large ends the window early.
+func (l *lane) keepState(read, work context.Context) error {
+	l.p.window.keep(l.state)
+	tooLarge := len(l.state) > maxWindowState
+	l.state = nil
+	if !tooLarge {
+		return nil
+	}
+	return l.closeWindow(read, work, true)
 }
 
 // end lets go of what the lane has in hand.

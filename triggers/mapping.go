@@ -21,6 +21,8 @@ const (
 	MaxParallelization = 10
 	MaxBatchWindow     = 300 * time.Second
 	MaxMaxAttempts     = 10_001 // Lambda's 10,000 retries, and the first time
+	MinTumblingWindow  = time.Second
+	MaxTumblingWindow  = 15 * time.Minute
 	MinMaxRecordAge    = 60 * time.Second
 	MaxMaxRecordAge    = 7 * 24 * time.Hour
 
@@ -66,6 +68,12 @@ type Mapping struct {
 	// Parallelization is how many batches of a shard are handed over side by side, 1..10; 0 = 1. The records of a partition key are all in
 	// one such lane and come in order; the checkpoint is below the lowest record that is not settled.
 	Parallelization int
+	// TumblingWindow has a state go from call to call, and a last call for each stretch of so long, by arrival: 1 s..15 min; 0 = none.
+	// Not with several lanes.
+	TumblingWindow time.Duration
+	// ReportItemFailures: what a function that takes Lambda's event says in batchItemFailures counts. What a function of the SDK says
+	// always does.
+	ReportItemFailures bool
 	// Bisect halves a batch that fails, and delivers the halves one after the other, each with all its attempts, down to single records.
 	Bisect bool
 	// Isolate looks for the one record of a batch that fails at once, by halving, without waiting in between; it alone is tried again and
@@ -118,6 +126,14 @@ func (m *Mapping) normalize(now time.Time) error {
 		{m.BatchSize >= 1 && m.BatchSize <= MaxBatchSize, "batchSize", m.BatchSize, "1 to 10000 records"},
 		{m.BatchWindow >= 0 && m.BatchWindow <= MaxBatchWindow, "batchWindow", field.Duration(m.BatchWindow), "0s to 5m"},
 		{m.Parallelization >= 1 && m.Parallelization <= MaxParallelization, "parallelization", m.Parallelization, "1 to 10 lanes"},
+		{
+			m.TumblingWindow == 0 || m.TumblingWindow >= MinTumblingWindow && m.TumblingWindow <= MaxTumblingWindow,
+			"tumblingWindow", field.Duration(m.TumblingWindow), "1s to 15m, or 0s for none",
+		},
+		{
+			m.TumblingWindow == 0 || m.Parallelization == 1,
+			"parallelization", m.Parallelization, "1 with a tumbling window, whose state is the shard's",
+		},
 		{len(m.OnFailure) <= maxDestination, "onFailure", fmt.Sprintf("%d bytes", len(m.OnFailure)), fmt.Sprintf("at most %d bytes", maxDestination)},
 		{m.MaxAttempts >= 0 && m.MaxAttempts <= MaxMaxAttempts, "maxAttempts", m.MaxAttempts, "1 to 10001, or 0 for no limit"},
 		{

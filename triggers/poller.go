@@ -35,6 +35,8 @@ type poller struct {
 	feed   feed
 	lane   lane // that of a shard without parallelization
 	fan    *fan // nil: there is none
+	window window
+	broken error // why the state in the checkpoint cannot be read
 
 	progress progress
 }
@@ -42,7 +44,6 @@ type poller struct {
 // run is the poller's goroutine: read, batch, invoke, decide, checkpoint. read ends with the first stop
 // signal, work with the end of the drain time. It says whether the shard has been read to its end, and all of it is settled and saved.
 func (p *poller) run(read, work context.Context) (ended bool) {
-	p.lane.p = p
 	for {
 		err := p.round(read, work)
 		if err != nil && !p.resume(read, err) {
@@ -75,6 +76,9 @@ func (p *poller) round(read, work context.Context) error {
 		}
 		return p.lane.process(read, work)
 	case p.fan == nil:
+		if p.window.isOpen() {
+			return p.lane.closeWindow(read, work, false)
+		}
 		p.fan = newFan(p, n)
 	}
 	err := p.fan.deal(read, work)
@@ -102,6 +106,9 @@ func (p *poller) open() error {
 	}
 	start := shards.Start{Kind: shards.Oldest}
 	cp, _ := p.saver.checkpoint()
+	if p.broken != nil {
+		return p.broken
+	}
 	switch {
 	case cp.Sequence != 0:
 		start = shards.Start{Kind: shards.AfterSequence, Sequence: cp.Sequence}
@@ -129,18 +136,24 @@ var atHand = func() context.Context {
 func (p *poller) fill(read, work context.Context) error {
 	b := &p.lane.batch
 	b.reset()
-	s, full := p.r.settings.Load(), false
+	s, full, l := p.r.settings.Load(), false, limits{}
 	for b.records == 0 {
 		if err := read.Err(); err != nil {
 			return err
 		}
 		if p.feed.empty() {
-			if err := p.read(read); err != nil {
+			if err := p.await(read, work); err != nil {
 				return err
 			}
 			s = p.r.settings.Load()
 		}
-		if full = p.take(s); b.records == 0 { // all that was read is passed over
+		l = s.limits
+		if p.window.isOpen() || s.TumblingWindow > 0 {
+			if err := p.tumble(read, work, s, &l); err != nil {
+				return err
+			}
+		}
+		if full = p.take(s, &l); b.records == 0 { // all that was read is passed over
 			if err := p.settled(work, &p.lane); err != nil {
 				return err
 			}
@@ -148,8 +161,12 @@ func (p *poller) fill(read, work context.Context) error {
 	}
 	window := atHand
 	if s.BatchWindow > 0 && !full {
+		end := time.Now().Add(s.BatchWindow)
+		if p.window.isOpen() {
+			end = earlier(end, time.UnixMicro(p.window.end).Add(windowGrace))
+		}
 		var cancel context.CancelFunc
-		window, cancel = context.WithTimeout(read, s.BatchWindow)
+		window, cancel = context.WithDeadline(read, end)
 		defer cancel()
 	}
 	for !full {
@@ -157,15 +174,15 @@ func (p *poller) fill(read, work context.Context) error {
 		if err := p.read(window); err != nil {
 			break
 		}
-		full = p.take(s)
+		full = p.take(s, &l)
 	}
 	return read.Err()
 }
 
 // take moves what has been read into the batch.
-func (p *poller) take(s *settings) (full bool) {
+func (p *poller) take(s *settings, l *limits) (full bool) {
 	b := &p.lane.batch
-	full = p.feed.take(b, &s.limits, s.filter)
+	full = p.feed.take(b, l, s.filter)
 	polled, filtered := p.feed.counted()
 	p.progress.read(polled, filtered, p.feed.rest.First().Arrival)
 	if b.records > 0 {
@@ -182,10 +199,22 @@ func (p *poller) settled(work context.Context, l *lane) error {
 	} else {
 		position = l.batch.settled()
 	}
-	if position == 0 {
+	if position == 0 && p.window.blob == nil {
 		return nil
 	}
-	return p.saver.settle(work, position)
+	return p.saver.settle(work, p.mark(position))
+}
+
+// mark is what a checkpoint at a position is to have; 0 = where the last one was.
+func (p *poller) mark(position uint64) mark {
+	return mark{position, p.window.blob, p.window.generation}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // read gives the feed the next records. Records that are missing before them have expired, or were lost with

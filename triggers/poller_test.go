@@ -473,6 +473,7 @@ func TestUnreadableShardIsTriedAgain(t *testing.T) {
 			return nil
 		}}
 		p := &poller{r: r, log: r.log, saver: newSaver(b.stream, shards.Checkpoint{}, b.retry.Failure, nil)}
+		p.lane.p = p
 		ctx, cancel := context.WithCancelCause(context.Background())
 		done := make(chan struct{})
 		go func() { defer close(done); p.run(ctx, ctx) }()

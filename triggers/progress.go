@@ -103,6 +103,13 @@ func (p *progress) skipped(n uint64) {
 	p.update(func(s *ShardStatus) { s.Counts.Skipped += n })
 }
 
+// another notes that a lane goes on with something else than what it attempted before.
+func (p *progress) another(lane int) {
+	p.mu.Lock()
+	p.lane(lane).attempt = 0
+	p.mu.Unlock()
+}
+
 // invoking notes that a lane begins an attempt.
 func (p *progress) invoking(lane, attempt int) {
 	p.mu.Lock()

@@ -16,6 +16,7 @@ import (
 	"github.com/shardmill/shardmill/internal/field"
 	"github.com/shardmill/shardmill/runtime"
 	"github.com/shardmill/shardmill/shards"
+	"github.com/shardmill/shardmill/triggers/event"
 	"github.com/shardmill/shardmill/triggers/filter"
 )
 
@@ -28,6 +29,9 @@ type settings struct {
 	filter  *filter.Filter // nil = every record
 	version int            // of the function; 0 = the newest, or what alias leads to
 	alias   string
+	target  string // function and qualifier
+
+	envelope event.Envelope // of Lambda's events; the shard and the window are each call's
 }
 
 // lanes is how many there are of a shard.
@@ -37,6 +41,7 @@ func (s *settings) lanes() int { return max(1, s.Parallelization) }
 func newSettings(name string, d *definition, waits policy) (*settings, error) {
 	s := &settings{Mapping: d.mapping(name), ID: d.ID, policy: waits, limits: limits{records: d.BatchSize, bytes: maxPayload}}
 	s.policy.MaxAttempts, s.policy.Bisect, s.policy.Isolate = d.MaxAttempts, d.Bisect, d.Isolate
+	s.target = s.Function + ":" + s.Qualifier
 	var err error
 	if len(d.Filters) > 0 {
 		if s.filter, err = filter.Compile(d.Filters); err != nil {
@@ -52,6 +57,8 @@ type runner struct {
 	name       string
 	functions  Functions
 	failures   Failures // nil = there are no destinations
+	events     Events   // nil = no function takes Lambda's event
+	entrance   entrance
 	log        *slog.Logger
 	retry      policy // the waits; the rest is each mapping's own
 	batchSizes prometheus.Observer
@@ -75,6 +82,9 @@ type stored struct {
 // set makes a definition the one in force. The pollers take it up with their next batch or attempt.
 func (r *runner) set(def stored) {
 	s, err := newSettings(r.name, &def.definition, r.retry)
+	if r.events != nil {
+		s.envelope = r.events(s.Mapping, def.StreamID)
+	}
 	r.settings.Store(s)
 	r.mu.Lock()
 	r.def = def
@@ -220,7 +230,7 @@ func (r *runner) status(now time.Time) Status {
 	if s.State != Enabled {
 		return s
 	}
-	if err := checkFunction(r.functions, &s.Mapping); err != nil {
+	if err := checkFunction(r.functions, &s.Mapping, r.events != nil); err != nil {
 		s.State, s.Reason = Blocked, err.Error()
 	} else if !r.source.HasConsumer(s.Consumer) {
 		s.State, s.Reason = Blocked, noConsumer(s.Consumer).Error()
@@ -228,8 +238,9 @@ func (r *runner) status(now time.Time) Status {
 	return s
 }
 
-// checkFunction makes sure that the function exists, in the version that the mapping names, and handles stream batches.
-func checkFunction(functions Functions, m *Mapping) error {
+// checkFunction makes sure that the function exists, in the version that the mapping names, and handles what the mapping hands over. events
+// says whether that can be Lambda's event.
+func checkFunction(functions Functions, m *Mapping, events bool) error {
 	f, err := functions.Get(m.Function)
 	if errors.Is(err, runtime.ErrNotFound) {
 		return field.Invalid("function", m.Function, "the name of a function that exists")
@@ -241,8 +252,11 @@ func checkFunction(functions Functions, m *Mapping) error {
 	if !ok {
 		return field.Invalid("qualifier", m.Qualifier, "the number of a version that the function has, the name of one of its aliases, or $LATEST")
 	}
-	if !kinds.Has(runtime.KindBatch) {
+	switch through := doorOf(kinds); {
+	case through == doorNone, through == doorLambda && !events:
 		return field.Invalid("function", m.Function, "the name of a function that handles stream batches")
+	case through == doorSDK && m.TumblingWindow > 0 && !kinds.Has(runtime.KindWindowClose):
+		return field.Invalid("function", m.Function, "the name of a function that handles the end of a window")
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package triggers
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"sync"
@@ -25,29 +26,39 @@ type saver struct {
 	mu      sync.Mutex
 	changed sync.Cond // on mu: saved, running or err has changed
 	cp      shards.Checkpoint
-	settled uint64 // sequence number of the last settled record
-	ahead   int    // batches settled and not saved
+	settled mark
+	saved   mark
+	ahead   int // batches settled and not saved
 	running bool
 	err     error // why there will be no more saves
 	saves   uint64
 }
 
+// mark is what is to be saved: the sequence number of the last settled record, and the window's state, which is not changed any more.
+// The generation grows with each other state.
+type mark struct {
+	sequence   uint64
+	state      []byte
+	generation uint64
+}
+
 func newSaver(store Checkpoints, cp shards.Checkpoint, retry backoff, report func(error)) *saver {
-	s := &saver{store: store, retry: retry, report: report, cp: cp, settled: cp.Sequence}
+	s := &saver{store: store, retry: retry, report: report, cp: cp, settled: mark{sequence: cp.Sequence, state: cp.State}}
 	s.changed.L = &s.mu
 	return s
 }
 
-// settle notes that everything up to sequence is settled, and sees to it that this is saved; never does it go back. It blocks only
-// while too many batches wait. ctx bounds the saving. Errors: shards.ErrRevision when another owner has
+// settle notes that everything up to a mark is settled, and sees to it that this is saved; never does the position go back, and with 0 it
+// stays. It blocks only while too many batches wait. ctx bounds the saving. Errors: shards.ErrRevision when another owner has
 // moved the checkpoint, shards.ErrNotFound, shards.ErrClosed, the context's; there are no saves after one.
-func (s *saver) settle(ctx context.Context, sequence uint64) error {
+func (s *saver) settle(ctx context.Context, to mark) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if sequence <= s.settled {
+	to.sequence = max(to.sequence, s.settled.sequence)
+	if to.sequence == s.settled.sequence && to.generation == s.settled.generation {
 		return s.err
 	}
-	s.settled = sequence
+	s.settled = to
 	s.ahead++
 	if !s.running && s.err == nil {
 		s.running = true
@@ -72,14 +83,14 @@ func (s *saver) wait() error {
 // run saves until the newest settled position is saved.
 func (s *saver) run(ctx context.Context) {
 	s.mu.Lock()
-	for s.err == nil && s.cp.Sequence != s.settled {
-		cp, ahead := s.cp, s.ahead
-		cp.Sequence = s.settled
+	for s.err == nil && (s.cp.Sequence != s.settled.sequence || s.saved.generation != s.settled.generation) {
+		cp, ahead, next := s.cp, s.ahead, s.settled
+		cp.Sequence, cp.State = next.sequence, next.state
 		s.mu.Unlock()
 		revision, err := s.save(ctx, cp)
 		s.mu.Lock()
 		if err == nil {
-			s.cp, s.cp.Revision = cp, revision
+			s.cp, s.cp.Revision, s.saved = cp, revision, next
 			s.ahead -= ahead
 			s.saves++
 		}
@@ -97,7 +108,7 @@ func (s *saver) run(ctx context.Context) {
 func (s *saver) save(ctx context.Context, cp shards.Checkpoint) (uint64, error) {
 	for n := 1; ; n++ {
 		revision, err := s.store.SaveCheckpoint(ctx, cp)
-		if n > 1 && errors.Is(err, shards.ErrRevision) && s.saved(&cp) {
+		if n > 1 && errors.Is(err, shards.ErrRevision) && s.was(&cp) {
 			revision, err = cp.Revision, nil
 		}
 		if err != nil && !errors.Is(err, shards.ErrNoShard) || n > 1 {
@@ -117,11 +128,11 @@ func (s *saver) save(ctx context.Context, cp shards.Checkpoint) (uint64, error) 
 	}
 }
 
-// saved tells whether an earlier try of saving cp, though it returned an error, did succeed; then cp gets
+// was tells whether an earlier try of saving cp, though it returned an error, did succeed; then cp gets
 // the revision that it was given.
-func (s *saver) saved(cp *shards.Checkpoint) bool {
+func (s *saver) was(cp *shards.Checkpoint) bool {
 	now, ok := s.store.Checkpoint(cp.Consumer, shards.ShardID(cp.Shard))
-	if ok && now.Sequence == cp.Sequence {
+	if ok && now.Sequence == cp.Sequence && bytes.Equal(now.State, cp.State) {
 		cp.Revision = now.Revision
 		return true
 	}

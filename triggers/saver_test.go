@@ -114,7 +114,7 @@ func TestSaverHoldsTheNewestPosition(t *testing.T) {
 		s := newSaver(st, cp, backoff{time.Second, time.Second}, func(error) {})
 		base := record.MakeSequence(1, 0)
 		for i := range uint64(5) {
-			if err := s.settle(context.Background(), base+i+1); err != nil {
+			if err := s.settle(context.Background(), mark{sequence: base + i + 1}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/shardmill/shardmill/internal/catalog"
 	"github.com/shardmill/shardmill/internal/field"
 	"github.com/shardmill/shardmill/shards"
+	"github.com/shardmill/shardmill/triggers/event"
 )
 
 // Options are what Triggers works with. Streams, Functions and Definitions are needed.
@@ -25,6 +26,10 @@ type Options struct {
 	Definitions Definitions
 	Failures    Failures // nil: mappings can have no on-failure destination
 
+	// Events makes what Lambda's events of a mapping, from the stream with an ID, share. nil: functions that take only those, because they handle
+	// call kind 4 and not 1, cannot be driven.
+	Events Events
+
 	DrainTimeout time.Duration // what invocations under way get when a mapping stops; 0 = 10 s
 	RetryBase    time.Duration // first wait after a function's failure, doubled each time; 0 = 1 s
 	RetryMax     time.Duration // longest such wait; 0 = 30 s
@@ -32,6 +37,9 @@ type Options struct {
 	Logger     *slog.Logger          // nil = none
 	Registerer prometheus.Registerer // nil = none
 }
+
+// Events makes the envelope of a mapping's events, but for shard and window. It does not block.
+type Events func(m Mapping, streamID string) event.Envelope
 
 // Throttles and the host's failures are tried again sooner: they are not the function's fault, and pass.
 var refusalBackoff = backoff{Base: 100 * time.Millisecond, Max: 5 * time.Second}
@@ -83,7 +91,7 @@ func Open(ctx context.Context, opts Options) (*Triggers, error) {
 
 func (t *Triggers) newRunner(name string) *runner {
 	return &runner{
-		name: name, functions: t.opts.Functions, failures: t.opts.Failures, retry: t.retry, state: Enabled,
+		name: name, functions: t.opts.Functions, failures: t.opts.Failures, events: t.opts.Events, retry: t.retry, state: Enabled,
 		log:        t.opts.Logger.With("mapping", name),
 		batchSizes: t.metrics.batchSizes.WithLabelValues(name),
 	}
@@ -197,7 +205,7 @@ func (t *Triggers) check(ctx context.Context, m *Mapping, old *runner) (Source, 
 	if !source.HasConsumer(m.Consumer) {
 		return nil, noConsumer(m.Consumer)
 	}
-	if err := checkFunction(t.opts.Functions, m); err != nil {
+	if err := checkFunction(t.opts.Functions, m, t.opts.Events != nil); err != nil {
 		return nil, err
 	}
 	switch {

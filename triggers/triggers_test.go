@@ -55,7 +55,8 @@ func TestPutIsIdempotent(t *testing.T) {
 
 func TestPutRefusesWhatIsNotValid(t *testing.T) {
 	b := newBench(t, 1)
-	b.functions.set("direct", 1<<runtime.KindInvoke)
+	b.functions.set("transforms", 1<<runtime.KindTransform)
+	b.functions.set("batches", 1<<runtime.KindBatch)
 	now := time.Now()
 	tests := []struct {
 		field  string
@@ -70,7 +71,7 @@ func TestPutRefusesWhatIsNotValid(t *testing.T) {
 		{"stream", func(m *Mapping) { m.Stream = "unknown" }},
 		{"function", func(m *Mapping) { m.Function = "" }},
 		{"function", func(m *Mapping) { m.Function = "unknown" }},
-		{"function", func(m *Mapping) { m.Function = "direct" }},
+		{"function", func(m *Mapping) { m.Function = "transforms" }},
 		{"batchSize", func(m *Mapping) { m.BatchSize = -1 }},
 		{"batchSize", func(m *Mapping) { m.BatchSize = 10_001 }},
 		{"batchWindow", func(m *Mapping) { m.BatchWindow = -time.Second }},
@@ -85,6 +86,10 @@ func TestPutRefusesWhatIsNotValid(t *testing.T) {
 		{"filters[0]", func(m *Mapping) { m.Filters = []string{strings.Repeat(" ", 4097)} }},
 		{"parallelization", func(m *Mapping) { m.Parallelization = 11 }},
 		{"parallelization", func(m *Mapping) { m.Parallelization = -1 }},
+		{"parallelization", func(m *Mapping) { m.Parallelization, m.TumblingWindow = 2, time.Minute }},
+		{"tumblingWindow", func(m *Mapping) { m.TumblingWindow = time.Millisecond }},
+		{"tumblingWindow", func(m *Mapping) { m.TumblingWindow = 16 * time.Minute }},
+		{"function", func(m *Mapping) { m.Function, m.TumblingWindow = "batches", time.Minute }},
 		{"onFailure", func(m *Mapping) { m.OnFailure = "sqs:x" }},
 		{"onFailure", func(m *Mapping) { m.OnFailure = "stream:" + strings.Repeat("x", 1024) }},
 		{"consumer", func(m *Mapping) { m.Consumer = "nobody" }},
@@ -131,7 +136,7 @@ func TestEverySettingIsKept(t *testing.T) {
 		b.functions.versions = []int{4}
 		m := Mapping{
 			Name: "m", Stream: "s", Function: "f", BatchSize: 7, BatchWindow: time.Second, StartingPosition: AtTime,
-			StartingTime: time.Now().Add(-time.Hour).UTC(), MaxAttempts: 3, MaxRecordAge: time.Hour, Parallelization: 3, Bisect: true, Isolate: true,
+			StartingTime: time.Now().Add(-time.Hour).UTC(), MaxAttempts: 3, MaxRecordAge: time.Hour, Parallelization: 1, TumblingWindow: time.Minute, ReportItemFailures: true, Bisect: true, Isolate: true,
 			Filters: []string{`{"data": {"n": [1]}}`}, OnFailure: "stream:failed", Qualifier: "4", Consumer: "fan", Disabled: true,
 			EventCounts: true, Tags: map[string]string{"team": "x"}, Aggregated: true,
 		}

@@ -27,7 +27,8 @@ const (
 
 	MaxNameBytes       = 256 // mapping, stream and function names
 	MaxInvocationBytes = 128
-	MaxStateBytes      = 1 << 20
+	MaxStateBytes      = 6 << 20
+	KeptStateBytes     = 1 << 20 // of a window's state; with more the window ends early
 	MaxReasonBytes     = 1024
 	MaxTypeBytes       = 256
 	MaxMessageBytes    = 64 << 10

@@ -135,7 +135,7 @@ func TestNumbersAreTheLaw(t *testing.T) {
 		"| `" + ExportInput + "` |", "| `" + ExportHandle + "` |", "| `" + ExportKinds + "` |",
 		"Header, " + strconv.Itoa(CallHeaderSize) + " bytes:", "Header, " + strconv.Itoa(ReplyHeaderSize) + " bytes:",
 		"mapping name length | 0.." + strconv.Itoa(MaxNameBytes), "invocation id length | 0.." + strconv.Itoa(MaxInvocationBytes),
-		"at most 1 MiB", "type length | at most " + strconv.Itoa(MaxTypeBytes),
+		"at most 1 MiB", "at most 6 MiB", "type length | at most " + strconv.Itoa(MaxTypeBytes),
 		"message length | at most 65,536", "stack length | at most 262,144", "reason length | at most 1,024",
 		"output section count | at most " + strconv.Itoa(MaxOutputs),
 	} {
@@ -143,7 +143,7 @@ func TestNumbersAreTheLaw(t *testing.T) {
 			t.Errorf("abi.md does not say %q", phrase)
 		}
 	}
-	if MaxStateBytes != 1<<20 || MaxMessageBytes != 65536 || MaxStackBytes != 262144 || MaxReasonBytes != 1024 {
+	if MaxStateBytes != 6<<20 || KeptStateBytes != 1<<20 || MaxMessageBytes != 65536 || MaxStackBytes != 262144 || MaxReasonBytes != 1024 {
 		t.Error("a limit has another value than abi.md says")
 	}
 }

@@ -22,6 +22,9 @@ type Call struct {
 	Shard      int
 	Attempt    int
 	Deadline   time.Time // passed on; the handler is not stopped
+
+	Window sdk.Window // the tumbling window; zero = none
+	State  []byte     // of the window so far
 }
 
 // Outcome is what became of one record.
@@ -34,6 +37,7 @@ type Outcome struct {
 type Result struct {
 	Outcomes []Outcome               // one for each record; empty when Err is not nil
 	Emitted  map[string][]sdk.Record // by stream, in order; copies
+	State    []byte                  // of the window after the call; a copy
 	Err      *Failure                // nil when the handler returned nil
 }
 
@@ -75,7 +79,7 @@ func (c Call) Batch(t testing.TB, handler sdk.BatchHandler, records ...sdk.Recor
 	}
 	var reply abi.Reply
 	c.handle(t, sdk.Handlers{Batch: handler}, abi.KindBatch, batch.Finish(), len(records), &reply)
-	res := &Result{Emitted: emitted(&reply), Err: failure(&reply)}
+	res := &Result{Emitted: emitted(&reply), State: bytes.Clone(reply.State()), Err: failure(&reply)}
 	if res.Err != nil {
 		return res
 	}
@@ -94,6 +98,14 @@ func (c Call) Invoke(t testing.TB, handler sdk.InvokeHandler, in []byte) ([]byte
 		return nil, a.Err
 	}
 	return a.Body, nil
+}
+
+// WindowEnd runs a handler of the end of the window c.Window with c.State.
+func (c Call) WindowEnd(t testing.TB, handler sdk.WindowHandler) *Result {
+	t.Helper()
+	var reply abi.Reply
+	c.handle(t, sdk.Handlers{Window: handler}, abi.KindWindowClose, nil, 0, &reply)
+	return &Result{Emitted: emitted(&reply), Err: failure(&reply)}
 }
 
 // Answer is what a direct invocation came to.
@@ -124,14 +136,21 @@ func (c Call) handle(t testing.TB, h sdk.Handlers, kind abi.Kind, body []byte, r
 	if !c.Deadline.IsZero() {
 		head.Deadline = c.Deadline.UnixMicro()
 	}
-	size, err := head.Size(len(body), 0)
+	if !c.Window.End.Equal(c.Window.Start) {
+		head.WindowStart, head.WindowEnd = c.Window.Start.UnixMicro(), c.Window.End.UnixMicro()
+	}
+	if c.Window.EndedEarly {
+		head.Flags = abi.FlagWindowEnded
+	}
+	size, err := head.Size(len(body), len(c.State))
 	if err != nil {
 		t.Fatalf("sdktest: %v", err)
 	}
 	guest := sdk.NewGuest(h)
 	call := guest.Input(size)[:size]
-	dst, _ := head.Put(call, len(body), 0)
+	dst, state := head.Put(call, len(body), len(c.State))
 	copy(dst, body)
+	copy(state, c.State)
 	out := guest.Handle(kind, call)
 	for i := range call {
 		call[i] = 0xDB

@@ -164,3 +164,25 @@ func TestBadInputFailsTheTest(t *testing.T) {
 		}
 	}
 }
+
+func TestWindow(t *testing.T) {
+	c := Call{Window: sdk.Window{Start: time.Unix(60, 0), End: time.Unix(120, 0)}, State: []byte("a")}
+	got := c.Batch(t, func(_ context.Context, b *sdk.Batch) error {
+		b.SetState(append(b.State(), 'b'))
+		return nil
+	}, sdk.Record{Data: []byte("x")})
+	if got.Err != nil || string(got.State) != "ab" {
+		t.Errorf("a batch: %+v", got)
+	}
+	c.Window.EndedEarly = true
+	got = c.WindowEnd(t, func(_ context.Context, w *sdk.WindowEnd) error {
+		if !w.Window().EndedEarly || w.Window().End.Unix() != 120 {
+			t.Errorf("window %+v", w.Window())
+		}
+		w.Emit("out", "k", w.State())
+		return nil
+	})
+	if out := got.Emitted["out"]; got.Err != nil || len(out) != 1 || string(out[0].Data) != "a" {
+		t.Errorf("the end: %+v", got)
+	}
+}

@@ -1,0 +1,207 @@
+package triggers
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/shardmill/shardmill/internal/sequence"
+	"github.com/shardmill/shardmill/runtime"
+	"github.com/shardmill/shardmill/triggers/event"
+)
+
+// lambdaBench is a bench whose function "f" takes Lambda's event only. handle has the event, and returns what the function does.
+func lambdaBench(t *testing.T, handle func(e lambdaEvent) (string, error)) *bench {
+	b := newBench(t, 1)
+	b.functions.set("f", 1<<runtime.KindInvoke)
+	b.functions.handle = func(_ context.Context, c runtime.Call, reply *runtime.Reply) error {
+		if c.Kind != runtime.KindInvoke || len(c.Records) != 0 {
+			return fmt.Errorf("%w: %v", runtime.ErrUnsupported, c.Kind)
+		}
+		var e lambdaEvent
+		if err := json.Unmarshal(c.Body, &e); err != nil {
+			return failure(err.Error())
+		}
+		out, err := handle(e)
+		reply.Body = []byte(out)
+		return err
+	}
+	return b
+}
+
+type lambdaEvent struct {
+	Records []struct {
+		Kinesis struct {
+			Data           []byte `json:"data"`
+			SequenceNumber string `json:"sequenceNumber"`
+		} `json:"kinesis"`
+		EventSourceARN string `json:"eventSourceARN"`
+	}
+	Window *struct{ Start, End time.Time }
+	State  json.RawMessage
+	Final  bool `json:"isFinalInvokeForWindow"`
+	Early  bool `json:"isWindowTerminatedEarly"`
+}
+
+func (e *lambdaEvent) text() (list []string) {
+	for _, r := range e.Records {
+		list = append(list, string(r.Kinesis.Data))
+	}
+	return list
+}
+
+// testEvents are events of the region "here".
+func testEvents(m Mapping, streamID string) event.Envelope {
+	return event.Envelope{Region: "here", StreamARN: "arn:" + m.Stream, Role: "role", Numbers: sequence.Of("01ARZ3NDEKTSV4RRFFQ69G5FAV")}
+}
+
+func TestLambdaDoor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var got [][]string
+		b := lambdaBench(t, func(e lambdaEvent) (string, error) {
+			got = append(got, e.text())
+			if i := slices.Index(e.text(), "2"); i >= 0 && len(got) < 3 {
+				return `{"batchItemFailures":[{"itemIdentifier":"` + e.Records[i].Kinesis.SequenceNumber + `"}]}`, nil
+			}
+			return "", nil
+		})
+		first := b.stream.put(0, numbered(0, 5)...)
+		b.put(func(m *Mapping) { m.ReportItemFailures = true })
+		time.Sleep(time.Minute)
+		want := [][]string{numbered(0, 5), numbered(2, 3), numbered(2, 3)}
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("events %q, want %q", got, want)
+		}
+		if s := b.shard(0); s.Checkpoint != first+4 || s.Counts.Settled != 5 || s.Counts.Partial != 2 {
+			t.Errorf("status %+v", s)
+		}
+	})
+}
+
+// What a function says of single records counts only where the mapping says so, and what it says wrongly is a failure.
+func TestLambdaDoorReplies(t *testing.T) {
+	for name, c := range map[string]struct {
+		report bool
+		reply  string
+		calls  int
+		given  uint64
+	}{
+		"nothing":                {true, "", 1, 0},
+		"an empty list":          {true, `{"batchItemFailures":[]}`, 1, 0},
+		"an unknown item":        {true, `{"batchItemFailures":[{"itemIdentifier":"123"}]}`, 3, 2},
+		"an item without id":     {true, `{"batchItemFailures":[{"foo":1}]}`, 3, 2},
+		"items, not asked for":   {false, `{"batchItemFailures":[{"itemIdentifier":"123"}]}`, 1, 0},
+		"no JSON, not asked for": {false, `hello`, 1, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := lambdaBench(t, func(e lambdaEvent) (string, error) { return c.reply, nil })
+				b.stream.put(0, "0", "1")
+				b.put(func(m *Mapping) { m.ReportItemFailures, m.MaxAttempts = c.report, 3 })
+				time.Sleep(time.Minute)
+				if s := b.shard(0); len(b.functions.deliveries()) != c.calls || s.Counts.GivenUp != c.given || s.Counts.Settled != 2-c.given {
+					t.Errorf("%d calls, %+v", len(b.functions.deliveries()), s)
+				}
+			})
+		})
+	}
+}
+
+func TestLambdaDoorWindows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var got []string
+		b := lambdaBench(t, func(e lambdaEvent) (string, error) {
+			got = append(got, fmt.Sprintf("%v %s %v %s", e.text(), e.State, e.Final, e.Window.End.Sub(e.Window.Start)))
+			if len(got) == 2 {
+				return `{}`, nil // without a state it counts as failed
+			}
+			return fmt.Sprintf(`{"state":{"n":%d}}`, len(got)), nil
+		})
+		b.stream.put(0, "0", "1")
+		b.put(func(m *Mapping) { m.TumblingWindow, m.BatchSize = time.Minute, 1 })
+		time.Sleep(3 * time.Minute)
+		want := []string{`[0] {} false 1m0s`, `[1] {"n":1} false 1m0s`, `[1] {"n":1} false 1m0s`, `[] {"n":3} true 1m0s`}
+		if !slices.Equal(got, want) {
+			t.Errorf("events %q, want %q", got, want)
+		}
+	})
+}
+
+// An event has at most 6 MiB; a record that is larger than that alone is given up, and never handed over.
+func TestLambdaDoorSizes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sizes [][]int
+		b := lambdaBench(t, func(e lambdaEvent) (string, error) {
+			var list []int
+			for _, text := range e.text() {
+				list = append(list, len(text)>>20)
+			}
+			sizes = append(sizes, list)
+			return "", nil
+		})
+		mebibyte := func(n int) string { return strings.Repeat("x", n<<20) }
+		first := b.stream.put(0, mebibyte(2), mebibyte(2), mebibyte(1), mebibyte(5), "small")
+		b.put(toFailures(func(*Mapping) {}))
+		time.Sleep(time.Minute)
+		if want := [][]int{{2, 2}, {1}, {0}}; fmt.Sprint(sizes) != fmt.Sprint(want) {
+			t.Errorf("events with records of %d MiB, want %d", sizes, want)
+		}
+		got, _ := b.failures.deliveries()
+		if s := b.shard(0); len(got) != 1 || got[0].Reason != RecordTooLarge || got[0].Attempts != 0 || s.Counts.GivenUp != 1 || s.Checkpoint != first+4 {
+			t.Errorf("delivered %+v, status %+v", got, s)
+		}
+	})
+}
+
+// A function may change its door with a new version, both ways.
+func TestFunctionsChangeTheirDoor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		version := 1
+		b.functions.handle = func(_ context.Context, c runtime.Call, reply *runtime.Reply) error {
+			reply.Version = version
+			if f, _ := b.functions.Get("f"); !f.Kinds.Has(c.Kind) {
+				return fmt.Errorf("invoke: %w", runtime.ErrUnsupported)
+			}
+			return nil
+		}
+		b.put(func(m *Mapping) { m.MaxAttempts = 1 })
+		var kinds []runtime.Kind
+		for _, k := range []runtime.Kinds{runtime.AllKinds, 1 << runtime.KindInvoke, 1<<runtime.KindInvoke | 1<<runtime.KindBatch, 1 << runtime.KindBatch} {
+			b.functions.set("f", k)
+			version++
+			for range 2 {
+				b.stream.put(0, "x")
+				time.Sleep(time.Second)
+				calls := b.functions.deliveries()
+				kinds = append(kinds, calls[len(calls)-1].Kind)
+			}
+		}
+		// The first call of the third version still takes the Lambda door, which it has as well.
+		if want := []runtime.Kind{1, 1, 4, 4, 4, 1, 1, 1}; !slices.Equal(kinds, want) {
+			t.Errorf("kinds %v, want %v", kinds, want)
+		}
+		if c := b.shard(0).Counts; c.Settled != 8 || c.GivenUp != 0 {
+			t.Errorf("counts %+v", c)
+		}
+	})
+}
+
+// Without events a function that takes only those is refused.
+func TestLambdaDoorIsClosed(t *testing.T) {
+	b := newBench(t, 1)
+	b.functions.set("f", 1<<runtime.KindInvoke)
+	b.events = nil
+	b.close()
+	b.open()
+	var refused *FieldError
+	if _, _, err := b.Put(t.Context(), Mapping{Name: "m", Stream: "s", Function: "f"}); !errors.As(err, &refused) || refused.Field != "function" {
+		t.Error(err)
+	}
+}
