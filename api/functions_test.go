@@ -36,7 +36,7 @@ func TestFunctions(t *testing.T) {
 	if err != nil || !created || f.Version != 1 || f.State != "active" || f.Size != Size(len(module)) || f.Config.Memory != config.Memory || len(f.Config.Emit) != 2 {
 		t.Fatalf("created %v, %+v, %v", created, f, err)
 	}
-	if strings.Join(f.Handles, " ") != "batch invoke" {
+	if strings.Join(f.Handles, " ") != "batch windowClose invoke" {
 		t.Errorf("handles %q", f.Handles)
 	}
 	if f, created, err = h.Deploy(ctx, "echo", bytes.NewReader(module), config); err != nil || created || f.Version != 1 {

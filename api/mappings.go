@@ -25,7 +25,8 @@ func (c *call) putMapping(in *MappingConfig) (*Mapping, bool, error) {
 		StartingPosition: triggers.Position(in.StartingPosition), StartingTime: in.StartingTime,
 		MaxAttempts: in.MaxAttempts, MaxRecordAge: time.Duration(in.MaxRecordAge),
 		Aggregated: in.Deaggregate != nil && !*in.Deaggregate,
-		Filters:    in.Filters, Parallelization: in.Parallelization, Bisect: in.Bisect, Isolate: in.Isolate, OnFailure: in.OnFailure,
+		Filters:    in.Filters, Parallelization: in.Parallelization, TumblingWindow: time.Duration(in.TumblingWindow),
+		ReportItemFailures: in.ReportItemFailures, Bisect: in.Bisect, Isolate: in.Isolate, OnFailure: in.OnFailure,
 		Qualifier: in.Qualifier, Consumer: in.Consumer, Disabled: in.Disabled, EventCounts: in.EventCounts, Tags: in.Tags,
 	})
 	if err != nil {
@@ -69,7 +70,8 @@ func mappingOf(s *triggers.Status) Mapping {
 			BatchSize: s.BatchSize, BatchWindow: Duration(s.BatchWindow),
 			StartingPosition: string(s.StartingPosition), StartingTime: s.StartingTime,
 			MaxAttempts: s.MaxAttempts, MaxRecordAge: Duration(s.MaxRecordAge), Deaggregate: new(!s.Aggregated),
-			Filters: s.Filters, Parallelization: s.Parallelization, Bisect: s.Bisect, Isolate: s.Isolate, OnFailure: s.OnFailure,
+			Filters: s.Filters, Parallelization: s.Parallelization, TumblingWindow: Duration(s.TumblingWindow),
+			ReportItemFailures: s.ReportItemFailures, Bisect: s.Bisect, Isolate: s.Isolate, OnFailure: s.OnFailure,
 			Qualifier: s.Qualifier, Consumer: s.Consumer, Disabled: s.Disabled, EventCounts: s.EventCounts, Tags: s.Tags,
 		},
 		State: string(s.State), Reason: s.Reason, LastResult: string(s.LastResult()), Counts: countsOf(s.Counts()),

@@ -312,16 +312,18 @@ type MappingConfig struct {
 	MaxRecordAge     Duration  `json:"maxRecordAge,omitzero" doc:"The age at which a record that is not settled is given up: 60s to 7d; 0s is without limit."`
 	Deaggregate      *bool     `json:"deaggregate,omitzero" default:"true" doc:"Hand over the user records of KPL-aggregated records; false hands over the aggregates as they are stored."`
 
-	Parallelization int               `json:"parallelization,omitzero" minimum:"1" maximum:"10" default:"1" some:"1 to 10 lanes" doc:"How many batches of a shard are handed over side by side; the records of a partition key come in order."`
-	Filters         []string          `json:"filters,omitempty" maxItems:"10" doc:"Event patterns, at most 10 of at most 4096 characters: the function has the records that one of them matches. Left out: all records."`
-	Bisect          bool              `json:"bisect,omitzero" doc:"Halve a batch that fails and deliver the halves one after the other, each with all its attempts."`
-	Isolate         bool              `json:"isolate,omitzero" doc:"Look for the one record of a batch that fails at once, by halving; it alone is tried again and given up. Goes before bisect."`
-	OnFailure       string            `json:"onFailure,omitempty" doc:"Where records that are given up or rejected are stored before the checkpoint passes them: stream:NAME, s3://bucket/prefix, https://host/path, http://host/path or file:///folder. Left out: nowhere."`
-	Qualifier       string            `json:"qualifier,omitempty" doc:"The version of the function: $LATEST, its number, or an alias. Left out: $LATEST."`
-	Consumer        string            `json:"consumer,omitempty" doc:"The registered consumer of the stream to read as; cannot be changed."`
-	Disabled        bool              `json:"disabled,omitzero" doc:"Nothing runs, and the checkpoints stay."`
-	EventCounts     bool              `json:"eventCounts,omitzero" doc:"Count the events of each shard as metrics."`
-	Tags            map[string]string `json:"tags,omitempty" doc:"Up to 50 tags: keys of 1 to 128 characters, values of up to 256."`
+	Parallelization    int               `json:"parallelization,omitzero" minimum:"1" maximum:"10" default:"1" some:"1 to 10 lanes" doc:"How many batches of a shard are handed over side by side; the records of a partition key come in order."`
+	TumblingWindow     Duration          `json:"tumblingWindow,omitzero" example:"1m" doc:"The length of windows with a state that goes from call to call: 1s to 15m. Left out or 0s: none. Not with several lanes."`
+	ReportItemFailures bool              `json:"reportItemFailures,omitzero" doc:"Functions that take Lambda's event: what they say in batchItemFailures counts. What functions of the SDK say always does."`
+	Filters            []string          `json:"filters,omitempty" maxItems:"10" doc:"Event patterns, at most 10 of at most 4096 characters: the function has the records that one of them matches. Left out: all records."`
+	Bisect             bool              `json:"bisect,omitzero" doc:"Halve a batch that fails and deliver the halves one after the other, each with all its attempts."`
+	Isolate            bool              `json:"isolate,omitzero" doc:"Look for the one record of a batch that fails at once, by halving; it alone is tried again and given up. Goes before bisect."`
+	OnFailure          string            `json:"onFailure,omitempty" doc:"Where records that are given up or rejected are stored before the checkpoint passes them: stream:NAME, s3://bucket/prefix, https://host/path, http://host/path or file:///folder. Left out: nowhere."`
+	Qualifier          string            `json:"qualifier,omitempty" doc:"The version of the function: $LATEST, its number, or an alias. Left out: $LATEST."`
+	Consumer           string            `json:"consumer,omitempty" doc:"The registered consumer of the stream to read as; cannot be changed."`
+	Disabled           bool              `json:"disabled,omitzero" doc:"Nothing runs, and the checkpoints stay."`
+	EventCounts        bool              `json:"eventCounts,omitzero" doc:"Count the events of each shard as metrics."`
+	Tags               map[string]string `json:"tags,omitempty" doc:"Up to 50 tags: keys of 1 to 128 characters, values of up to 256."`
 }
 
 // SeekMapping is the body of POST /v1/mappings/{name}/seek: a position, or a shard's sequence number.

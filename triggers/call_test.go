@@ -74,6 +74,7 @@ func TestLambdaDoor(t *testing.T) {
 		first := b.stream.put(0, numbered(0, 5)...)
 		b.put(func(m *Mapping) { m.ReportItemFailures = true })
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		want := [][]string{numbered(0, 5), numbered(2, 3), numbered(2, 3)}
 		if fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("events %q, want %q", got, want)
@@ -105,6 +106,7 @@ func TestLambdaDoorReplies(t *testing.T) {
 				b.stream.put(0, "0", "1")
 				b.put(func(m *Mapping) { m.ReportItemFailures, m.MaxAttempts = c.report, 3 })
 				time.Sleep(time.Minute)
+				synctest.Wait()
 				if s := b.shard(0); len(b.functions.deliveries()) != c.calls || s.Counts.GivenUp != c.given || s.Counts.Settled != 2-c.given {
 					t.Errorf("%d calls, %+v", len(b.functions.deliveries()), s)
 				}
@@ -126,6 +128,7 @@ func TestLambdaDoorWindows(t *testing.T) {
 		b.stream.put(0, "0", "1")
 		b.put(func(m *Mapping) { m.TumblingWindow, m.BatchSize = time.Minute, 1 })
 		time.Sleep(3 * time.Minute)
+		synctest.Wait()
 		want := []string{`[0] {} false 1m0s`, `[1] {"n":1} false 1m0s`, `[1] {"n":1} false 1m0s`, `[] {"n":3} true 1m0s`}
 		if !slices.Equal(got, want) {
 			t.Errorf("events %q, want %q", got, want)
@@ -149,6 +152,7 @@ func TestLambdaDoorSizes(t *testing.T) {
 		first := b.stream.put(0, mebibyte(2), mebibyte(2), mebibyte(1), mebibyte(5), "small")
 		b.put(toFailures(func(*Mapping) {}))
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if want := [][]int{{2, 2}, {1}, {0}}; fmt.Sprint(sizes) != fmt.Sprint(want) {
 			t.Errorf("events with records of %d MiB, want %d", sizes, want)
 		}
@@ -179,6 +183,7 @@ func TestFunctionsChangeTheirDoor(t *testing.T) {
 			for range 2 {
 				b.stream.put(0, "x")
 				time.Sleep(time.Second)
+				synctest.Wait()
 				calls := b.functions.deliveries()
 				kinds = append(kinds, calls[len(calls)-1].Kind)
 			}

@@ -49,6 +49,16 @@
 // checkpoint is below the lowest record that some lane has in hand. At most 12 MiB of records and 2^20 records beyond the
 // checkpoint are dealt; then the reader waits. A change of the number waits until all lanes are idle.
 //
+// # Windows
+//
+// With TumblingWindow a batch has records of one window (window), and the state that the function returns is part of the checkpoint. The
+// lane closes a window before the next record is delivered, or when nothing comes for it any more.
+//
+// # Doors
+//
+// A function that handles call kind 1 has the SDK's door: record batches. One that handles only kind 4 has Lambda's: its JSON event
+// (package event). exchange makes the call and reads the reply by either; everything else is the same.
+//
 // # Filters
 //
 // A record that no pattern matches is covered by the checkpoint as if it were settled, and otherwise is as if it were not there. Filters

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,8 +16,14 @@ import (
 	"github.com/shardmill/shardmill/shards"
 )
 
+// endings are windows that have ended.
+type endings struct {
+	mu   sync.Mutex
+	list []string
+}
+
 // counting is a function that counts the records of a window in its state, and tells of each window that ended.
-func counting(ended *[]string) func(context.Context, runtime.Call, *runtime.Reply) error {
+func counting(ended *endings) func(context.Context, runtime.Call, *runtime.Reply) error {
 	return func(_ context.Context, c runtime.Call, reply *runtime.Reply) error {
 		n := 0
 		if len(c.State) > 0 {
@@ -25,7 +32,9 @@ func counting(ended *[]string) func(context.Context, runtime.Call, *runtime.Repl
 			}
 		}
 		if c.Kind == runtime.KindWindowClose {
-			*ended = append(*ended, fmt.Sprintf("%s+%s: %d", c.Window.Start.Format("04:05"), c.Window.End.Sub(c.Window.Start), n))
+			ended.mu.Lock()
+			ended.list = append(ended.list, fmt.Sprintf("%s+%s: %d", c.Window.Start.Format("04:05"), c.Window.End.Sub(c.Window.Start), n))
+			ended.mu.Unlock()
 			return nil
 		}
 		for _, run := range c.Records {
@@ -45,35 +54,43 @@ func tumbling(length time.Duration) func(*Mapping) {
 	return func(m *Mapping) { m.TumblingWindow, m.BatchSize = length, 2 }
 }
 
-func wantEnded(t *testing.T, got []string, want ...string) {
+func wantEnded(t *testing.T, ended *endings, from int, want ...string) {
 	t.Helper()
-	if !slices.Equal(got, want) {
-		t.Errorf("windows %q ended, want %q", got, want)
+	ended.mu.Lock()
+	defer ended.mu.Unlock()
+	if !slices.Equal(ended.list[min(from, len(ended.list)):], want) {
+		t.Errorf("windows %q ended, want %q", ended.list, want)
 	}
 }
 
 func TestTumblingWindows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 1)
-		var ended []string
+		var ended endings
 		b.functions.handle = counting(&ended)
 		b.put(tumbling(time.Minute))
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
 		b.stream.put(0, "0", "1", "2")
 		time.Sleep(30 * time.Second)
+		synctest.Wait()
 		b.stream.put(0, "3")
 		time.Sleep(26 * time.Second) // 01:06: the minute is over, and so is the grace
-		wantEnded(t, ended, "00:00+1m0s: 4")
+		synctest.Wait()
+		wantEnded(t, &ended, 0, "00:00+1m0s: 4")
 		b.stream.put(0, "4", "5", "6")
 		time.Sleep(4 * time.Minute)
-		wantEnded(t, ended, "00:00+1m0s: 4", "01:00+1m0s: 3")
+		synctest.Wait()
+		wantEnded(t, &ended, 0, "00:00+1m0s: 4", "01:00+1m0s: 3")
 		b.stream.put(0, "7")
 		time.Sleep(59 * time.Second)
+		synctest.Wait()
 		b.stream.put(0, "8") // the first record of the next window ends the one before
 		synctest.Wait()
-		wantEnded(t, ended, "00:00+1m0s: 4", "01:00+1m0s: 3", "05:00+1m0s: 1")
+		wantEnded(t, &ended, 0, "00:00+1m0s: 4", "01:00+1m0s: 3", "05:00+1m0s: 1")
 		time.Sleep(2 * time.Minute)
-		wantEnded(t, ended[3:], "06:00+1m0s: 1")
+		synctest.Wait()
+		wantEnded(t, &ended, 3, "06:00+1m0s: 1")
 		s := b.shard(0)
 		cp, _ := b.stream.Checkpoint("mapping/"+b.id(), 0)
 		if s.Counts.Settled != 9 || s.Checkpoint == 0 || len(cp.State) != 0 || s.IteratorAge != 0 || s.Attempt != 0 {
@@ -93,17 +110,19 @@ func TestTumblingWindows(t *testing.T) {
 func TestBatchesAreCutAtWindows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 1)
-		var ended []string
+		var ended endings
 		b.functions.handle = counting(&ended)
 		for range 6 {
 			b.stream.put(0, "x")
 			time.Sleep(4 * time.Second)
+			synctest.Wait()
 		}
 		b.put(func(m *Mapping) { m.TumblingWindow = 10 * time.Second })
 		synctest.Wait()
-		wantEnded(t, ended, "00:00+10s: 3", "00:10+10s: 2")
+		wantEnded(t, &ended, 0, "00:00+10s: 3", "00:10+10s: 2")
 		time.Sleep(time.Minute)
-		wantEnded(t, ended[2:], "00:20+10s: 1")
+		synctest.Wait()
+		wantEnded(t, &ended, 2, "00:20+10s: 1")
 	})
 }
 
@@ -112,22 +131,27 @@ func TestWindowsAfterACrash(t *testing.T) {
 	for _, after := range []time.Duration{0, 3 * time.Minute} {
 		synctest.Test(t, func(t *testing.T) {
 			b := newBench(t, 1)
-			var ended []string
+			var ended endings
 			b.functions.handle = counting(&ended)
 			b.stream.put(0, "0", "1", "2")
 			b.put(tumbling(time.Minute))
 			time.Sleep(time.Second)
+			synctest.Wait()
 			b.stream.saveErr = func(shards.Checkpoint) error { return errors.New("the host is going down") }
 			b.stream.put(0, "3", "4") // counted, and not saved
 			time.Sleep(time.Second)
+			synctest.Wait()
 			now, cancel := context.WithCancel(context.Background())
 			cancel()
 			_ = b.Close(now)
 			b.stream.saveErr = nil
 			time.Sleep(after)
+			synctest.Wait()
 			b.open()
 			time.Sleep(5 * time.Minute)
-			wantEnded(t, ended, "00:00+1m0s: 5")
+			synctest.Wait()
+			synctest.Wait()
+			wantEnded(t, &ended, 0, "00:00+1m0s: 5")
 		})
 	}
 }
@@ -136,7 +160,7 @@ func TestWindowsAfterACrash(t *testing.T) {
 func TestCloseThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 1)
-		var ended []string
+		var ended endings
 		count := counting(&ended)
 		b.functions.handle = func(ctx context.Context, c runtime.Call, reply *runtime.Reply) error {
 			if c.Kind == runtime.KindWindowClose && c.Window.Start.Second() == 0 {
@@ -147,13 +171,15 @@ func TestCloseThatFails(t *testing.T) {
 		b.stream.put(0, "0")
 		b.put(toFailures(func(m *Mapping) { m.TumblingWindow, m.MaxAttempts = 10*time.Second, 3 }))
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
 		b.stream.put(0, "1")
 		synctest.Wait()
 		if s := b.shard(0); s.State != ShardRetrying || s.Attempt != 1 || !strings.Contains(s.LastError, "no database") || s.Counts.Settled != 1 {
 			t.Errorf("while the window does not close: %+v", s)
 		}
 		time.Sleep(time.Minute)
-		wantEnded(t, ended, "00:10+10s: 1")
+		synctest.Wait()
+		wantEnded(t, &ended, 0, "00:10+10s: 1")
 		got, _ := b.failures.deliveries()
 		if len(got) != 1 || got[0].Count != 0 || got[0].Attempts != 3 || got[0].Window.Start.Second() != 0 || got[0].Window.End.IsZero() || got[0].Reason != AttemptsExhausted {
 			t.Errorf("delivered %+v", got)
@@ -168,8 +194,11 @@ func TestCloseThatFails(t *testing.T) {
 func TestLargeStateEndsTheWindowEarly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 1)
+		var mu sync.Mutex
 		var log []string
 		b.functions.handle = func(_ context.Context, c runtime.Call, reply *runtime.Reply) error {
+			mu.Lock()
+			defer mu.Unlock()
 			log = append(log, fmt.Sprintf("%v %v %d KiB %v", c.Kind == runtime.KindWindowClose, textOf(c.Records), len(c.State)>>10, c.Window.EndedEarly))
 			if c.Kind == runtime.KindBatch {
 				reply.State = append(slices.Clone(c.State), bytes.Repeat([]byte{'x'}, 600<<10)...)
@@ -179,14 +208,17 @@ func TestLargeStateEndsTheWindowEarly(t *testing.T) {
 		first := b.stream.put(0, "0", "1", "2", "3")
 		b.put(func(m *Mapping) { m.TumblingWindow, m.BatchSize = time.Minute, 1 })
 		time.Sleep(5 * time.Second)
+		synctest.Wait()
 		if s := b.shard(0); s.Checkpoint != first+3 || s.Counts.Settled != 4 || s.Counts.Retries != 0 {
 			t.Errorf("status %+v", s)
 		}
 		time.Sleep(5 * time.Minute)
+		synctest.Wait()
 		want := []string{
 			"false [0] 0 KiB false", "false [1] 600 KiB false", "true [] 1200 KiB true", "false [2] 0 KiB false", "false [3] 600 KiB false",
 			"true [] 1200 KiB true", "true [] 0 KiB false",
 		}
+		synctest.Wait()
 		if !slices.Equal(log, want) {
 			t.Errorf("calls %q,\nwant %q", log, want)
 		}
@@ -212,6 +244,7 @@ func TestWindowsAndPartialReplies(t *testing.T) {
 		b.stream.put(0, numbered(0, 4)...)
 		b.put(func(m *Mapping) { m.TumblingWindow = 10 * time.Minute })
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		var states []string
 		for _, d := range b.functions.deliveries() {
 			states = append(states, d.State)
@@ -226,7 +259,7 @@ func TestWindowsAndPartialReplies(t *testing.T) {
 func TestShardEndClosesTheWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 1)
-		var ended []string
+		var ended endings
 		b.functions.handle = counting(&ended)
 		b.stream.put(0, "0")
 		b.put(tumbling(10 * time.Minute))
@@ -234,7 +267,7 @@ func TestShardEndClosesTheWindow(t *testing.T) {
 		b.stream.reshard(1, 0)
 		b.stream.put(1, "1")
 		synctest.Wait()
-		wantEnded(t, ended, "00:00+10m0s: 1")
+		wantEnded(t, &ended, 0, "00:00+10m0s: 1")
 		if s := b.shard(0); s.State != ShardEnded || b.shard(1).Counts.Settled != 1 {
 			t.Errorf("status %+v", s)
 		}
@@ -245,19 +278,22 @@ func TestShardEndClosesTheWindow(t *testing.T) {
 func TestWindowsAndFilters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 1)
-		var ended []string
+		var ended endings
 		b.functions.handle = counting(&ended)
 		b.put(func(m *Mapping) { m.TumblingWindow, m.Filters = 10*time.Second, []string{`{"data": {"n": [1]}}`} })
 		for range 10 {
 			b.stream.put(0, `{"n":2}`)
 			time.Sleep(3 * time.Second)
+			synctest.Wait()
 		}
 		b.stream.put(0, `{"n":1}`)
 		for range 10 {
 			b.stream.put(0, `{"n":2}`)
 			time.Sleep(3 * time.Second)
+			synctest.Wait()
 		}
-		wantEnded(t, ended, "00:30+10s: 1")
+		synctest.Wait()
+		wantEnded(t, &ended, 0, "00:30+10s: 1")
 	})
 }
 
@@ -265,7 +301,7 @@ func TestWindowsAndFilters(t *testing.T) {
 func TestWindowsChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 1)
-		var ended []string
+		var ended endings
 		count := counting(&ended)
 		b.functions.handle = func(ctx context.Context, c runtime.Call, reply *runtime.Reply) error {
 			if c.Window.Start.IsZero() {
@@ -277,13 +313,16 @@ func TestWindowsChange(t *testing.T) {
 			b.put(func(m *Mapping) { m.TumblingWindow = length })
 			b.stream.put(0, "x")
 			time.Sleep(time.Second)
+			synctest.Wait()
 		}
 		b.put(func(m *Mapping) { m.Parallelization = 3 })
 		b.stream.put(0, "x")
 		time.Sleep(time.Second)
+		synctest.Wait()
 		b.stream.put(0, "x")
 		time.Sleep(2 * time.Minute)
-		wantEnded(t, ended, "00:00+10s: 2", "00:00+40s: 1")
+		synctest.Wait()
+		wantEnded(t, &ended, 0, "00:00+10s: 2", "00:00+40s: 1")
 		if s := b.shard(0); s.Counts.Settled != 7 || s.State != ShardRunning {
 			t.Errorf("status %+v", s)
 		}
@@ -294,7 +333,7 @@ func TestWindowsChange(t *testing.T) {
 func TestWindowsPauseAndSeek(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 1)
-		var ended []string
+		var ended endings
 		b.functions.handle = counting(&ended)
 		b.stream.put(0, "0")
 		b.put(tumbling(time.Minute))
@@ -302,16 +341,19 @@ func TestWindowsPauseAndSeek(t *testing.T) {
 		b.put(func(m *Mapping) { m.TumblingWindow, m.Disabled = time.Minute, true })
 		b.stream.put(0, "1")
 		time.Sleep(5 * time.Minute)
+		synctest.Wait()
 		b.put(tumbling(time.Minute))
 		time.Sleep(time.Minute)
-		wantEnded(t, ended, "00:00+1m0s: 2")
+		synctest.Wait()
+		wantEnded(t, &ended, 0, "00:00+1m0s: 2")
 		b.stream.put(0, "2")
 		synctest.Wait()
 		if _, err := b.Seek(t.Context(), "m", Target{Position: Oldest}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(10 * time.Minute)
-		wantEnded(t, ended[1:], "00:00+1m0s: 2", "06:00+1m0s: 1")
+		synctest.Wait()
+		wantEnded(t, &ended, 1, "00:00+1m0s: 2", "06:00+1m0s: 1")
 	})
 }
 
@@ -326,6 +368,7 @@ func TestStateThatCannotBeRead(t *testing.T) {
 		b.open()
 		b.stream.put(0, "0")
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if s := b.shard(0); s.State != ShardBlocked || !strings.Contains(s.LastError, "seek") {
 			t.Errorf("status %+v", s)
 		}

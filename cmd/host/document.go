@@ -46,9 +46,7 @@ func (f failures) document(failure *triggers.Failure, streamID string) destinati
 	numbers := sequence.Of(streamID)
 	region, account := f.place()
 	streamARN := "arn:aws:kinesis:" + region + ":" + account + ":stream/" + from.Stream
-	envelope := lambda.Envelope{
-		Region: region, StreamARN: streamARN, Role: "arn:aws:iam::" + account + ":role/shardmill", Numbers: numbers, Shard: from.Shard,
-	}
+	envelope := lambda.Envelope{Region: region, StreamARN: streamARN, Role: roleARN(account), Numbers: numbers, Shard: from.Shard}
 	id := documentID(failure)
 	doc := lambda.Failure{
 		RequestID: cmp.Or(failure.Invocation, id), FunctionARN: f.functionARN(failure), Condition: lambda.Condition(failure.Reason),

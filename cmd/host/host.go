@@ -209,6 +209,7 @@ func (h *host) openTriggers(ctx context.Context, metrics prometheus.Registerer) 
 	}
 	h.mappings, err = triggers.Open(ctx, triggers.Options{
 		Streams: triggers.FromStore(h.streams), Functions: h.functions, Definitions: definitions,
+		Events:       h.events,
 		Failures:     failures{destinations, h.streams, h.config.aws.region, h.config.aws.account},
 		DrainTimeout: h.config.drain, RetryBase: h.config.retryBase, RetryMax: h.config.retryMax,
 		Logger: h.config.logger.With("part", "triggers"), Registerer: metrics,

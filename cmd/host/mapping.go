@@ -28,6 +28,8 @@ func mappingFlags(flags *pflag.FlagSet, config *api.MappingConfig) {
 	textFlag(flags, &config.MaxRecordAge, "max-record-age", "duration", "", "the age at which records are given up, 60s to 7d; 0s is without limit")
 	config.Deaggregate = flags.Bool("deaggregate", true, "hand over the user records of KPL-aggregated records; false: the aggregates as they are stored")
 	countFlag(flags, &config.Parallelization, "parallelization", "1 to 10 lanes", "how many batches of a shard run side by side; keys keep their order (default 1)")
+	textFlag(flags, &config.TumblingWindow, "tumbling-window", "duration", "", "the length of windows with a state that goes from call to call, 1s to 15m; 0s is none")
+	flags.BoolVar(&config.ReportItemFailures, "report-item-failures", false, "honour batchItemFailures of functions that take Lambda's event")
 	flags.StringArrayVar(&config.Filters, "filter", nil, "event pattern: call the function only for records that match one; repeatable, up to 10, \"\" removes them")
 	flags.BoolVar(&config.Bisect, "bisect", false, "halve a batch that fails, and deliver the halves one after the other")
 	flags.BoolVar(&config.Isolate, "isolate", false, "look for the one record of a batch that fails at once; it alone is tried again and given up")
@@ -120,6 +122,8 @@ func newMappingUpdate(a *app) *cobra.Command {
 			change("max-record-age", func() { next.MaxRecordAge = config.MaxRecordAge })
 			change("deaggregate", func() { next.Deaggregate = config.Deaggregate })
 			change("parallelization", func() { next.Parallelization = config.Parallelization })
+			change("tumbling-window", func() { next.TumblingWindow = config.TumblingWindow })
+			change("report-item-failures", func() { next.ReportItemFailures = config.ReportItemFailures })
 			change("filter", func() { next.Filters = patterns(config.Filters) })
 			change("bisect", func() { next.Bisect = config.Bisect })
 			change("isolate", func() { next.Isolate = config.Isolate })
@@ -203,6 +207,7 @@ func (a *app) printMapping(m api.Mapping) error {
 		[2]string{"Batch size", strconv.Itoa(m.BatchSize)},
 		[2]string{"Batch window", m.BatchWindow.String()},
 		[2]string{"Lanes", strconv.Itoa(max(1, m.Parallelization))},
+		[2]string{"Tumbling window", windowOf(m.TumblingWindow)},
 		[2]string{"Starts at", m.StartingPosition},
 		[2]string{"Attempts", attempts},
 		[2]string{"Record age", age},
@@ -228,6 +233,13 @@ func (a *app) printMapping(m api.Mapping) error {
 		return err
 	}
 	return t.write(a.out)
+}
+
+func windowOf(length api.Duration) string {
+	if length == 0 {
+		return "none"
+	}
+	return length.String()
 }
 
 // failureOf says what becomes of batches that fail.

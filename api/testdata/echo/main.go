@@ -13,6 +13,7 @@ import (
 
 func init() {
 	sdk.OnInvoke(invoke)
+	sdk.OnWindow(func(context.Context, *sdk.WindowEnd) error { return nil })
 	sdk.OnBatch(func(_ context.Context, b *sdk.Batch) error {
 		fmt.Printf("batch of %d\n", b.Len())
 		return nil

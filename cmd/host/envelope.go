@@ -1,0 +1,41 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"strconv"
+
+	"github.com/shardmill/shardmill/api/aws"
+	"github.com/shardmill/shardmill/internal/sequence"
+	"github.com/shardmill/shardmill/triggers"
+	lambda "github.com/shardmill/shardmill/triggers/event"
+)
+
+// events is what Lambda's events of a mapping share: the names that the stream has on the AWS surface.
+func (h *host) events(m triggers.Mapping, streamID string) lambda.Envelope {
+	region, account := cmp.Or(h.config.aws.region, aws.DefaultRegion), cmp.Or(h.config.aws.account, aws.DefaultAccount)
+	return lambda.Envelope{
+		Region: region, StreamARN: h.sourceARN(region, account, &m), Role: roleARN(account), Numbers: sequence.Of(streamID),
+	}
+}
+
+func roleARN(account string) string { return "arn:aws:iam::" + account + ":role/shardmill" }
+
+// sourceARN is that of the mapping's stream, or of the consumer that it reads as; a consumer that is not there any more has no second.
+func (h *host) sourceARN(region, account string, m *triggers.Mapping) string {
+	arn := "arn:aws:kinesis:" + region + ":" + account + ":stream/" + m.Stream
+	if m.Consumer == "" {
+		return arn
+	}
+	arn += "/consumer/" + m.Consumer
+	d, err := h.streams.Describe(context.Background(), m.Stream)
+	if err != nil {
+		return arn
+	}
+	for _, c := range d.Consumers {
+		if c.Name == m.Consumer {
+			return arn + ":" + strconv.FormatInt(c.Created.Unix(), 10)
+		}
+	}
+	return arn
+}
