@@ -8,11 +8,13 @@ import (
 	"github.com/shardmill/shardmill/sdk/abi"
 )
 
-// abiExports are the exports that make a module a function.
-var abiExports = []struct {
+type abiExport struct {
 	name, signature string
 	optional        bool
-}{
+}
+
+// abiExports are the exports that make a module a function.
+var abiExports = []abiExport{
 	{abi.ExportMemory, "memory", false},
 	{abi.ExportInitialize, "() -> ()", true},
 	{abi.ExportVersion, "() -> i32", false},
@@ -20,6 +22,11 @@ var abiExports = []struct {
 	{abi.ExportHandle, "(i32, i32, i32) -> i64", false},
 	{abi.ExportKinds, "() -> i32", true},
 }
+
+// commandExports are the exports of a command.
+var commandExports = []abiExport{{abi.ExportMemory, "memory", false}, {exportStart, "() -> ()", false}}
+
+const exportStart = "_start"
 
 // admit checks that the module is a function that this host can run: its exports, its imports against what the host
 // has ("module.name" → signature), and the memory that it asks for against its limit. The error is a *FieldError.
@@ -46,12 +53,19 @@ func (m *moduleInfo) admit(host map[string]string, memoryBytes int64) error {
 	return nil
 }
 
-func (m *moduleInfo) admitExports() error {
+// command is whether the module is a program of WASI preview 1 and not a function of the ABI: each call runs it from its start.
+func (m *moduleInfo) command() bool {
+	_, isCommand := m.exports[exportStart]
 	_, isFunction := m.exports[abi.ExportVersion]
-	if _, isCommand := m.exports["_start"]; isCommand && !isFunction {
-		return badCode("is a command (it exports _start)", "a reactor; for Go, build it with -buildmode=c-shared")
+	return isCommand && !isFunction
+}
+
+func (m *moduleInfo) admitExports() error {
+	wanted := abiExports
+	if m.command() {
+		wanted = commandExports
 	}
-	for _, e := range abiExports {
+	for _, e := range wanted {
 		switch signature, ok := m.exports[e.name]; {
 		case !ok && !e.optional:
 			return badCode("does not export "+e.name, "a module that exports "+requiredExports())

@@ -80,6 +80,7 @@ type Reply struct {
 	MemoryPeak int64         // bytes of linear memory that the instance has after the call
 
 	raw    []byte // the guest's reply, copied out of its memory
+	plain  bool   // raw is the body, and not a reply of the ABI
 	parsed abi.Reply
 }
 

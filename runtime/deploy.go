@@ -94,6 +94,10 @@ func (rt *Runtime) admit(ctx context.Context, v *version, code []byte) error {
 		return badCode("does not compile: "+err.Error(), "")
 	}
 	v.code.finish(p, nil)
+	if info.command() { // whatever it does at its start is what it does
+		v.kinds.Store(uint32(KindInvoke.Mask()))
+		return nil
+	}
 	_, hasKinds := info.exports[abi.ExportKinds]
 	return rt.trial(ctx, v, p, hasKinds)
 }

@@ -7,6 +7,12 @@
 // An [Alias] is a name for a version, or for two among which calls are divided (a canary); [Runtime.Rollback] makes what an older
 // version was the newest again. [Runtime.Reserve] bounds the calls of a function over all its versions.
 //
+// A module that exports _start and not the ABI's marker is a command, a program of WASI preview 1: it handles direct invocations
+// only, each in a new instance that runs from its start, with the body on stdin; what it writes to stdout is the answer, stderr is
+// its log, and status 0 is success. Its upload does not run it.
+//
+// [Runtime.Invocations] is what became of the latest calls.
+//
 // # Guarantees
 //
 // What Deploy has answered is durable, has been compiled and has run once; nothing refused changes anything. A swap of

@@ -55,7 +55,7 @@ func newInstance(ctx context.Context, p *program, id *identity, log *capture) (*
 	i := &instance{identity: id, memory: memory, watch: newWatch(), log: log}
 	log.begin("")
 	i.watch.start(ctx, id.config.Timeout)
-	i.module, err = p.instantiate(i.watch, memory, &log.stdout, &log.stderr)
+	i.module, err = p.instantiate(i.watch, memory, guestConfig(i.watch, &log.stdout, &log.stderr).WithStartFunctions(abi.ExportInitialize))
 	if reusable := i.watch.stop(); err == nil && !reusable {
 		err = errStopped
 	}

@@ -58,6 +58,10 @@ func (rt *Runtime) invoke(ctx context.Context, f *function, v *version, call *Ca
 	if err := rt.run(ctx, f, v, call, reply); err != nil {
 		return err
 	}
+	if reply.plain {
+		reply.Body = reply.raw
+		return nil
+	}
 	for o := range reply.parsed.Outcomes() {
 		reply.Outcomes = append(reply.Outcomes, Outcome{o.Index, o.Result, text(o.Reason)})
 	}
@@ -81,6 +85,9 @@ func (rt *Runtime) run(ctx context.Context, f *function, v *version, call *Call,
 	defer f.gate.leave()
 	if err := v.pool.wait(ctx); err != nil {
 		return err
+	}
+	if p.command {
+		return runCommand(ctx, p, v, newCapture(&v.identity, f.logs, f.metrics), call, reply)
 	}
 	i := v.pool.take()
 	if i == nil {

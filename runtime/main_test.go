@@ -36,9 +36,9 @@ func TestMain(m *testing.M) {
 }
 
 func buildGuests(dir string) error {
-	for _, name := range []string{"probe", "touch"} {
+	for name, mode := range map[string]string{"probe": "c-shared", "touch": "c-shared", "command": "default"} {
 		out := filepath.Join(dir, name+".wasm")
-		cmd := exec.Command("go", "build", "-buildmode=c-shared", "-o", out, "./testdata/"+name)
+		cmd := exec.Command("go", "build", "-buildmode="+mode, "-o", out, "./testdata/"+name)
 		cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
 		if text, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("build guest %s: %w\n%s", name, err, text)

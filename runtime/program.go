@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	goruntime "runtime"
 	"sync"
@@ -96,6 +97,7 @@ type program struct {
 	runtime wazero.Runtime
 	cache   wazero.CompilationCache
 	module  wazero.CompiledModule
+	command bool // it is run from its start by each call
 }
 
 // compile makes a program of code that inspect has passed, from the cache where it has it. It waits for its turn. Where
@@ -171,16 +173,19 @@ func (p *program) close() error {
 	return errors.Join(p.runtime.Close(ctx), p.cache.Close(ctx))
 }
 
+// guestConfig is what every guest has: the clocks, random numbers, and its output.
+func guestConfig(w *watch, stdout, stderr io.Writer) wazero.ModuleConfig {
+	return wazero.NewModuleConfig().WithName("").WithStdout(stdout).WithStderr(stderr).
+		WithRandSource(rand.Reader).WithSysWalltime().WithSysNanotime().WithNanosleep(w.sleep)
+}
+
 // instantiate makes an instance of the program in memory and runs what runs at the start, under w.
-func (p *program) instantiate(w *watch, memory *linearMemory, stdout, stderr *lineWriter) (m api.Module, err error) {
+func (p *program) instantiate(w *watch, memory *linearMemory, config wazero.ModuleConfig) (m api.Module, err error) {
 	defer func() {
 		// The engine panics where the system refuses the first pages, and with errStopped as it is made to.
 		if r := recover(); r != nil {
 			m, err = nil, recovered(r)
 		}
 	}()
-	config := wazero.NewModuleConfig().WithName("").WithStartFunctions("_initialize").
-		WithStdout(stdout).WithStderr(stderr).
-		WithRandSource(rand.Reader).WithSysWalltime().WithSysNanotime().WithNanosleep(w.sleep)
 	return p.runtime.InstantiateModule(p.meter.instantiation(w, memory), p.module, config)
 }

@@ -247,6 +247,7 @@ func (rt *Runtime) compile(ctx context.Context, code []byte, info *moduleInfo, d
 	started := time.Now()
 	p, err := rt.engine.compile(ctx, code, info, digest)
 	if err == nil {
+		p.command = info.command()
 		rt.metrics.compile.Observe(time.Since(started).Seconds())
 	}
 	return p, err

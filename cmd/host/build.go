@@ -97,9 +97,16 @@ func buildFunction(ctx context.Context, dir, out string) error {
 // buildGo compiles a Go function. The module is the same, byte for byte, for the same source and Go version: paths are trimmed and the state of
 // version control is left out, so that deploying it again makes no new version. The name section stays: a trap's stack
 // can then be read, and leaving it out would save 2 % of the module.
+//
+// A program that neither imports the SDK nor exports anything itself is a command: each call runs its main.
 func buildGo(ctx context.Context, dir, out string) error {
-	args := []string{"build", "-buildmode=c-shared", "-trimpath", "-buildvcs=false", "-o", out}
-	if text := lambdaInit(ctx, dir); text != nil {
+	packages := goPackages(ctx, dir)
+	mode := "c-shared"
+	if isGoCommand(dir, packages) {
+		mode = "exe"
+	}
+	args := []string{"build", "-buildmode=" + mode, "-trimpath", "-buildvcs=false", "-o", out}
+	if text := lambdaInit(packages); text != nil {
 		overlay, remove, err := overlayFile(dir, lambdaInitName, text)
 		if err != nil {
 			return fmt.Errorf("build function: %w", err)
@@ -120,6 +127,36 @@ func buildGo(ctx context.Context, dir, out string) error {
 	}
 	return nil
 }
+
+// packageMain is what goPackages has of the program itself.
+const packageMain = "package main"
+
+// goPackages are the packages that the program in folder dir is made of, its own as "package NAME"; none where the go command cannot
+// list them: building then says why.
+func goPackages(ctx context.Context, dir string) []string {
+	out, err := goCommand(ctx, dir, "list", "-e", "-deps", "-f", "{{if not .DepOnly}}package {{.Name}}{{else}}{{.ImportPath}}{{end}}", ".").Output()
+	if err != nil {
+		return nil
+	}
+	return strings.Split(string(out), "\n")
+}
+
+// isGoCommand is whether nothing in a program makes a reactor of it.
+func isGoCommand(dir string, packages []string) bool {
+	if !slices.Contains(packages, packageMain) || slices.Contains(packages, sdkPackage) {
+		return false
+	}
+	files, err := filepath.Glob(filepath.Join(escapeGlob(dir), "*.go"))
+	if err != nil {
+		return false
+	}
+	return !slices.ContainsFunc(files, func(file string) bool {
+		text, err := os.ReadFile(file)
+		return err == nil && bytes.Contains(text, []byte("\n//go:wasmexport "))
+	})
+}
+
+const sdkPackage = "github.com/shardmill/shardmill/sdk"
 
 // runCompiler runs a compiler and returns what it said.
 func runCompiler(cmd *exec.Cmd) (said string, err error) {

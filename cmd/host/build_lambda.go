@@ -2,12 +2,10 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 )
 
 // The packages that a program written for Lambda imports.
@@ -21,14 +19,12 @@ const (
 const lambdaInitName = "zz_shardmill_lambda.go"
 
 // lambdaInit is that file: it has the program's main run when an instance is made, because nobody calls the main of a library. nil for
-// other programs, and for those that the go command cannot list: building them says why.
-func lambdaInit(ctx context.Context, dir string) []byte {
-	out, err := goCommand(ctx, dir, "list", "-e", "-deps", "-f", "{{if not .DepOnly}}package {{.Name}}{{else}}{{.ImportPath}}{{end}}", ".").Output()
-	lines := strings.Split(string(out), "\n")
-	if err != nil || !slices.Contains(lines, lambdaPackage) || !slices.Contains(lines, "package main") {
+// other programs.
+func lambdaInit(packages []string) []byte {
+	if !slices.Contains(packages, lambdaPackage) || !slices.Contains(packages, packageMain) {
 		return nil
 	}
-	if !slices.Contains(lines, lambdaContextPackage) {
+	if !slices.Contains(packages, lambdaContextPackage) {
 		return []byte(lambdaInitPlain)
 	}
 	return []byte(lambdaInitContext)

@@ -88,7 +88,7 @@ func TestLambdaInit(t *testing.T) {
 		delaysDir: "", "../../sdk/lambda": "", filepath.Join(t.TempDir(), "missing"): "",
 		lambdaDir: lambdaInitContext, "../../functions/examples/lambda-payments": lambdaInitPlain,
 	} {
-		if got := string(lambdaInit(t.Context(), dir)); got != want {
+		if got := string(lambdaInit(goPackages(t.Context(), dir))); got != want {
 			t.Errorf("%s gets\n%s\nwant\n%s", dir, got, want)
 		}
 	}

@@ -1,0 +1,63 @@
+package runtime
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"time"
+)
+
+// runCommand makes one call of a program: a new instance runs from its start to its end, with the call's body on stdin. What it
+// writes to stdout is the answer, stderr is its log, and status 0 is success. The caller holds a slot of the pool, which is given
+// back.
+func runCommand(ctx context.Context, p *program, v *version, log *capture, call *Call, reply *Reply) error {
+	memory, err := reserveMemory(v.config.MemoryBytes)
+	if err != nil {
+		v.pool.giveUp()
+		return err
+	}
+	i := &instance{identity: &v.identity, memory: memory, watch: newWatch(), log: log}
+	v.pool.add(i)
+	defer v.pool.release(i, false)
+	answer := &boundedBuffer{bytes: reply.raw[:0], limit: maxReplyBytes}
+	log.begin(reply.Invocation)
+	started := time.Now()
+	i.watch.start(ctx, v.config.Timeout)
+	config := guestConfig(i.watch, answer, &log.stderr).WithStdin(bytes.NewReader(call.Body)).
+		WithArgs(v.function).WithStartFunctions(exportStart)
+	i.module, err = p.instantiate(i.watch, memory, config)
+	intact := i.watch.stop()
+	reply.Duration, reply.MemoryPeak = time.Since(started), int64(memory.size.Load())
+	var exit *exited
+	switch {
+	case errors.As(err, &exit) && exit.code == 0 && i.watch.cause() == stopNone:
+		err = nil
+	case err == nil && !intact:
+		err = errStopped
+	}
+	if err != nil {
+		err = i.failure(ctx, err)
+	}
+	log.end()
+	reply.raw, reply.plain = answer.bytes, true
+	if err == nil && answer.over > 0 {
+		failed := malformedReply("it wrote %d bytes to stdout, more than %d", len(answer.bytes)+answer.over, maxReplyBytes)
+		err = i.failure(ctx, failed)
+	}
+	return err
+}
+
+// boundedBuffer takes what is written to it up to a limit, and counts the rest.
+type boundedBuffer struct {
+	bytes []byte
+	limit int
+	over  int
+}
+
+// Write never fails.
+func (b *boundedBuffer) Write(p []byte) (int, error) {
+	taken := min(len(p), b.limit-len(b.bytes))
+	b.bytes = append(b.bytes, p[:taken]...)
+	b.over += len(p) - taken
+	return len(p), nil
+}
