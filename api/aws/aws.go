@@ -38,12 +38,13 @@ type Consumers interface {
 	UpdateConsumer(ctx context.Context, stream, consumer string, setTags map[string]string, removeTags []string) (shards.Consumer, error)
 }
 
-// Settings keeps what belongs to the account and not to a stream; *catalog.Table is one. A write that has returned is durable.
+// Settings keeps what belongs to the account, or what Lambda has of a function, and not to a stream; *catalog.Table is one. A write that has returned is durable.
 // Its errors are the catalog's.
 type Settings interface {
 	Get(key string) (catalog.Entry, error)
 	Create(ctx context.Context, key string, value []byte) (revision uint64, err error)
 	Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error)
+	Delete(ctx context.Context, key string, revision uint64) error // revision 0: whichever there is
 }
 
 // Where the streams are said to be unless Options say otherwise.
@@ -146,6 +147,15 @@ var errStopping = errors.New("the host is stopping")
 // Stop ends the subscriptions; other requests are still served. It does not wait for them: http.Server.Shutdown does.
 func (h *Handler) Stop() { h.stop() }
 
+// Close ends what the handler does by itself, the asynchronous invocations of functions, and waits for it. It is called when no request comes
+// any more.
+func (h *Handler) Close() {
+	h.Stop()
+	if h.lambda != nil {
+		h.lambda.events.stop()
+	}
+}
+
 // ServeHTTP serves one request.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	begin := time.Now()
@@ -177,6 +187,13 @@ func (c *call) run() error {
 		return err
 	}
 	c.caller = authenticate(c.r)
+	if c.operation.limit > maxPutBody {
+		done, err := c.lambda.admitUpload(c.r.Context())
+		if err != nil {
+			return err
+		}
+		defer done()
+	}
 	body, err := c.readBody()
 	if err != nil {
 		return err

@@ -114,6 +114,12 @@ func (s *shape) setScalar(tree any, dst reflect.Value) error {
 			return nil
 		}
 		return mistyped("class %s can not be converted to an Integer", className(tree))
+	case floatKind:
+		if v, ok := tree.(float64); ok {
+			dst.SetFloat(v)
+			return nil
+		}
+		return mistyped("class %s can not be converted to an Double", className(tree))
 	case boolKind:
 		switch v := tree.(type) {
 		case bool:

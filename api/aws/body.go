@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -43,8 +44,11 @@ func (c *call) readBody() (*body, error) {
 	if c.operation.permission == put {
 		most = maxPutBody
 	}
+	if c.operation.limit != 0 {
+		most = c.operation.limit
+	}
 	if size > int64(most) {
-		return nil, errTooLarge
+		return nil, c.tooLarge(most)
 	}
 	into := bodies.Get().(*body)
 	b := into.b[:0]
@@ -67,6 +71,9 @@ func (c *call) readBody() (*body, error) {
 			return into, nil
 		}
 		into.release()
+		if (err == nil || err == io.EOF) && c.isLambda {
+			return nil, c.tooLarge(most)
+		}
 		return nil, bodyFault(err)
 	}
 }
@@ -74,6 +81,18 @@ func (c *call) readBody() (*body, error) {
 // errTooLarge is a body over maxBody.
 var errTooLarge = &fault{code: "RequestEntityTooLargeException", status: http.StatusRequestEntityTooLarge,
 	message: "The request is too large: a put may have 16 MiB, others 2 MiB."}
+
+// tooLarge is the answer about a body over the limit of the operation.
+func (c *call) tooLarge(most int) *fault {
+	if c.isLambda {
+		name := strings.TrimPrefix(c.operation.name, lambdaPrefix)
+		if name == "Invoke" {
+			name = invokeName
+		}
+		return payloadTooLarge(most, name)
+	}
+	return errTooLarge
+}
 
 // bodyFault is what an error of reading is answered with; nil is a body that is too large.
 func bodyFault(err error) error {

@@ -40,7 +40,7 @@ const lambdaPrefix = "Lambda."
 // rest makes a row: the input is decoded into an I, checked, and what the function returns is answered with the status. nil is an empty answer.
 func rest[I any](name, method, path string, needs permission, status int, f func(c *call, in *I) (any, error)) route {
 	s := shapeOf(reflect.TypeFor[I]())
-	return route{method, strings.Split(path, "/")[1:], operation{lambdaPrefix + name, needs, s, func(c *call, body []byte) error {
+	return route{method, strings.Split(path, "/")[1:], operation{name: lambdaPrefix + name, permission: needs, input: s, serve: func(c *call, body []byte) error {
 		in := new(I)
 		if err := c.input(s, body, in); err != nil {
 			return err
@@ -55,7 +55,7 @@ func rest[I any](name, method, path string, needs permission, status int, f func
 
 // bare makes a row whose function takes no document.
 func bare(name, method, path string, needs permission, status int, f func(c *call) (any, error)) route {
-	return route{method, strings.Split(path, "/")[1:], operation{lambdaPrefix + name, needs, nil, func(c *call, _ []byte) error {
+	return route{method, strings.Split(path, "/")[1:], operation{name: lambdaPrefix + name, permission: needs, serve: func(c *call, _ []byte) error {
 		out, err := f(c)
 		if err != nil {
 			return err
@@ -68,6 +68,17 @@ var lambdaPath = regexp.MustCompile(`^/20[0-9]{2}-[0-9]{2}-[0-9]{2}/`)
 
 // IsLambda says whether a path is one of Lambda's: they begin with the date of a version of its API.
 func IsLambda(path string) bool { return lambdaPath.MatchString(path) }
+
+// large is a row whose body may be larger than others.
+func (r route) large(limit int) route {
+	r.limit = limit
+	return r
+}
+
+// own is a row whose function takes the body and answers by itself.
+func own(name, method, path string, needs permission, f func(c *call, body []byte) error) route {
+	return route{method, strings.Split(path, "/")[1:], operation{name: lambdaPrefix + name, permission: needs, serve: f}}
+}
 
 // resolveLambda finds the operation by method and path; with and without a slash at the end are the same.
 func (c *call) resolveLambda() error {

@@ -64,6 +64,21 @@ func (h *Handler) parseFunction(s string) (functionRef, error) {
 	return ref, nil
 }
 
+// qualified is the function of a request's path, with the qualifier that stands there or in the query. Error: they differ, or it is no name.
+func (c *call) qualified() (functionRef, error) {
+	ref, err := c.parseFunction(c.params["FunctionName"])
+	if err != nil {
+		return ref, err
+	}
+	if q := c.r.URL.Query().Get("Qualifier"); q != "" {
+		if ref.qualifier != "" && ref.qualifier != q {
+			return ref, refuseParameter("The derived qualifier from the function name does not match the specified qualifier.")
+		}
+		ref.qualifier = q
+	}
+	return ref, nil
+}
+
 // function is one that is there, and so is what its qualifier names. Error: Lambda's answer that it is not.
 func (c *call) function(ref functionRef) (runtime.Function, error) {
 	f, err := c.lambda.functions.Get(ref.name)

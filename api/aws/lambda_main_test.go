@@ -13,9 +13,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	awslambda "github.com/aws/aws-sdk-go-v2/service/lambda"
 
+	"github.com/shardmill/shardmill/internal/sequence"
 	"github.com/shardmill/shardmill/runtime"
 	"github.com/shardmill/shardmill/sdk/abi"
 	"github.com/shardmill/shardmill/triggers"
+	lambdaevent "github.com/shardmill/shardmill/triggers/event"
 )
 
 // lambdaRig is a rig with functions and mappings, and an unmodified client of Lambda.
@@ -34,13 +36,16 @@ func (l *lambdaRig) addEngines(t testing.TB, dir string) func(*Options) {
 		l.must(err)
 		code, err := l.catalog.Blobs(ctx, "code")
 		l.must(err)
-		l.functions, err = runtime.Open(ctx, runtime.Options{Functions: functions, Code: code, CacheDir: filepath.Join(dir, "cache")})
+		l.functions, err = runtime.Open(ctx, runtime.Options{Functions: functions, Code: code, CacheDir: filepath.Join(dir, "cache"), Pinned: Published(o.Settings)})
 		l.must(err)
 		t.Cleanup(func() { l.must(l.functions.Close(ctx)) })
 		definitions, err := l.catalog.Table(ctx, "mappings")
 		l.must(err)
 		l.mappings, err = triggers.Open(ctx, triggers.Options{
 			Streams: triggers.FromStore(l.store), Functions: l.functions, Definitions: definitions, Logger: slog.New(slog.DiscardHandler),
+			Events: func(m triggers.Mapping, streamID string) lambdaevent.Envelope {
+				return lambdaevent.Envelope{Region: DefaultRegion, StreamARN: l.handler.streamARN(m.Stream), Numbers: sequence.Of(streamID)}
+			},
 			RetryBase: time.Millisecond, RetryMax: 10 * time.Millisecond,
 		})
 		l.must(err)

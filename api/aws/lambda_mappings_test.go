@@ -19,6 +19,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/shardmill/shardmill/runtime"
+	"github.com/shardmill/shardmill/sdk/abi"
 	"github.com/shardmill/shardmill/triggers"
 )
 
@@ -228,20 +229,20 @@ func TestMappingSettings(t *testing.T) {
 	l := newLambdaRig(t)
 	l.stream("s", 1)
 	l.stream("dead", 1)
-	l.function("f", guest{})
+	l.function("f", guest{kinds: abi.KindInvoke.Mask()})
 	_, _, err := l.functions.PutAlias(l.ctx, "f", runtime.Alias{Name: "live", Version: 1})
 	l.must(err)
 	consumer := l.consumer("s", "fan")
 	made := ok(l.create(func(in *awslambda.CreateEventSourceMappingInput) {
 		in.EventSourceArn, in.FunctionName, in.Enabled = &consumer, aws.String("f:live"), aws.Bool(false)
-		in.ParallelizationFactor = aws.Int32(10)
+		in.ParallelizationFactor, in.FunctionResponseTypes = aws.Int32(10), []types.FunctionResponseType{types.FunctionResponseTypeReportBatchItemFailures}
 		in.MaximumRetryAttempts, in.MaximumRecordAgeInSeconds, in.BisectBatchOnFunctionError = aws.Int32(10000), aws.Int32(604800), aws.Bool(true)
 		in.FilterCriteria = &types.FilterCriteria{Filters: []types.Filter{{Pattern: aws.String(`{"data":{"a":[1]}}`)}, {Pattern: aws.String(`{"partitionKey":["k"]}`)}}}
 		in.MetricsConfig = &types.EventSourceMappingMetricsConfig{Metrics: []types.EventSourceMappingMetric{"EventCount"}}
 		in.Tags = map[string]string{"team": "red"}
 	}))(t)
 	want := triggers.Mapping{
-		Name: "f-s", Stream: "s", Function: "f", BatchSize: 100, Parallelization: 10, StartingPosition: triggers.Oldest, MaxAttempts: 10_001, MaxRecordAge: 7 * 24 * time.Hour,
+		Name: "f-s", Stream: "s", Function: "f", BatchSize: 100, Parallelization: 10, ReportItemFailures: true, StartingPosition: triggers.Oldest, MaxAttempts: 10_001, MaxRecordAge: 7 * 24 * time.Hour,
 		Bisect: true, Filters: []string{`{"data":{"a":[1]}}`, `{"partitionKey":["k"]}`}, Qualifier: "live", Consumer: "fan", Disabled: true, EventCounts: true,
 		Tags: map[string]string{"team": "red"}, Aggregated: true,
 	}
@@ -250,7 +251,7 @@ func TestMappingSettings(t *testing.T) {
 	}
 	id := made.UUID
 	got := ok(l.lambda.GetEventSourceMapping(l.ctx, &awslambda.GetEventSourceMappingInput{UUID: id}))(t)
-	if *got.State != "Disabled" || *got.EventSourceArn != consumer || *got.FunctionArn != lambdaARN+"function:f:live" || *got.MaximumRetryAttempts != 10000 || *got.ParallelizationFactor != 10 ||
+	if *got.State != "Disabled" || *got.EventSourceArn != consumer || *got.FunctionArn != lambdaARN+"function:f:live" || *got.MaximumRetryAttempts != 10000 || *got.ParallelizationFactor != 10 || len(got.FunctionResponseTypes) != 1 ||
 		!*got.BisectBatchOnFunctionError || len(got.FilterCriteria.Filters) != 2 || *got.FilterCriteria.Filters[0].Pattern != `{"data":{"a":[1]}}` || got.MetricsConfig.Metrics[0] != "EventCount" {
 		t.Errorf("got %+v", got)
 	}
@@ -262,8 +263,16 @@ func TestMappingSettings(t *testing.T) {
 		}
 		return ok(l.mappings.Get("f-s"))(t).Mapping
 	}
-	if m := update(awslambda.UpdateEventSourceMappingInput{Enabled: aws.Bool(true)}, "Enabling"); m.Disabled {
-		t.Error("it is not enabled")
+	if m := update(awslambda.UpdateEventSourceMappingInput{Enabled: aws.Bool(true)}, "Enabling"); m.Disabled || !m.ReportItemFailures {
+		t.Errorf("changed to %+v", m)
+	}
+	if m := update(awslambda.UpdateEventSourceMappingInput{
+		ParallelizationFactor: aws.Int32(1), TumblingWindowInSeconds: aws.Int32(900), FunctionResponseTypes: []types.FunctionResponseType{},
+	}, "Updating"); m.TumblingWindow != 15*time.Minute || m.ReportItemFailures {
+		t.Errorf("changed to %+v", m)
+	}
+	if got := ok(l.lambda.GetEventSourceMapping(l.ctx, &awslambda.GetEventSourceMappingInput{UUID: id}))(t); *got.TumblingWindowInSeconds != 900 || len(got.FunctionResponseTypes) != 0 {
+		t.Errorf("got %+v", got)
 	}
 	update(awslambda.UpdateEventSourceMappingInput{Enabled: aws.Bool(true)}, "Updating")
 	if m := update(awslambda.UpdateEventSourceMappingInput{FilterCriteria: &types.FilterCriteria{}, BisectBatchOnFunctionError: aws.Bool(false)}, "Updating"); m.Filters != nil || m.Bisect || !m.EventCounts {
@@ -287,7 +296,6 @@ func TestMappingSettings(t *testing.T) {
 		"The destination arn:aws:sqs:us-east-1:000000000000:q cannot be reached from here: it can be the ARN of a bucket (arn:aws:s3:::NAME) or of a stream (" + streamsAt + "NAME), or an http, https or file URL.": func(in *input) {
 			in.DestinationConfig = &types.DestinationConfig{OnFailure: &types.OnFailure{Destination: aws.String("arn:aws:sqs:us-east-1:000000000000:q")}}
 		},
-		"TumblingWindowInSeconds is not supported by mappings here.": func(in *input) { in.TumblingWindowInSeconds = aws.Int32(60) },
 	} {
 		_, err := l.create(change)
 		refusedWith[*types.InvalidParameterValueException](t, err, 400, message)

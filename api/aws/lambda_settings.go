@@ -17,9 +17,9 @@ type mappingSettings struct {
 	DestinationConfig              *destinationConfig
 	MaximumRecordAgeInSeconds      *int `aws:"range=-1..604800"`
 	BisectBatchOnFunctionError     *bool
-	MaximumRetryAttempts           *int     `aws:"range=-1..10000"`
-	TumblingWindowInSeconds        *int     `aws:"range=0..900"`
-	FunctionResponseTypes          []string `aws:"len=0..1;elem.enum=ReportBatchItemFailures"`
+	MaximumRetryAttempts           *int      `aws:"range=-1..10000"`
+	TumblingWindowInSeconds        *int      `aws:"range=0..900"`
+	FunctionResponseTypes          *[]string `aws:"len=0..1;elem.enum=ReportBatchItemFailures"`
 	MetricsConfig                  *metricsConfig
 	KMSKeyArn                      string `aws:"len=0..10000"`
 	foreignSettings
@@ -84,6 +84,12 @@ func (c *call) apply(m *triggers.Mapping, in *mappingSettings) error {
 	if v := in.BisectBatchOnFunctionError; v != nil {
 		m.Bisect = *v
 	}
+	if v := in.TumblingWindowInSeconds; v != nil {
+		m.TumblingWindow = time.Duration(*v) * time.Second
+	}
+	if v := in.FunctionResponseTypes; v != nil {
+		m.ReportItemFailures = len(*v) > 0
+	}
 	if v := in.MetricsConfig; v != nil {
 		m.EventCounts = len(v.Metrics) > 0
 	}
@@ -123,26 +129,7 @@ func (in *mappingSettings) refuse() error {
 			}
 		}
 	}
-	if err := in.foreignSettings.refuse(); err != nil {
-		return err
-	}
-	return in.notHere()
-}
-
-// notHere refuses what mappings do not do.
-func (in *mappingSettings) notHere() error {
-	for _, s := range []struct {
-		name  string
-		given bool
-	}{
-		{"TumblingWindowInSeconds", in.TumblingWindowInSeconds != nil && *in.TumblingWindowInSeconds > 0},
-		{"FunctionResponseTypes", len(in.FunctionResponseTypes) > 0},
-	} {
-		if s.given {
-			return refuseParameter("%s is not supported by mappings here.", s.name)
-		}
-	}
-	return nil
+	return in.foreignSettings.refuse()
 }
 
 func (in *foreignSettings) refuse() error {
@@ -238,7 +225,10 @@ func (c *call) mappingOutput(s triggers.Status) mappingOutput {
 		LastProcessingResult: processingResult(&s), State: mappingState(&s), StateTransitionReason: "User action",
 		DestinationConfig:          destinationConfig{OnFailure: &destination{Destination: c.destinationARN(m.OnFailure)}},
 		BisectBatchOnFunctionError: m.Bisect,
-		MaximumRecordAgeInSeconds:  -1, MaximumRetryAttempts: m.MaxAttempts - 1,
+		MaximumRecordAgeInSeconds:  -1, MaximumRetryAttempts: m.MaxAttempts - 1, TumblingWindowInSeconds: wholeSeconds(m.TumblingWindow),
+	}
+	if m.ReportItemFailures {
+		out.FunctionResponseTypes = []string{"ReportBatchItemFailures"}
 	}
 	if m.MaxRecordAge > 0 {
 		out.MaximumRecordAgeInSeconds = wholeSeconds(m.MaxRecordAge)

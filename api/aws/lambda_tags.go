@@ -11,23 +11,36 @@ import (
 // maxLambdaTags is how many tags a resource of Lambda's can have.
 const maxLambdaTags = 50
 
-// taggedMapping is the mapping that a request's ARN names.
-func (c *call) taggedMapping() (triggers.Status, error) {
-	id, ok := strings.CutPrefix(c.params["ARN"], c.lambdaPlace()+mappingResource)
-	if !ok {
-		return triggers.Status{}, refuseParameter("%s is not the ARN of a resource that can have tags here.", cut(c.params["ARN"]))
+// tagged is the resource that a request's ARN names: a mapping, or else a function.
+func (c *call) tagged() (mapping triggers.Status, function string, err error) {
+	arn := c.params["ARN"]
+	if id, ok := strings.CutPrefix(arn, c.lambdaPlace()+mappingResource); ok {
+		mapping, err = c.mapping(id)
+		return mapping, "", err
 	}
-	return c.mapping(id)
+	if !strings.HasPrefix(arn, c.lambdaPlace()+"function:") {
+		return mapping, "", refuseParameter("%s is not the ARN of a resource that can have tags here.", cut(arn))
+	}
+	ref, err := c.parseFunction(arn)
+	if err != nil {
+		return mapping, "", err
+	}
+	if ref.qualifier != "" {
+		return mapping, "", refuseParameter("Tags are of functions, not of their versions and aliases: %s", cut(arn))
+	}
+	f, err := c.function(ref)
+	return mapping, f.Name, err
 }
 
 type lambdaTagsOutput struct{ Tags map[string]string }
 
 func listLambdaTags(c *call) (any, error) {
-	s, err := c.taggedMapping()
-	if err != nil {
-		return nil, err
+	s, function, err := c.tagged()
+	if err != nil || function == "" {
+		return lambdaTagsOutput{s.Tags}, err
 	}
-	return lambdaTagsOutput{s.Tags}, nil
+	r, err := c.record(function)
+	return lambdaTagsOutput{r.Tags}, err
 }
 
 type lambdaTagInput struct {
@@ -54,17 +67,31 @@ func untagLambda(c *call) (any, error) {
 func (c *call) retagLambda(change func(tags map[string]string)) error {
 	c.lambda.changing.Lock()
 	defer c.lambda.changing.Unlock()
-	s, err := c.taggedMapping()
+	s, function, err := c.tagged()
 	if err != nil {
 		return err
 	}
-	tags := map[string]string{}
-	maps.Copy(tags, s.Tags)
-	change(tags)
-	if len(tags) > maxLambdaTags {
-		return refuseParameter("Number of tags exceeds resource tag limit.")
+	if function != "" {
+		_, err := c.changeRecord(function, func(r *functionRecord) (err error) {
+			r.Tags, err = retagged(r.Tags, change)
+			return err
+		})
+		return err
 	}
-	s.Tags = tags
+	if s.Tags, err = retagged(s.Tags, change); err != nil {
+		return err
+	}
 	_, _, err = c.lambda.mappings.Put(context.WithoutCancel(c.r.Context()), s.Mapping)
 	return err
+}
+
+// retagged is a changed copy of tags. Error: there are too many.
+func retagged(old map[string]string, change func(tags map[string]string)) (map[string]string, error) {
+	tags := map[string]string{}
+	maps.Copy(tags, old)
+	change(tags)
+	if len(tags) > maxLambdaTags {
+		return nil, refuseParameter("Number of tags exceeds resource tag limit.")
+	}
+	return tags, nil
 }

@@ -60,6 +60,7 @@ func rigInto(r *rig, dir string, options ...func(*Options)) *rig {
 	if r.handler, err = New(o); err != nil {
 		r.t.Fatal(err)
 	}
+	r.t.Cleanup(r.handler.Close)
 	r.listen()
 	r.Client = r.client("Test")
 	return r

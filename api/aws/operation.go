@@ -18,12 +18,13 @@ type operation struct {
 	permission permission
 	input      *shape
 	serve      func(c *call, body []byte) error
+	limit      int // bytes of a body; 0: that of the permission
 }
 
 // op makes a row: the input is decoded into an I and checked, and what the function returns is the answer; nil is an empty one.
 func op[I any](name string, needs permission, f func(c *call, in *I) (any, error)) operation {
 	s := shapeOf(reflect.TypeFor[I]())
-	return operation{name, needs, s, func(c *call, body []byte) error {
+	return operation{name: name, permission: needs, input: s, serve: func(c *call, body []byte) error {
 		in := new(I)
 		if err := c.input(s, body, in); err != nil {
 			return err
@@ -38,7 +39,7 @@ func op[I any](name string, needs permission, f func(c *call, in *I) (any, error
 
 // raw makes a row whose function reads the input and answers by itself.
 func raw[I any](name string, needs permission, f func(c *call, body []byte) error) operation {
-	return operation{name, needs, shapeOf(reflect.TypeFor[I]()), f}
+	return operation{name: name, permission: needs, input: shapeOf(reflect.TypeFor[I]()), serve: f}
 }
 
 // input decodes and checks a request.

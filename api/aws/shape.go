@@ -54,6 +54,7 @@ const (
 	listKind
 	mapKind
 	anyKind
+	floatKind
 )
 
 // anything is a member of which only counts whether it was given, and not empty.
@@ -67,6 +68,7 @@ var patterns = map[string]string{
 	"stream":   `arn:aws.*:kinesis:.*:\d{12}:stream/\S+`,
 	"consumer": `^(arn):aws.*:kinesis:.*:\d{12}:.*stream\/[a-zA-Z0-9_.-]+\/consumer\/[a-zA-Z0-9_.-]+:[0-9]+`,
 	"resource": `arn:aws.*:kinesis:.*:\d{12}:.*stream/\S+`,
+	"role":     `arn:(aws[a-zA-Z-]*)?:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+`,
 	"streamid": `[a-z0-9]{20}-[a-z0-9]{3}`,
 }
 
@@ -86,6 +88,8 @@ func shapeOf(t reflect.Type) *shape {
 		s.kind = stringKind
 	case t.Kind() == reflect.Int:
 		s.kind = intKind
+	case t.Kind() == reflect.Float64:
+		s.kind = floatKind
 	case t.Kind() == reflect.Bool:
 		s.kind = boolKind
 	case t.Kind() == reflect.Slice:

@@ -74,11 +74,13 @@ func TestAWSOnTheListener(t *testing.T) {
 	if res.StatusCode != http.StatusOK || res.Header.Get("x-amzn-RequestId") == "" {
 		t.Errorf("ListStreams is answered %d with %v", res.StatusCode, res.Header)
 	}
-	if res, err = http.Get(h.url() + "/v1/streams"); err != nil {
-		t.Fatal(err)
-	}
-	res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		t.Errorf("GET /v1/streams is answered %d", res.StatusCode)
+	for _, path := range []string{"/v1/streams", "/2015-03-31/functions/", "/2015-03-31/event-source-mappings"} {
+		if res, err = http.Get(h.url() + path); err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != http.StatusOK {
+			t.Errorf("GET %s is answered %d", path, res.StatusCode)
+		}
 	}
 }

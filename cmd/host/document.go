@@ -20,7 +20,8 @@ type failures struct {
 	to      *destination.Destinations
 	streams *shards.Store
 
-	region, account string // of the ARNs in documents; "" = the defaults
+	settings        aws.Settings // what the AWS surface keeps of functions
+	region, account string       // of the ARNs in documents; "" = the defaults
 }
 
 // Check refuses a destination that cannot work.
@@ -46,7 +47,7 @@ func (f failures) document(failure *triggers.Failure, streamID string) destinati
 	numbers := sequence.Of(streamID)
 	region, account := f.place()
 	streamARN := "arn:aws:kinesis:" + region + ":" + account + ":stream/" + from.Stream
-	envelope := lambda.Envelope{Region: region, StreamARN: streamARN, Role: roleARN(account), Numbers: numbers, Shard: from.Shard}
+	envelope := lambda.Envelope{Region: region, StreamARN: streamARN, Role: aws.RoleARN(f.settings, account, failure.Function), Numbers: numbers, Shard: from.Shard}
 	id := documentID(failure)
 	doc := lambda.Failure{
 		RequestID: cmp.Or(failure.Invocation, id), FunctionARN: f.functionARN(failure), Condition: lambda.Condition(failure.Reason),

@@ -15,11 +15,9 @@ import (
 func (h *host) events(m triggers.Mapping, streamID string) lambda.Envelope {
 	region, account := cmp.Or(h.config.aws.region, aws.DefaultRegion), cmp.Or(h.config.aws.account, aws.DefaultAccount)
 	return lambda.Envelope{
-		Region: region, StreamARN: h.sourceARN(region, account, &m), Role: roleARN(account), Numbers: sequence.Of(streamID),
+		Region: region, StreamARN: h.sourceARN(region, account, &m), Role: aws.RoleARN(h.settings, account, m.Function), Numbers: sequence.Of(streamID),
 	}
 }
-
-func roleARN(account string) string { return "arn:aws:iam::" + account + ":role/shardmill" }
 
 // sourceARN is that of the mapping's stream, or of the consumer that it reads as; a consumer that is not there any more has no second.
 func (h *host) sourceARN(region, account string, m *triggers.Mapping) string {

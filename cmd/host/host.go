@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/shardmill/shardmill/api"
+	"github.com/shardmill/shardmill/api/aws"
 	"github.com/shardmill/shardmill/internal/broker"
 	"github.com/shardmill/shardmill/internal/catalog"
 	"github.com/shardmill/shardmill/runtime"
@@ -66,6 +67,7 @@ type host struct {
 	certificate                *certificate // of the API's listener; nil without TLS
 
 	catalog   *catalog.Catalog
+	settings  *catalog.Table // of the AWS surface
 	streams   *shards.Store
 	functions *runtime.Runtime
 	mappings  *triggers.Triggers
@@ -174,8 +176,14 @@ func (h *host) openRuntime(ctx context.Context, metrics prometheus.Registerer) e
 	if err != nil {
 		return err
 	}
+	if h.settings, err = h.catalog.Table(ctx, "aws"); err != nil {
+		return err
+	}
+	published := aws.Published(h.settings)
 	h.functions, err = runtime.Open(ctx, runtime.Options{
-		History: past, Trust: trust, Pinned: h.namedByMapping,
+		History: past, Trust: trust, Pinned: func(function string, version int) bool {
+			return h.namedByMapping(function, version) || published(function, version)
+		},
 		CacheDir: h.dir.cache(), Functions: definitions, Code: code, Emitter: emitter{h.streams},
 		Logger: h.config.logger.With("part", "runtime"), Registerer: metrics,
 	})
@@ -210,7 +218,7 @@ func (h *host) openTriggers(ctx context.Context, metrics prometheus.Registerer) 
 	h.mappings, err = triggers.Open(ctx, triggers.Options{
 		Streams: triggers.FromStore(h.streams), Functions: h.functions, Definitions: definitions,
 		Events:       h.events,
-		Failures:     failures{destinations, h.streams, h.config.aws.region, h.config.aws.account},
+		Failures:     failures{destinations, h.streams, h.settings, h.config.aws.region, h.config.aws.account},
 		DrainTimeout: h.config.drain, RetryBase: h.config.retryBase, RetryMax: h.config.retryMax,
 		Logger: h.config.logger.With("part", "triggers"), Registerer: metrics,
 	})
@@ -313,6 +321,7 @@ func (h *host) serveAPI(ctx context.Context, metrics prometheus.Registerer) erro
 		return err
 	}
 	server := api.NewServer(handler, log)
+	h.onStop(func(context.Context) error { amazon.Close(); return nil })
 	server.RegisterOnShutdown(amazon.Stop)
 	under := newRequests(h.guarded(bySurface(server.Handler, amazon), h.apiListener))
 	server.Handler = under

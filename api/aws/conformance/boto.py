@@ -1,23 +1,41 @@
-"""boto3 against a host: ENDPOINT. Each function is a check; the last line is "N passed, N failed"."""
+"""boto3, and the AWS CLI where it is there, against a host: ENDPOINT MODULE, a function that was written for Lambda.
 
+Each function is a check; the last line is "N passed, N failed"."""
+
+import base64
+import hashlib
+import io
+import json
+import os
+import shutil
+import subprocess
 import sys
 import time
 import traceback
+import urllib.request
 import uuid
+import zipfile
 
 import boto3
 from botocore.config import Config
 
 endpoint = sys.argv[1]
-kinesis = boto3.client(
-    "kinesis",
-    endpoint_url=endpoint,
-    region_name="us-east-1",
-    aws_access_key_id="AKIDEXAMPLE",
-    aws_secret_access_key="secret",
-    verify=False,
-    config=Config(retries={"max_attempts": 1}, read_timeout=30),
-)
+module = open(sys.argv[2], "rb").read()
+
+
+def client(service):
+    return boto3.client(
+        service,
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id="AKIDEXAMPLE",
+        aws_secret_access_key="secret",
+        verify=False,
+        config=Config(retries={"max_attempts": 1}, read_timeout=30),
+    )
+
+
+kinesis, lambdas = client("kinesis"), client("lambda")
 
 
 def stream(shards=1):
@@ -155,8 +173,124 @@ def errors():
             raise AssertionError(f"{error} was not raised")
 
 
+role = "arn:aws:iam::000000000000:role/lambda"
+
+
+def function():
+    """Makes the function of a zip and returns its name."""
+    name = "boto-" + uuid.uuid4().hex[:8]
+    code = io.BytesIO()
+    with zipfile.ZipFile(code, "w", zipfile.ZIP_DEFLATED) as z:
+        z.writestr("main.wasm", module)
+    made = lambdas.create_function(
+        FunctionName=name, Role=role, Code={"ZipFile": code.getvalue()}, Runtime="provided.al2023", Handler="bootstrap", Timeout=10, MemorySize=256, Tags={"team": "red"}
+    )
+    assert made["CodeSha256"] == base64.b64encode(hashlib.sha256(code.getvalue()).digest()).decode(), made
+    lambdas.get_waiter("function_active_v2").wait(FunctionName=name)
+    return name
+
+
+def functions():
+    name = function()
+    got = lambdas.get_function(FunctionName=name)
+    assert got["Configuration"]["State"] == "Active" and got["Tags"] == {"team": "red"}, got
+    if not endpoint.startswith("https:"):
+        assert urllib.request.urlopen(got["Code"]["Location"]).read() == module
+    event = {"Records": [], "state": {"m": json.dumps({"merchant": "m", "payments": 1, "cents": 5})}}
+    answer = lambdas.invoke(FunctionName=name, Payload=json.dumps(event), LogType="Tail")
+    assert answer["StatusCode"] == 200 and json.loads(json.load(answer["Payload"])["state"]["m"])["cents"] == 5, answer
+    assert b"START RequestId" in base64.b64decode(answer["LogResult"])
+    answer = lambdas.invoke(FunctionName=name, Payload=b'{"state":7}')
+    assert answer["FunctionError"] == "Unhandled" and json.load(answer["Payload"])["errorType"] == "UnmarshalTypeError"
+    assert lambdas.invoke(FunctionName=name, InvocationType="DryRun")["StatusCode"] == 204
+    assert lambdas.invoke(FunctionName=name, InvocationType="Event", Payload=b"{}")["StatusCode"] == 202
+    lambdas.update_function_configuration(FunctionName=name, Description="new", Timeout=11)
+    lambdas.get_waiter("function_updated_v2").wait(FunctionName=name)
+    lambdas.update_function_code(FunctionName=name, ZipFile=module)
+    version = lambdas.publish_version(FunctionName=name)["Version"]
+    lambdas.create_alias(FunctionName=name, Name="live", FunctionVersion=version)
+    assert lambdas.invoke(FunctionName=name, Qualifier="live", Payload=b"{}")["ExecutedVersion"] == version
+    assert [v["Version"] for v in lambdas.list_versions_by_function(FunctionName=name)["Versions"]] == ["$LATEST", version]
+    lambdas.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=5)
+    lambdas.add_permission(FunctionName=name, StatementId="s", Action="lambda:InvokeFunction", Principal="s3.amazonaws.com")
+    json.loads(lambdas.get_policy(FunctionName=name)["Policy"])
+    lambdas.get_function_code_signing_config(FunctionName=name)
+    assert name in [f["FunctionName"] for page in lambdas.get_paginator("list_functions").paginate() for f in page["Functions"]]
+    lambdas.delete_function(FunctionName=name)
+    try:
+        lambdas.get_function(FunctionName=name)
+    except lambdas.exceptions.ResourceNotFoundException as e:
+        assert e.response["Error"]["Message"].endswith(":function:" + name), e
+    else:
+        raise AssertionError("it is still there")
+
+
+def mappings():
+    name, source = function(), arn(stream())
+    made = lambdas.create_event_source_mapping(
+        EventSourceArn=source,
+        FunctionName=name,
+        StartingPosition="TRIM_HORIZON",
+        BatchSize=10,
+        MaximumRetryAttempts=2,
+        TumblingWindowInSeconds=1,
+        FunctionResponseTypes=["ReportBatchItemFailures"],
+        FilterCriteria={"Filters": [{"Pattern": '{"partitionKey":["k"]}'}]},
+        Tags={"team": "red"},
+    )
+    assert made["State"] == "Creating" and made["ResponseMetadata"]["HTTPStatusCode"] == 202, made
+    id = made["UUID"]
+    assert lambdas.get_event_source_mapping(UUID=id)["State"] == "Enabled"
+    kinesis.put_record(StreamName=source.rsplit("/", 1)[1], Data=b'{"merchant":"m","cents":5}', PartitionKey="k")
+    for _ in range(100):
+        result = lambdas.get_event_source_mapping(UUID=id)["LastProcessingResult"]
+        if result != "No records processed":
+            break
+        time.sleep(0.1)
+    assert result == "OK", result
+    assert lambdas.list_tags(Resource=made["EventSourceMappingArn"])["Tags"] == {"team": "red"}
+    try:
+        lambdas.create_event_source_mapping(EventSourceArn=source, FunctionName=name, StartingPosition="LATEST")
+    except lambdas.exceptions.ResourceConflictException as e:
+        assert id in str(e), e
+    else:
+        raise AssertionError("it was made twice")
+    assert lambdas.update_event_source_mapping(UUID=id, Enabled=False)["State"] == "Disabling"
+    assert lambdas.get_event_source_mapping(UUID=id)["State"] == "Disabled"
+    assert [m["UUID"] for m in lambdas.list_event_source_mappings(FunctionName=name)["EventSourceMappings"]] == [id]
+    assert lambdas.delete_event_source_mapping(UUID=id)["State"] == "Deleting"
+    try:
+        lambdas.get_event_source_mapping(UUID=id)
+    except lambdas.exceptions.ResourceNotFoundException as e:
+        assert e.response["Error"]["Message"] == "The resource you requested does not exist.", e
+    else:
+        raise AssertionError("it is still there")
+
+
+def cli():
+    """Some releases of the CLI put a slash behind paths."""
+    if shutil.which("aws") is None:
+        print("skip cli: there is no aws on the PATH")
+        return
+    environment = dict(os.environ, AWS_ACCESS_KEY_ID="any", AWS_SECRET_ACCESS_KEY="any", AWS_DEFAULT_REGION="us-east-1")
+    name = function()
+
+    def aws(*words):
+        run = subprocess.run(
+            ["aws", "--endpoint-url", endpoint, "--no-verify-ssl", "--output", "json", "lambda", *words], env=environment, capture_output=True, text=True, timeout=60
+        )
+        assert run.returncode == 0, run.stderr
+        return json.loads(run.stdout) if run.stdout else None
+
+    assert name in [f["FunctionName"] for f in aws("list-functions")["Functions"]]
+    assert "EventSourceMappings" in aws("list-event-source-mappings", "--function-name", name)
+    assert aws("get-function", "--function-name", name)["Configuration"]["FunctionName"] == name
+    assert aws("invoke", "--function-name", name, "/dev/null")["StatusCode"] == 200
+    aws("delete-function", "--function-name", name)
+
+
 failed = 0
-checks = [put_and_get, split_and_merge, consumers, settings, errors]
+checks = [put_and_get, split_and_merge, consumers, settings, errors, functions, mappings, cli]
 for check in checks:
     try:
         check()

@@ -3,6 +3,7 @@
 package conformance
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -10,8 +11,10 @@ import (
 
 func TestBoto3(t *testing.T) {
 	python := need(t, ".venv/bin/python")
+	module := filepath.Join(t.TempDir(), "function.wasm")
+	run(t, 2*time.Minute, binary, "function", "build", "../../../functions/examples/lambda-payments", "-o", module)
 	for name, tls := range map[string]bool{"cleartext": false, "tls": true} {
-		t.Run(name, func(t *testing.T) { t.Log(run(t, time.Minute, python, "boto.py", startHost(t, tls))) })
+		t.Run(name, func(t *testing.T) { t.Log(run(t, 2*time.Minute, python, "boto.py", startHost(t, tls), module)) })
 	}
 }
 

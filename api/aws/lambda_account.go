@@ -1,0 +1,223 @@
+package aws
+
+import (
+	"encoding/json"
+	"slices"
+
+	"github.com/shardmill/shardmill/runtime"
+)
+
+type permissionInput struct {
+	StatementId           string `aws:"required;len=1..100"`
+	Action                string `aws:"required;len=1..256"`
+	Principal             string `aws:"required;len=1..1024"`
+	SourceArn             string
+	SourceAccount         string
+	EventSourceToken      string
+	FunctionUrlAuthType   string
+	InvokedViaFunctionUrl bool
+	PrincipalOrgID        string
+	RevisionId            string
+}
+
+// statementDocument is a statement as IAM writes it.
+type statementDocument struct {
+	Sid       string
+	Effect    string
+	Principal any
+	Action    string
+	Resource  string
+	Condition map[string]map[string]string `json:",omitempty"`
+}
+
+type statementOutput struct{ Statement string }
+
+// addPermission keeps a statement. It is shown again and decides nothing: whoever reaches the listener may call every function.
+func addPermission(c *call, in *permissionInput) (any, error) {
+	f, _, _, qualifier, err := c.found()
+	if err != nil {
+		return nil, err
+	}
+	document := statementDocument{Sid: in.StatementId, Effect: "Allow", Action: in.Action, Resource: c.functionARN(f.Name, qualifier), Principal: map[string]string{"Service": in.Principal}}
+	if in.Principal == "*" {
+		document.Principal = "*"
+	}
+	for key, value := range map[string]string{"AWS:SourceAccount": in.SourceAccount, "AWS:PrincipalOrgID": in.PrincipalOrgID} {
+		if value != "" {
+			document.condition("StringEquals", key, value)
+		}
+	}
+	if in.SourceArn != "" {
+		document.condition("ArnLike", "AWS:SourceArn", in.SourceArn)
+	}
+	text, err := json.Marshal(document)
+	if err != nil {
+		return nil, err
+	}
+	_, err = c.changeRecord(f.Name, func(r *functionRecord) error {
+		if slices.ContainsFunc(r.Policy, func(s statement) bool { return s.ID == in.StatementId }) {
+			return conflict("The statement id (%s) provided already exists. Please provide a new statement id, or remove the existing statement.", in.StatementId)
+		}
+		if r.Policy = append(r.Policy, statement{in.StatementId, text}); len(policyText(r)) > maxPolicy {
+			return &fault{code: "PolicyLengthExceededException", status: 400, message: "The final policy size is bigger than the limit (20480)."}
+		}
+		return nil
+	})
+	return statementOutput{string(text)}, err
+}
+
+func (d *statementDocument) condition(operator, key, value string) {
+	if d.Condition == nil {
+		d.Condition = map[string]map[string]string{}
+	}
+	if d.Condition[operator] == nil {
+		d.Condition[operator] = map[string]string{}
+	}
+	d.Condition[operator][key] = value
+}
+
+// policyText is the whole policy of a function.
+func policyText(r *functionRecord) string {
+	document := struct {
+		Version   string
+		Id        string
+		Statement []json.RawMessage
+	}{Version: "2012-10-17", Id: "default"}
+	for _, s := range r.Policy {
+		document.Statement = append(document.Statement, s.Document)
+	}
+	b, err := json.Marshal(document)
+	if err != nil {
+		panic("aws: encode a policy: " + err.Error()) // of documents that were made here
+	}
+	return string(b)
+}
+
+type lambdaPolicyOutput struct {
+	Policy     string
+	RevisionId string
+}
+
+func getPolicy(c *call) (any, error) {
+	f, v, r, _, err := c.found()
+	if err != nil {
+		return nil, err
+	}
+	if len(r.Policy) == 0 {
+		return nil, missing("The resource you requested does not exist.")
+	}
+	return lambdaPolicyOutput{policyText(&r), revisionOf(&f, &v, &r)}, nil
+}
+
+func removePermission(c *call) (any, error) {
+	f, _, _, _, err := c.found()
+	if err != nil {
+		return nil, err
+	}
+	_, err = c.changeRecord(f.Name, func(r *functionRecord) error {
+		i := slices.IndexFunc(r.Policy, func(s statement) bool { return s.ID == c.params["StatementId"] })
+		if i < 0 {
+			return missing("Statement %s is not found in resource policy.", cut(c.params["StatementId"]))
+		}
+		r.Policy = slices.Delete(r.Policy, i, i+1)
+		return nil
+	})
+	return nil, err
+}
+
+type concurrencyInput struct {
+	ReservedConcurrentExecutions *int `aws:"required;range=0..0"`
+}
+
+// putConcurrency reserves concurrency, over all versions of a function.
+func putConcurrency(c *call, in *concurrencyInput) (any, error) {
+	f, _, err := c.latest("")
+	if err != nil {
+		return nil, err
+	}
+	if n := *in.ReservedConcurrentExecutions; n < 0 || n > runtime.MaxConcurrency {
+		return nil, refuseParameter("ReservedConcurrentExecutions is %d; it must be 0 to %d.", n, runtime.MaxConcurrency)
+	}
+	f, err = c.lambda.functions.Reserve(c.r.Context(), f.Name, *in.ReservedConcurrentExecutions)
+	return concurrencyOutput{f.Reserved}, err
+}
+
+func getConcurrency(c *call) (any, error) {
+	f, _, err := c.latest("")
+	if err != nil {
+		return nil, err
+	}
+	if f.Reserved == runtime.Unreserved {
+		return struct{}{}, nil
+	}
+	return concurrencyOutput{f.Reserved}, nil
+}
+
+func deleteConcurrency(c *call) (any, error) {
+	f, _, err := c.latest("")
+	if err != nil {
+		return nil, err
+	}
+	_, err = c.lambda.functions.Reserve(c.r.Context(), f.Name, runtime.Unreserved)
+	return nil, err
+}
+
+type accountLimit struct {
+	TotalCodeSize                  int64
+	CodeSizeUnzipped               int
+	CodeSizeZipped                 int
+	ConcurrentExecutions           int
+	UnreservedConcurrentExecutions int
+}
+
+type accountUsage struct {
+	TotalCodeSize int64
+	FunctionCount int
+}
+
+type accountSettingsOutput struct {
+	AccountLimit accountLimit
+	AccountUsage accountUsage
+}
+
+// getAccountSettings has the account's limits, which are those of one function: there are no others.
+func getAccountSettings(c *call) (any, error) {
+	out := accountSettingsOutput{AccountLimit: accountLimit{
+		TotalCodeSize: 75 << 30, CodeSizeUnzipped: maxModule, CodeSizeZipped: maxUpload,
+		ConcurrentExecutions: runtime.MaxConcurrency, UnreservedConcurrentExecutions: runtime.MaxConcurrency,
+	}}
+	for _, f := range c.lambda.functions.List() {
+		out.AccountUsage.FunctionCount++
+		for _, v := range f.Versions {
+			out.AccountUsage.TotalCodeSize += int64(v.Size)
+		}
+	}
+	return out, nil
+}
+
+// What tools read of a function after they have made it, and what has one answer here.
+
+func getCodeSigning(c *call) (any, error) {
+	f, _, err := c.latest("")
+	return struct{ CodeSigningConfigArn, FunctionName string }{"", f.Name}, err
+}
+
+func getRecursion(c *call) (any, error) {
+	_, _, err := c.latest("")
+	return struct{ RecursiveLoop string }{"Allow"}, err
+}
+
+func getRuntimeManagement(c *call) (any, error) {
+	f, _, _, qualifier, err := c.found()
+	return struct{ UpdateRuntimeOn, FunctionArn string }{"Auto", c.functionARN(f.Name, qualifier)}, err
+}
+
+func getProvisionedConcurrency(c *call) (any, error) {
+	if _, _, _, _, err := c.found(); err != nil {
+		return nil, err
+	}
+	if c.r.URL.Query().Get("List") == "ALL" {
+		return struct{ ProvisionedConcurrencyConfigs []struct{} }{}, nil
+	}
+	return nil, &fault{code: "ProvisionedConcurrencyConfigNotFoundException", status: 404, message: "No Provisioned Concurrency Config found for this function"}
+}

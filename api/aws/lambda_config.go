@@ -1,0 +1,201 @@
+package aws
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/shardmill/shardmill/runtime"
+)
+
+// functionSettings is what CreateFunction and UpdateFunctionConfiguration can both set. nil is what was left out.
+type functionSettings struct {
+	Role             *string  `aws:"len=1..2048;pattern=role"`
+	Handler          *string  `aws:"len=0..128"`
+	Runtime          *string  `aws:"len=1..128"`
+	Description      *string  `aws:"len=0..256"`
+	Timeout          *int     `aws:"range=1..5400"`
+	MemorySize       *int     `aws:"range=128..32768"`
+	PackageType      string   `aws:"enum=Zip,Image"`
+	Architectures    []string `aws:"len=1..1;elem.enum=x86_64,arm64"`
+	Environment      *environmentInput
+	EphemeralStorage *ephemeralStorage
+	TracingConfig    *tracingConfig
+	SnapStart        *snapStart
+	LoggingConfig    *loggingConfig
+	VpcConfig        *vpcConfig
+	foreignConfig
+}
+
+// foreignConfig is what functions here have nothing for.
+type foreignConfig struct {
+	CapacityProviderConfig anything
+	CodeSigningConfigArn   anything
+	DurableConfig          anything
+	FileSystemConfigs      anything
+	ImageConfig            anything
+	KMSKeyArn              anything
+	Layers                 anything
+	TenancyConfig          anything
+	DeadLetterConfig       *struct{ TargetArn anything }
+}
+
+type environmentInput struct{ Variables anything }
+
+type ephemeralStorage struct {
+	Size int `aws:"required;range=512..10240"`
+}
+
+type tracingConfig struct {
+	Mode string `aws:"enum=Active,PassThrough"`
+}
+
+type snapStart struct {
+	ApplyOn            string `aws:"enum=PublishedVersions,None"`
+	OptimizationStatus string
+}
+
+type loggingConfig struct {
+	LogFormat           string `aws:"enum=JSON,Text"`
+	ApplicationLogLevel string `json:",omitzero"`
+	SystemLogLevel      string `json:",omitzero"`
+	LogGroup            string
+}
+
+type vpcConfig struct {
+	SubnetIds               anything
+	SecurityGroupIds        anything
+	Ipv6AllowedForDualStack anything
+}
+
+// refuse says what functions cannot have here. Settings that have the value which AWS gives them by default are taken: tools send them.
+func (in *functionSettings) refuse() error {
+	for _, s := range []struct {
+		name  string
+		given bool
+	}{
+		{"PackageType Image", in.PackageType == "Image"},
+		{"Environment.Variables", in.Environment != nil && bool(in.Environment.Variables)},
+		{"EphemeralStorage", in.EphemeralStorage != nil && in.EphemeralStorage.Size != defaultStorage},
+		{"TracingConfig.Mode Active", in.TracingConfig != nil && in.TracingConfig.Mode == "Active"},
+		{"SnapStart", in.SnapStart != nil && in.SnapStart.ApplyOn == "PublishedVersions"},
+		{"LoggingConfig", in.LoggingConfig != nil && (in.LoggingConfig.LogFormat == "JSON" || in.LoggingConfig.ApplicationLogLevel+in.LoggingConfig.SystemLogLevel != "")},
+		{"VpcConfig", in.VpcConfig != nil && bool(in.VpcConfig.SubnetIds || in.VpcConfig.SecurityGroupIds)},
+		{"CapacityProviderConfig", bool(in.CapacityProviderConfig)},
+		{"CodeSigningConfigArn", bool(in.CodeSigningConfigArn)},
+		{"DurableConfig", bool(in.DurableConfig)},
+		{"FileSystemConfigs", bool(in.FileSystemConfigs)},
+		{"ImageConfig", bool(in.ImageConfig)},
+		{"KMSKeyArn", bool(in.KMSKeyArn)},
+		{"Layers", bool(in.Layers)},
+		{"TenancyConfig", bool(in.TenancyConfig)},
+		{"DeadLetterConfig", in.DeadLetterConfig != nil && bool(in.DeadLetterConfig.TargetArn)},
+	} {
+		if s.given {
+			return refuseParameter("%s is not supported by functions here.", s.name)
+		}
+	}
+	return nil
+}
+
+// apply puts what a request sets into a function's record and its configuration.
+func (in *functionSettings) apply(r *functionRecord, config *runtime.Config) {
+	for _, s := range []struct{ given, to *string }{{in.Role, &r.Role}, {in.Handler, &r.Handler}, {in.Runtime, &r.Runtime}, {in.Description, &r.Description}} {
+		if s.given != nil {
+			*s.to = *s.given
+		}
+	}
+	if len(in.Architectures) > 0 {
+		r.Architecture = in.Architectures[0]
+	}
+	if in.Timeout != nil {
+		config.Timeout = time.Duration(*in.Timeout) * time.Second
+	}
+	if in.MemorySize != nil {
+		config.MemoryBytes = int64(*in.MemorySize) << 20
+	}
+}
+
+// What a function has that was made natively, or without saying.
+const (
+	defaultRuntime      = "provided.al2023"
+	defaultHandler      = "bootstrap"
+	defaultArchitecture = "x86_64"
+	defaultStorage      = 512 // MiB
+)
+
+// functionOutput is a version of a function on the wire.
+type functionOutput struct {
+	FunctionName     string
+	FunctionArn      string
+	Runtime          string
+	Role             string
+	Handler          string
+	CodeSize         int
+	Description      string
+	Timeout          int
+	MemorySize       int
+	LastModified     string
+	CodeSha256       string
+	Version          string
+	TracingConfig    tracingConfig
+	RevisionId       string
+	State            string
+	StateReason      string `json:",omitzero"`
+	StateReasonCode  string `json:",omitzero"`
+	LastUpdateStatus string
+	PackageType      string
+	Architectures    []string
+	EphemeralStorage ephemeralStorage
+	SnapStart        snapStart
+	LoggingConfig    loggingConfig
+}
+
+// functionOutput is $LATEST of a function, or the version that a qualifier leads to.
+func (c *call) functionOutput(f *runtime.Function, r *functionRecord, qualifier string) functionOutput {
+	return c.versionOutput(f, &f.VersionDetail, r, qualifier)
+}
+
+// versionOutput is a version of a function as a request with a qualifier, or none, has it.
+func (c *call) versionOutput(f *runtime.Function, v *runtime.VersionDetail, r *functionRecord, qualifier string) functionOutput {
+	out := functionOutput{
+		FunctionName: f.Name, FunctionArn: c.functionARN(f.Name, qualifier), Description: r.Description,
+		Runtime: cmp.Or(r.Runtime, defaultRuntime), Handler: cmp.Or(r.Handler, defaultHandler), Role: r.roleARN(c.account),
+		Timeout: wholeSeconds(v.Config.Timeout), MemorySize: int((v.Config.MemoryBytes + 1<<20 - 1) >> 20), Version: runtime.Latest,
+		LastModified: lastModified(v, r), RevisionId: revisionOf(f, v, r), State: "Active", LastUpdateStatus: "Successful", PackageType: "Zip",
+		TracingConfig: tracingConfig{"PassThrough"}, EphemeralStorage: ephemeralStorage{defaultStorage}, SnapStart: snapStart{"None", "Off"},
+		LoggingConfig: loggingConfig{LogFormat: "Text", LogGroup: "/aws/lambda/" + f.Name}, Architectures: []string{cmp.Or(r.Architecture, defaultArchitecture)},
+	}
+	out.CodeSha256, out.CodeSize = r.codeDigest(v)
+	if !leadsToLatest(f, qualifier) {
+		out.Version = versionText(v.Version)
+		for _, p := range r.Published {
+			if p.Version == v.Version {
+				out.Description = p.Description
+			}
+		}
+	}
+	if v.State == runtime.StateFailed {
+		out.State, out.StateReasonCode, out.StateReason = "Failed", "InternalError", v.Problem
+	}
+	return out
+}
+
+// leadsToLatest says whether a qualifier is of the newest version whichever that is.
+func leadsToLatest(f *runtime.Function, qualifier string) bool {
+	number, alias, err := runtime.ParseQualifier(qualifier)
+	if alias != "" {
+		i := slices.IndexFunc(f.Aliases, func(a runtime.Alias) bool { return a.Name == alias })
+		return i >= 0 && f.Aliases[i].Version == 0
+	}
+	return err == nil && number == 0
+}
+
+// lastModified is when a version was last changed, in the form of Lambda's functions. A version that is not the newest never is.
+func lastModified(v *runtime.VersionDetail, r *functionRecord) string {
+	at := v.Created
+	if r.Modified.After(at) {
+		at = r.Modified
+	}
+	return at.UTC().Format("2006-01-02T15:04:05.000-0700")
+}

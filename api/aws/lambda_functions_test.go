@@ -1,0 +1,493 @@
+package aws
+
+import (
+	"archive/zip"
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awslambda "github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+
+	"github.com/shardmill/shardmill/runtime"
+)
+
+const testRole = "arn:aws:iam::000000000000:role/r"
+
+// zipped is a zip of files, by name.
+func zipped(t testing.TB, files map[string][]byte) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	z := zip.NewWriter(&b)
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		w := ok(z.Create(name))(t)
+		ok(w.Write(files[name]))(t)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func sha(b []byte) string {
+	sum := sha256.Sum256(b)
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// createFunction makes one of a guest.
+func (l *lambdaRig) createFunction(name string, g guest, change func(*awslambda.CreateFunctionInput)) *awslambda.CreateFunctionOutput {
+	l.t.Helper()
+	in := &awslambda.CreateFunctionInput{FunctionName: &name, Role: aws.String(testRole), Code: &types.FunctionCode{ZipFile: g.module()}}
+	if change != nil {
+		change(in)
+	}
+	return ok(l.lambda.CreateFunction(l.ctx, in))(l.t)
+}
+
+// TestFunctionLife makes a function of a zip, looks at it, changes it, and deletes it.
+func TestFunctionLife(t *testing.T) {
+	l := newLambdaRig(t)
+	code := zipped(t, map[string][]byte{"dir/main.wasm": guest{body: `"one"`}.module(), "README": []byte("hello")})
+	made := l.createFunction("f", guest{}, func(in *awslambda.CreateFunctionInput) {
+		in.Code.ZipFile, in.Runtime, in.Handler, in.Description = code, types.RuntimeProvidedal2023, aws.String("main"), aws.String("does it")
+		in.Timeout, in.MemorySize, in.Tags, in.Architectures = aws.Int32(7), aws.Int32(256), map[string]string{"team": "red"}, []types.Architecture{types.ArchitectureArm64}
+		in.TracingConfig, in.EphemeralStorage = &types.TracingConfig{Mode: types.TracingModePassThrough}, &types.EphemeralStorage{Size: aws.Int32(512)}
+	})
+	if *made.FunctionName != "f" || *made.FunctionArn != lambdaARN+"function:f" || *made.Role != testRole || *made.Handler != "main" || *made.Description != "does it" ||
+		*made.Timeout != 7 || *made.MemorySize != 256 || made.Runtime != types.RuntimeProvidedal2023 || made.State != types.StateActive || *made.Version != "$LATEST" ||
+		made.LastUpdateStatus != types.LastUpdateStatusSuccessful || made.PackageType != types.PackageTypeZip || made.CodeSize != int64(len(code)) || *made.CodeSha256 != sha(code) ||
+		made.Architectures[0] != types.ArchitectureArm64 || *made.RevisionId == "" {
+		t.Errorf("made %+v", made)
+	}
+	if at := ok(time.Parse("2006-01-02T15:04:05.000-0700", *made.LastModified))(t); time.Since(at) > time.Minute {
+		t.Errorf("modified %s", *made.LastModified)
+	}
+	got := ok(l.lambda.GetFunction(l.ctx, &awslambda.GetFunctionInput{FunctionName: aws.String("000000000000:function:f")}))(t)
+	if *got.Configuration.RevisionId != *made.RevisionId || got.Tags["team"] != "red" || got.Concurrency != nil || !strings.HasPrefix(*got.Code.Location, l.url+"/v1/functions/f/code?version=1") {
+		t.Errorf("got %+v, %+v", got, got.Code)
+	}
+	if native := ok(l.functions.Get("f"))(t); native.Config.Timeout != 7*time.Second || native.Config.MemoryBytes != 256<<20 {
+		t.Errorf("natively %+v", native.Config)
+	}
+
+	for function, want := range map[string]string{"f": testRole, "g": "arn:aws:iam::000000000000:role/shardmill"} {
+		if got := RoleARN(l.handler.settings, DefaultAccount, function); got != want {
+			t.Errorf("%s has the role %s, want %s", function, got, want)
+		}
+	}
+	// New settings, of which some make a version and some do not.
+	changed := ok(l.lambda.UpdateFunctionConfiguration(l.ctx, &awslambda.UpdateFunctionConfigurationInput{FunctionName: aws.String("f"), Description: aws.String("did it"), RevisionId: made.RevisionId}))(t)
+	if *changed.Description != "did it" || *changed.Handler != "main" || *changed.RevisionId == *made.RevisionId || ok(l.functions.Get("f"))(t).Version != 1 {
+		t.Errorf("changed to %+v", changed)
+	}
+	changed = ok(l.lambda.UpdateFunctionConfiguration(l.ctx, &awslambda.UpdateFunctionConfigurationInput{FunctionName: aws.String("f"), Timeout: aws.Int32(9), MemorySize: aws.Int32(128)}))(t)
+	if *changed.Timeout != 9 || *changed.MemorySize != 128 || *changed.CodeSha256 != sha(code) || ok(l.functions.Get("f"))(t).Version != 2 {
+		t.Errorf("changed to %+v", changed)
+	}
+	_, err := l.lambda.UpdateFunctionConfiguration(l.ctx, &awslambda.UpdateFunctionConfigurationInput{FunctionName: aws.String("f"), RevisionId: made.RevisionId})
+	refusedWith[*types.PreconditionFailedException](t, err, 412, "The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias API to retrieve the latest Revision Id")
+
+	// New code, whose grants stay.
+	_, err = l.functions.Deploy(l.ctx, "f", guest{body: `"native"`}.module(), runtime.Config{Timeout: 9 * time.Second, Emit: []string{"out"}, Concurrency: 3})
+	l.must(err)
+	raw := guest{body: `"two"`}.module()
+	tried := ok(l.lambda.UpdateFunctionCode(l.ctx, &awslambda.UpdateFunctionCodeInput{FunctionName: aws.String("f"), ZipFile: raw, DryRun: true}))(t)
+	if *tried.CodeSha256 == sha(raw) {
+		t.Error("a dry run has changed the code")
+	}
+	updated := ok(l.lambda.UpdateFunctionCode(l.ctx, &awslambda.UpdateFunctionCodeInput{FunctionName: aws.String("f"), ZipFile: raw, Publish: true}))(t)
+	if *updated.CodeSha256 != sha(raw) || updated.CodeSize != int64(len(raw)) || *updated.Version != "4" || *updated.FunctionArn != lambdaARN+"function:f:4" {
+		t.Errorf("updated %+v", updated)
+	}
+	if native := ok(l.functions.Get("f"))(t); native.Config.Emit[0] != "out" || native.Config.Concurrency != 3 {
+		t.Errorf("natively %+v", native.Config)
+	}
+
+	ok(l.lambda.DeleteFunction(l.ctx, &awslambda.DeleteFunctionInput{FunctionName: aws.String("f")}))(t)
+	_, err = l.lambda.GetFunction(l.ctx, &awslambda.GetFunctionInput{FunctionName: aws.String("f")})
+	refusedWith[*types.ResourceNotFoundException](t, err, 404, "Function not found: "+lambdaARN+"function:f")
+	again := l.createFunction("f", guest{}, nil)
+	if *again.Description != "" || *again.Timeout != 3 || *again.MemorySize != 128 {
+		t.Errorf("made anew with %+v", again)
+	}
+}
+
+// TestFunctionWaiter has the SDK's own waiters be content at once.
+func TestFunctionWaiter(t *testing.T) {
+	l := newLambdaRig(t)
+	l.createFunction("f", guest{}, nil)
+	l.must(awslambda.NewFunctionActiveV2Waiter(l.lambda).Wait(l.ctx, &awslambda.GetFunctionInput{FunctionName: aws.String("f")}, time.Second))
+	l.must(awslambda.NewFunctionUpdatedV2Waiter(l.lambda).Wait(l.ctx, &awslambda.GetFunctionInput{FunctionName: aws.String("f")}, time.Second))
+}
+
+// TestFunctionRefusals has what cannot be made, and why.
+func TestFunctionRefusals(t *testing.T) {
+	l := newLambdaRig(t)
+	l.createFunction("f", guest{}, nil)
+	module := guest{}.module()
+	type input = awslambda.CreateFunctionInput
+	create := func(change func(*input)) error {
+		in := &input{FunctionName: aws.String("g"), Role: aws.String(testRole), Code: &types.FunctionCode{ZipFile: module}}
+		change(in)
+		_, err := l.lambda.CreateFunction(l.ctx, in)
+		return err
+	}
+	refusedWith[*types.ResourceConflictException](t, create(func(in *input) { in.FunctionName = aws.String("f") }), 409, "Function already exist: f")
+	const unzip = "Could not unzip uploaded file. Please check your file, then try to upload again."
+	for message, change := range map[string]func(*input){
+		"Please provide a source for function code.": func(in *input) { in.Code.ZipFile = nil },
+		unzip: func(in *input) { in.Code.ZipFile = []byte("no zip") },
+		"S3Bucket: code is uploaded here as ZipFile, a zip with one WebAssembly module or the module itself.": func(in *input) { in.Code = &types.FunctionCode{S3Bucket: aws.String("b")} },
+		"The zip has no file whose name ends with .wasm. A function is a WebAssembly module.":                 func(in *input) { in.Code.ZipFile = zipped(t, map[string][]byte{"index.js": nil}) },
+		"The zip has more than one file whose name ends with .wasm: a.wasm and b.wasm. A function is one module.": func(in *input) {
+			in.Code.ZipFile = zipped(t, map[string][]byte{"a.wasm": module, "b.wasm": module})
+		},
+		"PackageType Image is not supported by functions here.":         func(in *input) { in.PackageType = types.PackageTypeImage },
+		"Environment.Variables is not supported by functions here.":     func(in *input) { in.Environment = &types.Environment{Variables: map[string]string{"A": "b"}} },
+		"Layers is not supported by functions here.":                    func(in *input) { in.Layers = []string{"arn"} },
+		"VpcConfig is not supported by functions here.":                 func(in *input) { in.VpcConfig = &types.VpcConfig{SubnetIds: []string{"s"}} },
+		"TracingConfig.Mode Active is not supported by functions here.": func(in *input) { in.TracingConfig = &types.TracingConfig{Mode: types.TracingModeActive} },
+		"DeadLetterConfig is not supported by functions here.":          func(in *input) { in.DeadLetterConfig = &types.DeadLetterConfig{TargetArn: aws.String("arn")} },
+		"timeout is 15m1s; it must be 1ms to 15m":                       func(in *input) { in.Timeout = aws.Int32(901) },
+	} {
+		refusedWith[*types.InvalidParameterValueException](t, create(change), 400, message)
+	}
+	for name, change := range map[string]func(*input){
+		"a role that is none":  func(in *input) { in.Role = aws.String("me") },
+		"a name that is none":  func(in *input) { in.FunctionName = aws.String("a:b:c:d") },
+		"no memory":            func(in *input) { in.MemorySize = aws.Int32(1) },
+		"a long description":   func(in *input) { in.Description = aws.String(strings.Repeat("x", 257)) },
+		"an odd architecture":  func(in *input) { in.Architectures = []types.Architecture{"vax"} },
+		"a module that is bad": func(in *input) { in.Code.ZipFile = []byte("\x00asm\x01\x00\x00\x00") },
+		"a module that fails":  func(in *input) { in.Code.ZipFile = module[:len(module)-5] },
+	} {
+		if err := create(change); err == nil {
+			t.Errorf("%s: it is made", name)
+		}
+	}
+	if list := l.functions.List(); len(list) != 1 {
+		t.Errorf("there are %d functions", len(list))
+	}
+	if status, _, body := l.post("POST", "/2015-03-31/functions", `{"FunctionName":"g","Code":{}}`); status != 400 || !strings.Contains(body, "Value null at 'role'") {
+		t.Errorf("%d %s", status, body)
+	}
+
+	// What is being changed is not changed again meanwhile.
+	done := ok((&call{Handler: l.handler}).begin("f"))(t)
+	_, err := l.lambda.UpdateFunctionCode(l.ctx, &awslambda.UpdateFunctionCodeInput{FunctionName: aws.String("f"), ZipFile: module})
+	refusedWith[*types.ResourceConflictException](t, err, 409, "The operation cannot be performed at this time. An update is in progress for resource: "+lambdaARN+"function:f")
+	done()
+	_, err = l.lambda.UpdateFunctionCode(l.ctx, &awslambda.UpdateFunctionCodeInput{FunctionName: aws.String("f:1"), ZipFile: module})
+	refusedWith[*types.InvalidParameterValueException](t, err, 400, "Only $LATEST can be changed; versions are immutable.")
+	_, err = l.lambda.UpdateFunctionCode(l.ctx, &awslambda.UpdateFunctionCodeInput{FunctionName: aws.String("h"), ZipFile: module})
+	refusedWith[*types.ResourceNotFoundException](t, err, 404, "Function not found: "+lambdaARN+"function:h")
+}
+
+// TestZips refuses bombs and whatever is odd.
+func TestZips(t *testing.T) {
+	module := guest{}.module()
+	plain := zipped(t, map[string][]byte{"m.wasm": module})
+	if got, err := moduleOf(plain); err != nil || !bytes.Equal(got, module) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	if got, err := moduleOf(module); err != nil || !bytes.Equal(got, module) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	bomb := zipped(t, map[string][]byte{"m.wasm": make([]byte, maxModule+1)})
+	many := map[string][]byte{}
+	for i := range 25_000 {
+		many[strconv.Itoa(i)] = nil
+	}
+	lying := bytes.Clone(bomb) // says it is small
+	at := bytes.LastIndex(lying, []byte("PK\x01\x02"))
+	copy(lying[at+24:], []byte{1, 0, 0, 0})
+	flagged := func(offset int, b ...byte) []byte {
+		z := bytes.Clone(plain)
+		copy(z[bytes.LastIndex(z, []byte("PK\x01\x02"))+offset:], b)
+		return z
+	}
+	var link bytes.Buffer
+	z := zip.NewWriter(&link)
+	header := &zip.FileHeader{Name: "m.wasm"}
+	header.SetMode(0o777 | 1<<27) // a symbolic link
+	w := ok(z.CreateHeader(header))(t)
+	ok(w.Write([]byte("/etc/passwd")))(t)
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		blob []byte
+		want string
+	}{
+		"empty": {nil, "unzip"}, "text": {[]byte("hello"), "unzip"}, "cut": {plain[:len(plain)-1], "unzip"}, "no directory": {plain[:40], "unzip"},
+		"a bomb": {bomb, "must be smaller"}, "a bomb that lies": {lying, "unzip"}, "many files": {zipped(t, many), "unzip"},
+		"a link": {link.Bytes(), "no regular file"}, "encrypted": {flagged(8, 1), "encrypted"}, "an unknown method": {flagged(10, 99), "unzip"},
+		"a wrong checksum": {flagged(16, 1, 2, 3, 4), "unzip"}, "an offset behind the end": {flagged(42, 0xff, 0xff, 0xff, 0x7f), "unzip"},
+		"a folder": {zipped(t, map[string][]byte{"m.wasm/": nil}), "no file"},
+	} {
+		if got, err := moduleOf(tt.blob); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %d bytes, %v, want %s", name, len(got), err, tt.want)
+		}
+	}
+}
+
+func FuzzZip(f *testing.F) {
+	f.Add(zipped(f, map[string][]byte{"m.wasm": []byte("\x00asm"), "x": []byte("y")}))
+	f.Add([]byte("PK\x05\x06"))
+	f.Fuzz(func(t *testing.T, blob []byte) {
+		module, err := moduleOf(blob)
+		if err == nil && len(module) > maxModule {
+			t.Fatalf("%d bytes", len(module))
+		}
+	})
+}
+
+// TestVersions publishes, lists, keeps and deletes versions.
+func TestVersions(t *testing.T) {
+	l := newLambdaRig(t)
+	l.createFunction("f", guest{body: "1"}, func(in *awslambda.CreateFunctionInput) { in.Publish, in.Description = true, aws.String("first") })
+	publish := func(description string) string {
+		t.Helper()
+		return *ok(l.lambda.PublishVersion(l.ctx, &awslambda.PublishVersionInput{FunctionName: aws.String("f"), Description: &description}))(t).Version
+	}
+	if v := publish("again"); v != "1" {
+		t.Errorf("what is published is published again as %s", v)
+	}
+	// A published version outlives the ten newest.
+	for i := range 15 {
+		_, err := l.functions.Deploy(l.ctx, "f", guest{body: strconv.Itoa(i + 2)}.module(), runtime.Config{})
+		l.must(err)
+	}
+	if v := publish("sixteenth"); v != "16" {
+		t.Errorf("published as %s", v)
+	}
+	list := ok(l.lambda.ListVersionsByFunction(l.ctx, &awslambda.ListVersionsByFunctionInput{FunctionName: aws.String("f")}))(t)
+	var versions []string
+	for _, v := range list.Versions {
+		versions = append(versions, *v.Version+" "+*v.Description+" "+strings.TrimPrefix(*v.FunctionArn, lambdaARN))
+	}
+	if want := []string{"$LATEST first function:f:$LATEST", "1 first function:f:1", "16 sixteenth function:f:16"}; !slices.Equal(versions, want) {
+		t.Errorf("versions %q", versions)
+	}
+	page := ok(l.lambda.ListVersionsByFunction(l.ctx, &awslambda.ListVersionsByFunctionInput{FunctionName: aws.String("f"), MaxItems: aws.Int32(2)}))(t)
+	rest := ok(l.lambda.ListVersionsByFunction(l.ctx, &awslambda.ListVersionsByFunctionInput{FunctionName: aws.String("f"), Marker: page.NextMarker}))(t)
+	if len(page.Versions) != 2 || len(rest.Versions) != 1 || *rest.Versions[0].Version != "16" {
+		t.Errorf("pages of %d and %d", len(page.Versions), len(rest.Versions))
+	}
+	_, err := l.lambda.PublishVersion(l.ctx, &awslambda.PublishVersionInput{FunctionName: aws.String("f"), CodeSha256: aws.String("AAAA")})
+	if err == nil || !strings.Contains(err.Error(), "CodeSHA256 (AAAA) is different from current CodeSHA256 in $LATEST") {
+		t.Errorf("another digest: %v", err)
+	}
+
+	ok(l.lambda.CreateAlias(l.ctx, &awslambda.CreateAliasInput{FunctionName: aws.String("f"), Name: aws.String("live"), FunctionVersion: aws.String("1")}))(t)
+	remove := func(qualifier string) error {
+		_, err := l.lambda.DeleteFunction(l.ctx, &awslambda.DeleteFunctionInput{FunctionName: aws.String("f"), Qualifier: &qualifier})
+		return err
+	}
+	refusedWith[*types.ResourceConflictException](t, remove("1"), 409, "Unable to delete version because the following aliases reference it: [live]")
+	refusedWith[*types.InvalidParameterValueException](t, remove("$LATEST"), 400, "$LATEST version cannot be deleted without deleting the function.")
+	refusedWith[*types.InvalidParameterValueException](t, remove("live"), 400, "Deletion of aliases is not currently supported.")
+	refusedWith[*types.ResourceNotFoundException](t, remove("77"), 404, "Function not found: "+lambdaARN+"function:f:77")
+	ok(l.lambda.DeleteAlias(l.ctx, &awslambda.DeleteAliasInput{FunctionName: aws.String("f"), Name: aws.String("live")}))(t)
+	l.must(remove("1"))
+	l.must(remove("16")) // it is $LATEST too, which stays
+	list = ok(l.lambda.ListVersionsByFunction(l.ctx, &awslambda.ListVersionsByFunctionInput{FunctionName: aws.String("f")}))(t)
+	if f := ok(l.functions.Get("f"))(t); len(list.Versions) != 1 || f.Version != 16 {
+		t.Errorf("%d versions, the newest is %d", len(list.Versions), f.Version)
+	}
+	if got := ok(l.lambda.GetFunctionConfiguration(l.ctx, &awslambda.GetFunctionConfigurationInput{FunctionName: aws.String("f"), Qualifier: aws.String("12")}))(t); *got.Version != "12" {
+		t.Errorf("version 12 is %s", *got.Version)
+	}
+	_, err = l.lambda.GetFunctionConfiguration(l.ctx, &awslambda.GetFunctionConfigurationInput{FunctionName: aws.String("f:12"), Qualifier: aws.String("13")})
+	refusedWith[*types.InvalidParameterValueException](t, err, 400, "The derived qualifier from the function name does not match the specified qualifier.")
+}
+
+// TestAliases makes, changes, lists and deletes aliases.
+func TestAliases(t *testing.T) {
+	l := newLambdaRig(t)
+	l.createFunction("f", guest{body: `"one"`}, nil)
+	ok(l.lambda.UpdateFunctionCode(l.ctx, &awslambda.UpdateFunctionCodeInput{FunctionName: aws.String("f"), ZipFile: guest{body: `"two"`}.module()}))(t)
+	f, live := aws.String("f"), aws.String("live")
+	made := ok(l.lambda.CreateAlias(l.ctx, &awslambda.CreateAliasInput{
+		FunctionName: f, Name: live, FunctionVersion: aws.String("1"), Description: aws.String("d"),
+		RoutingConfig: &types.AliasRoutingConfiguration{AdditionalVersionWeights: map[string]float64{"2": 0.25}},
+	}))(t)
+	if *made.AliasArn != lambdaARN+"function:f:live" || *made.FunctionVersion != "1" || *made.Description != "d" || made.RoutingConfig.AdditionalVersionWeights["2"] != 0.25 {
+		t.Errorf("made %+v", made)
+	}
+	got := ok(l.lambda.GetAlias(l.ctx, &awslambda.GetAliasInput{FunctionName: f, Name: live}))(t)
+	if *got.RevisionId != *made.RevisionId {
+		t.Error("the revision differs")
+	}
+	changed := ok(l.lambda.UpdateAlias(l.ctx, &awslambda.UpdateAliasInput{FunctionName: f, Name: live, FunctionVersion: aws.String("2"), RevisionId: got.RevisionId, RoutingConfig: &types.AliasRoutingConfiguration{}}))(t)
+	if *changed.FunctionVersion != "2" || *changed.Description != "d" || changed.RoutingConfig != nil {
+		t.Errorf("changed %+v", changed)
+	}
+	_, err := l.lambda.UpdateAlias(l.ctx, &awslambda.UpdateAliasInput{FunctionName: f, Name: live, RevisionId: got.RevisionId})
+	refusedWith[*types.PreconditionFailedException](t, err, 412, "The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias API to retrieve the latest Revision Id")
+	ok(l.lambda.CreateAlias(l.ctx, &awslambda.CreateAliasInput{FunctionName: f, Name: aws.String("edge"), FunctionVersion: aws.String("$LATEST")}))(t)
+	list := ok(l.lambda.ListAliases(l.ctx, &awslambda.ListAliasesInput{FunctionName: f, MaxItems: aws.Int32(1)}))(t)
+	rest := ok(l.lambda.ListAliases(l.ctx, &awslambda.ListAliasesInput{FunctionName: f, Marker: list.NextMarker}))(t)
+	of2 := ok(l.lambda.ListAliases(l.ctx, &awslambda.ListAliasesInput{FunctionName: f, FunctionVersion: aws.String("2")}))(t)
+	if *list.Aliases[0].Name != "edge" || *rest.Aliases[0].Name != "live" || len(of2.Aliases) != 1 {
+		t.Errorf("%+v, %+v, %+v", list, rest, of2)
+	}
+	if c := ok(l.lambda.GetFunctionConfiguration(l.ctx, &awslambda.GetFunctionConfigurationInput{FunctionName: aws.String("f:edge")}))(t); *c.Version != "$LATEST" || *c.FunctionArn != lambdaARN+"function:f:edge" {
+		t.Errorf("edge is %s of %s", *c.Version, *c.FunctionArn)
+	}
+
+	_, err = l.lambda.CreateAlias(l.ctx, &awslambda.CreateAliasInput{FunctionName: f, Name: live, FunctionVersion: aws.String("1")})
+	refusedWith[*types.ResourceConflictException](t, err, 409, "Alias already exists: "+lambdaARN+"function:f:live")
+	_, err = l.lambda.CreateAlias(l.ctx, &awslambda.CreateAliasInput{FunctionName: aws.String("g"), Name: live, FunctionVersion: aws.String("1")})
+	refusedWith[*types.ResourceNotFoundException](t, err, 404, "Function not found: "+lambdaARN+"function:g")
+	_, err = l.lambda.CreateAlias(l.ctx, &awslambda.CreateAliasInput{FunctionName: f, Name: aws.String("x"), FunctionVersion: aws.String("9")})
+	refusedWith[*types.ResourceNotFoundException](t, err, 404, "Function not found: "+lambdaARN+"function:f:9")
+	for _, weights := range []map[string]float64{{"1": 0.1, "2": 0.1}, {"live": 0.5}, {"1": 1.5}, {"$LATEST": 0.5}} {
+		_, err = l.lambda.UpdateAlias(l.ctx, &awslambda.UpdateAliasInput{FunctionName: f, Name: live, RoutingConfig: &types.AliasRoutingConfiguration{AdditionalVersionWeights: weights}})
+		refused(t, err, codeParameter, "")
+	}
+	_, err = l.lambda.GetAlias(l.ctx, &awslambda.GetAliasInput{FunctionName: f, Name: aws.String("none")})
+	refusedWith[*types.ResourceNotFoundException](t, err, 404, "Cannot find alias arn: "+lambdaARN+"function:f:none")
+	for range 2 { // the second time there is none, which is no error
+		ok(l.lambda.DeleteAlias(l.ctx, &awslambda.DeleteAliasInput{FunctionName: f, Name: live}))(t)
+	}
+}
+
+// TestListFunctions pages through functions of both surfaces.
+func TestListFunctions(t *testing.T) {
+	l := newLambdaRig(t)
+	for _, name := range []string{"a", "b", "c"} {
+		l.createFunction(name, guest{}, func(in *awslambda.CreateFunctionInput) { in.Publish = name == "b" })
+	}
+	l.function("d", guest{body: "native"})
+	var names []string
+	pages := 0
+	p := awslambda.NewListFunctionsPaginator(l.lambda, &awslambda.ListFunctionsInput{MaxItems: aws.Int32(2), FunctionVersion: types.FunctionVersionAll})
+	for ; p.HasMorePages(); pages++ {
+		for _, f := range ok(p.NextPage(l.ctx))(t).Functions {
+			names = append(names, strings.TrimPrefix(*f.FunctionArn, lambdaARN+"function:"))
+		}
+	}
+	if want := []string{"a:$LATEST", "b:$LATEST", "b:1", "c:$LATEST", "d:$LATEST"}; !slices.Equal(names, want) || pages != 2 {
+		t.Errorf("%d pages of %v", pages, names)
+	}
+	got := ok(l.lambda.GetFunction(l.ctx, &awslambda.GetFunctionInput{FunctionName: aws.String("d")}))(t).Configuration
+	if *got.Role != "arn:aws:iam::000000000000:role/shardmill" || got.Runtime != "provided.al2023" || *got.CodeSha256 != sha(guest{body: "native"}.module()) {
+		t.Errorf("natively made: %+v", got)
+	}
+}
+
+// TestFunctionTags sets, lists and removes the tags of a function.
+func TestFunctionTags(t *testing.T) {
+	l := newLambdaRig(t)
+	arn := l.createFunction("f", guest{}, func(in *awslambda.CreateFunctionInput) { in.Tags = map[string]string{"a": "1", "b": "2"} }).FunctionArn
+	ok(l.lambda.TagResource(l.ctx, &awslambda.TagResourceInput{Resource: arn, Tags: map[string]string{"c": "3"}}))(t)
+	ok(l.lambda.UntagResource(l.ctx, &awslambda.UntagResourceInput{Resource: arn, TagKeys: []string{"a"}}))(t)
+	if got := ok(l.lambda.ListTags(l.ctx, &awslambda.ListTagsInput{Resource: arn}))(t).Tags; !maps.Equal(got, map[string]string{"b": "2", "c": "3"}) {
+		t.Errorf("tags %v", got)
+	}
+	_, err := l.lambda.ListTags(l.ctx, &awslambda.ListTagsInput{Resource: aws.String(*arn + ":1")})
+	refused(t, err, codeParameter, "")
+	_, err = l.lambda.ListTags(l.ctx, &awslambda.ListTagsInput{Resource: aws.String(lambdaARN + "function:g")})
+	refusedWith[*types.ResourceNotFoundException](t, err, 404, "Function not found: "+lambdaARN+"function:g")
+}
+
+// TestConcurrency reserves concurrency and gives it back.
+func TestConcurrency(t *testing.T) {
+	l := newLambdaRig(t)
+	l.createFunction("f", guest{}, nil)
+	f := aws.String("f")
+	get := func() *int32 {
+		t.Helper()
+		return ok(l.lambda.GetFunctionConcurrency(l.ctx, &awslambda.GetFunctionConcurrencyInput{FunctionName: f}))(t).ReservedConcurrentExecutions
+	}
+	if n := get(); n != nil {
+		t.Errorf("reserved are %d", *n)
+	}
+	put := ok(l.lambda.PutFunctionConcurrency(l.ctx, &awslambda.PutFunctionConcurrencyInput{FunctionName: f, ReservedConcurrentExecutions: aws.Int32(0)}))(t)
+	if n := get(); *put.ReservedConcurrentExecutions != 0 || n == nil || *n != 0 {
+		t.Errorf("reserved are %v", n)
+	}
+	if c := ok(l.lambda.GetFunction(l.ctx, &awslambda.GetFunctionInput{FunctionName: f}))(t).Concurrency; c == nil || *c.ReservedConcurrentExecutions != 0 {
+		t.Errorf("concurrency %v", c)
+	}
+	_, err := l.lambda.Invoke(l.ctx, &awslambda.InvokeInput{FunctionName: f})
+	refusedWith[*types.TooManyRequestsException](t, err, 429, "Rate Exceeded.")
+	_, err = l.lambda.PutFunctionConcurrency(l.ctx, &awslambda.PutFunctionConcurrencyInput{FunctionName: f, ReservedConcurrentExecutions: aws.Int32(1001)})
+	refusedWith[*types.InvalidParameterValueException](t, err, 400, "ReservedConcurrentExecutions is 1001; it must be 0 to 1000.")
+	ok(l.lambda.DeleteFunctionConcurrency(l.ctx, &awslambda.DeleteFunctionConcurrencyInput{FunctionName: f}))(t)
+	if n := get(); n != nil {
+		t.Errorf("reserved are %d", *n)
+	}
+}
+
+// TestPolicy keeps statements.
+func TestPolicy(t *testing.T) {
+	l := newLambdaRig(t)
+	l.createFunction("f", guest{}, nil)
+	f := aws.String("f")
+	_, err := l.lambda.GetPolicy(l.ctx, &awslambda.GetPolicyInput{FunctionName: f})
+	refusedWith[*types.ResourceNotFoundException](t, err, 404, "The resource you requested does not exist.")
+	add := func(id string, change func(*awslambda.AddPermissionInput)) (*awslambda.AddPermissionOutput, error) {
+		in := &awslambda.AddPermissionInput{FunctionName: f, StatementId: &id, Action: aws.String("lambda:InvokeFunction"), Principal: aws.String("s3.amazonaws.com")}
+		if change != nil {
+			change(in)
+		}
+		return l.lambda.AddPermission(l.ctx, in)
+	}
+	one := `{"Sid":"one","Effect":"Allow","Principal":{"Service":"s3.amazonaws.com"},"Action":"lambda:InvokeFunction","Resource":"` + lambdaARN + `function:f"}`
+	if got := *ok(add("one", nil))(t).Statement; got != one {
+		t.Errorf("statement %s", got)
+	}
+	two := *ok(add("two", func(in *awslambda.AddPermissionInput) {
+		in.Principal, in.SourceArn, in.SourceAccount = aws.String("*"), aws.String("arn:aws:s3:::b"), aws.String("000000000000")
+	}))(t).Statement
+	if !strings.Contains(two, `"Principal":"*"`) || !strings.Contains(two, `"Condition":{"ArnLike":{"AWS:SourceArn":"arn:aws:s3:::b"},"StringEquals":{"AWS:SourceAccount":"000000000000"}}`) {
+		t.Errorf("statement %s", two)
+	}
+	_, err = add("one", nil)
+	refusedWith[*types.ResourceConflictException](t, err, 409, "The statement id (one) provided already exists. Please provide a new statement id, or remove the existing statement.")
+	if got := *ok(l.lambda.GetPolicy(l.ctx, &awslambda.GetPolicyInput{FunctionName: f}))(t).Policy; got != `{"Version":"2012-10-17","Id":"default","Statement":[`+one+`,`+two+`]}` {
+		t.Errorf("policy %s", got)
+	}
+	ok(l.lambda.RemovePermission(l.ctx, &awslambda.RemovePermissionInput{FunctionName: f, StatementId: aws.String("one")}))(t)
+	_, err = l.lambda.RemovePermission(l.ctx, &awslambda.RemovePermissionInput{FunctionName: f, StatementId: aws.String("one")})
+	refusedWith[*types.ResourceNotFoundException](t, err, 404, "Statement one is not found in resource policy.")
+	for i := 0; err == nil || i == 0; i++ {
+		if _, err = add("long"+strconv.Itoa(i), func(in *awslambda.AddPermissionInput) { in.SourceArn = aws.String(strings.Repeat("x", 4000)) }); i > 10 {
+			t.Fatal("a policy has no limit")
+		}
+	}
+	refused(t, err, "PolicyLengthExceededException", "")
+}
+
+// TestWhatToolsRead has one answer for what tools look at besides.
+func TestWhatToolsRead(t *testing.T) {
+	l := newLambdaRig(t)
+	l.createFunction("f", guest{}, nil)
+	f := aws.String("f")
+	if got := ok(l.lambda.GetAccountSettings(l.ctx, &awslambda.GetAccountSettingsInput{}))(t); got.AccountUsage.FunctionCount != 1 || got.AccountUsage.TotalCodeSize == 0 || got.AccountLimit.ConcurrentExecutions != 1000 {
+		t.Errorf("%+v %+v", got.AccountLimit, got.AccountUsage)
+	}
+	if got := ok(l.lambda.GetFunctionCodeSigningConfig(l.ctx, &awslambda.GetFunctionCodeSigningConfigInput{FunctionName: f}))(t); *got.CodeSigningConfigArn != "" {
+		t.Errorf("%+v", got)
+	}
+	if got := ok(l.lambda.GetFunctionRecursionConfig(l.ctx, &awslambda.GetFunctionRecursionConfigInput{FunctionName: f}))(t); got.RecursiveLoop != types.RecursiveLoopAllow {
+		t.Errorf("%+v", got)
+	}
+	if got := ok(l.lambda.GetRuntimeManagementConfig(l.ctx, &awslambda.GetRuntimeManagementConfigInput{FunctionName: f}))(t); got.UpdateRuntimeOn != types.UpdateRuntimeOnAuto {
+		t.Errorf("%+v", got)
+	}
+	if got := ok(l.lambda.ListProvisionedConcurrencyConfigs(l.ctx, &awslambda.ListProvisionedConcurrencyConfigsInput{FunctionName: f}))(t); len(got.ProvisionedConcurrencyConfigs) != 0 {
+		t.Errorf("%+v", got)
+	}
+	_, err := l.lambda.GetProvisionedConcurrencyConfig(l.ctx, &awslambda.GetProvisionedConcurrencyConfigInput{FunctionName: f, Qualifier: aws.String("1")})
+	refusedWith[*types.ProvisionedConcurrencyConfigNotFoundException](t, err, 404, "No Provisioned Concurrency Config found for this function")
+}

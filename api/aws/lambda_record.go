@@ -1,0 +1,132 @@
+package aws
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/shardmill/shardmill/internal/catalog"
+)
+
+// functionRecord is what Lambda has of a function and the runtime has not. Functions that were made natively have none, which is the zero value.
+type functionRecord struct {
+	Role         string            `json:"role,omitempty"`
+	Handler      string            `json:"handler,omitempty"`
+	Runtime      string            `json:"runtime,omitempty"`
+	Description  string            `json:"description,omitempty"`
+	Architecture string            `json:"architecture,omitempty"`
+	Tags         map[string]string `json:"tags,omitempty"`
+	Policy       []statement       `json:"policy,omitempty"`
+	Published    []published       `json:"published,omitempty"` // by version
+	Uploads      map[string]upload `json:"uploads,omitempty"`   // by the module's digest
+	Modified     time.Time         `json:"modified,omitzero"`
+}
+
+// published is a version that PublishVersion has made one of Lambda's.
+type published struct {
+	Version     int    `json:"version"`
+	Description string `json:"description,omitempty"`
+}
+
+// upload is the file that a module came in. Clients compare its digest with that of the file that they have.
+type upload struct {
+	SHA256 []byte `json:"sha256"`
+	Size   int    `json:"size"`
+}
+
+// statement is one of a function's policy.
+type statement struct {
+	ID       string          `json:"id"`
+	Document json.RawMessage `json:"document"`
+}
+
+// recordKey is where the record of a function is kept.
+func recordKey(function string) string { return "function/" + function }
+
+// readRecord reads a function's record; the revision is 0 when there is none.
+func readRecord(settings Settings, function string) (r functionRecord, revision uint64, err error) {
+	entry, err := settings.Get(recordKey(function))
+	if errors.Is(err, catalog.ErrNotFound) {
+		return r, 0, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(entry.Value, &r)
+	}
+	if err != nil {
+		return r, 0, fmt.Errorf("aws: record of function %s: %w", function, err)
+	}
+	return r, entry.Revision, nil
+}
+
+// record is the function's record.
+func (c *call) record(function string) (functionRecord, error) {
+	r, _, err := readRecord(c.settings, function)
+	return r, err
+}
+
+// changeRecord changes a function's record; of two changes at once one is made again. edit must not keep what it gets.
+func (c *call) changeRecord(function string, edit func(r *functionRecord) error) (functionRecord, error) {
+	ctx := context.WithoutCancel(c.r.Context()) // what the record is about has happened
+	for {
+		r, revision, err := readRecord(c.settings, function)
+		if err != nil {
+			return r, err
+		}
+		if err := edit(&r); err != nil {
+			return r, err
+		}
+		r.Modified = time.Now().UTC()
+		value, err := json.Marshal(r)
+		if err != nil {
+			return r, err
+		}
+		if revision == 0 {
+			_, err = c.settings.Create(ctx, recordKey(function), value)
+		} else {
+			_, err = c.settings.Update(ctx, recordKey(function), value, revision)
+		}
+		if !errors.Is(err, catalog.ErrExists) && !errors.Is(err, catalog.ErrConflict) {
+			return r, err
+		}
+	}
+}
+
+// deleteRecord removes a function's record.
+func (c *call) deleteRecord(function string) error {
+	err := c.settings.Delete(context.WithoutCancel(c.r.Context()), recordKey(function), 0)
+	if errors.Is(err, catalog.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// isPublished says whether a version is one of Lambda's.
+func (r *functionRecord) isPublished(version int) bool {
+	return slices.ContainsFunc(r.Published, func(p published) bool { return p.Version == version })
+}
+
+// RoleARN is the role that a function is said to have: the one that CreateFunction gave it, or one of no meaning.
+// settings may be nil, for functions that were all made natively.
+func RoleARN(settings Settings, account, function string) string {
+	var r functionRecord
+	if settings != nil {
+		r, _, _ = readRecord(settings, function) // what stands in events is not worth failing for
+	}
+	return r.roleARN(account)
+}
+
+func (r *functionRecord) roleARN(account string) string {
+	return cmp.Or(r.Role, "arn:aws:iam::"+account+":role/shardmill")
+}
+
+// Published says of a version of a function whether clients of Lambda have published it, so that it is to be kept. It is for runtime.Options.Pinned.
+func Published(settings Settings) func(function string, version int) bool {
+	return func(function string, version int) bool {
+		r, _, err := readRecord(settings, function)
+		return err != nil || r.isPublished(version) // what cannot be read keeps everything
+	}
+}
