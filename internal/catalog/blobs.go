@@ -35,6 +35,7 @@ type Blobs struct {
 	index   *Table // digest without its prefix → size in decimal
 	turn    chan struct{}
 	objects objects
+	syncDir func(dir string) error // makes the names in a directory durable
 }
 
 // Blobs opens the bucket with this name, made when it does not exist; the rules for
@@ -50,20 +51,26 @@ func (c *Catalog) Blobs(ctx context.Context, bucket string) (*Blobs, error) {
 		return nil, fmt.Errorf("catalog: blobs %s: %w", bucket, err)
 	}
 	defer end()
-	c.mu.Lock()
-	b := c.blobs[bucket]
-	if b == nil {
-		b = &Blobs{
-			catalog: c, bucket: bucket, dir: filepath.Join(c.dir, blobsDir, bucket),
-			index: c.table(indexPrefix + bucket), turn: make(chan struct{}, 1),
-		}
-		c.blobs[bucket] = b
-	}
-	c.mu.Unlock()
+	b := c.bucket(bucket)
 	if err := b.open(ctx); err != nil {
 		return nil, fmt.Errorf("catalog: blobs %s: %w", bucket, err)
 	}
 	return b, nil
+}
+
+// bucket is the one *Blobs with this name, open or not.
+func (c *Catalog) bucket(name string) *Blobs {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b := c.blobs[name]
+	if b == nil {
+		b = &Blobs{
+			catalog: c, bucket: name, dir: filepath.Join(c.dir, blobsDir, name),
+			index: c.table(indexPrefix + name), turn: make(chan struct{}, 1), syncDir: syncDir,
+		}
+		c.blobs[name] = b
+	}
+	return b
 }
 
 // take waits for the turn to change something: one change of a bucket at a time.
@@ -85,7 +92,7 @@ func (b *Blobs) open(ctx context.Context) error {
 	if b.objects.store != nil {
 		return nil
 	}
-	if err := os.MkdirAll(b.dir, 0o750); err != nil {
+	if err := b.makeDir(); err != nil {
 		return err
 	}
 	o, err := openObjects(ctx, b.catalog.js, b.bucket)
@@ -105,6 +112,19 @@ func (b *Blobs) open(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// makeDir makes the directory of the second copies and its name durable, so that a power loss does not take with it the copies
+// of what has been acknowledged. Always: an open before this one may have been cut short.
+func (b *Blobs) makeDir() error {
+	if err := os.MkdirAll(b.dir, 0o750); err != nil {
+		return err
+	}
+	parent := filepath.Dir(b.dir)
+	if err := b.syncDir(parent); err != nil {
+		return err
+	}
+	return b.syncDir(filepath.Dir(parent))
 }
 
 func (b *Blobs) path(name string) string { return filepath.Join(b.dir, name) }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -50,6 +51,30 @@ func sample(n int) []byte {
 		b[i] = byte(i*7 + i>>8)
 	}
 	return b
+}
+
+// The names of a bucket's directory and of the one above it are durable before anything is put; where they cannot be, there is no bucket yet.
+func TestBlobsSyncDirectories(t *testing.T) {
+	dir := t.TempDir()
+	h := openHouse(t, dir)
+	b := h.catalog.bucket("code")
+	broken := errors.New("broken")
+	var synced []string
+	b.syncDir = func(dir string) error {
+		if _, err := os.Stat(b.dir); err != nil {
+			t.Errorf("%s is synced before it has the name: %v", dir, err)
+		}
+		synced = append(synced, dir)
+		return broken
+	}
+	if _, err := h.catalog.Blobs(t.Context(), "code"); !errors.Is(err, broken) {
+		t.Errorf("a name that is not durable: %v", err)
+	}
+	synced, broken = nil, nil // and the directories are there now
+	h.blobs(t, "code")
+	if want := []string{filepath.Join(h.catalog.dir, blobsDir), h.catalog.dir}; !slices.Equal(synced, want) {
+		t.Errorf("synced %q; want %q", synced, want)
+	}
 }
 
 func TestBlobs(t *testing.T) {
