@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -83,6 +82,30 @@ func ruleLines(list []any) string {
 	return strings.Join(lines, "\n")
 }
 
+// bindDoors takes the MQTT door's port. Of the NATS door's, which its server takes itself, it only says whether it is free.
+func (h *host) bindDoors() error {
+	config := &h.config.doors
+	if config.nats != "" {
+		l, err := listen("nats-listen", config.nats)
+		if err != nil {
+			return err
+		}
+		if err := l.Close(); err != nil {
+			return fmt.Errorf("--nats-listen: %w", err)
+		}
+	}
+	if config.mqtt == "" {
+		return nil
+	}
+	l, err := listen("mqtt-listen", config.mqtt)
+	if err != nil {
+		return err
+	}
+	h.mqttListener = l
+	h.onStop(func(context.Context) error { return closeListener(l) })
+	return nil
+}
+
 // openDoors opens the doors that are asked for. They are the last to be opened and the first to stop.
 func (h *host) openDoors(ctx context.Context, metrics prometheus.Registerer) error {
 	config := &h.config.doors
@@ -105,25 +128,13 @@ func (h *host) openDoors(ctx context.Context, metrics prometheus.Registerer) err
 		log.Info("NATS clients can connect", "addr", door.Addr())
 	}
 	if config.mqtt != "" {
-		l, err := listen("mqtt-listen", config.mqtt)
-		if err != nil {
-			return err
-		}
-		o.MQTT = l
-		log.Info("MQTT clients can connect", "addr", l.Addr())
+		o.MQTT = h.mqttListener
+		log.Info("MQTT clients can connect", "addr", o.MQTT.Addr())
 	}
 	doors, err := messages.Open(ctx, o)
 	if err != nil {
-		return closeAfter(err, o.MQTT)
+		return err
 	}
 	h.onStop(doors.Close)
 	return nil
-}
-
-// closeAfter closes a listener that nobody has taken over because of err.
-func closeAfter(err error, l net.Listener) error {
-	if l != nil {
-		_ = l.Close()
-	}
-	return err
 }

@@ -64,6 +64,7 @@ type host struct {
 	wait   sync.WaitGroup
 
 	apiListener, adminListener net.Listener
+	mqttListener               net.Listener // nil without the door
 	certificate                *certificate // of the API's listener; nil without TLS
 
 	catalog   *catalog.Catalog
@@ -91,22 +92,40 @@ func startHost(ctx context.Context, config hostConfig) (*host, error) {
 
 // start opens one part after the other; each leaves in h.stops how it is closed.
 func (h *host) start(ctx context.Context) error {
-	dir, err := openDataDir(h.config.dataDir)
-	if err != nil {
-		return err
-	}
-	h.dir = dir
-	h.onStop(func(context.Context) error { return dir.Close() })
-
+	h.onStop(func(context.Context) error { // the last of all, for another host may have the directory then
+		if h.dir == nil {
+			return nil
+		}
+		return h.dir.Close()
+	})
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	if err := h.listenAdmin(metrics); err != nil {
+	if err := h.bind(metrics); err != nil {
+		return err
+	}
+	var err error
+	if h.dir, err = openDataDir(h.config.dataDir); err != nil {
+		return err
+	}
+	if err := h.open(ctx, metrics); err != nil {
+		return err
+	}
+	if err := h.serveAPI(ctx, metrics); err != nil {
+		return err
+	}
+	return h.openDoors(ctx, metrics)
+}
+
+// bind takes the ports before anything is opened or made, so that a host whose port is taken fails at once and leaves nothing. All but the
+// admin listener's are served last.
+func (h *host) bind(metrics *prometheus.Registry) error {
+	err := h.listenAdmin(metrics)
+	if err != nil {
 		return err
 	}
 	if h.certificate, err = openCertificate(h.config.tlsCert, h.config.tlsKey, h.config.logger.With("part", "tls")); err != nil {
 		return err
 	}
-	// The API's port is taken before anything is opened, so that a second host fails at once; it is served last.
 	h.apiListener, err = listen("listen", h.config.listen)
 	if errors.Is(err, syscall.EADDRINUSE) && h.config.listenElse != "" {
 		h.apiListener, err = listen("listen", h.config.listenElse)
@@ -115,13 +134,7 @@ func (h *host) start(ctx context.Context) error {
 		return err
 	}
 	h.onStop(func(context.Context) error { return closeListener(h.apiListener) })
-	if err := h.open(ctx, metrics); err != nil {
-		return err
-	}
-	if err := h.serveAPI(ctx, metrics); err != nil {
-		return err
-	}
-	return h.openDoors(ctx, metrics)
+	return h.bindDoors()
 }
 
 // open opens the engines.

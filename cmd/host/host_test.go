@@ -3,7 +3,10 @@ package main
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -57,20 +60,23 @@ func TestHostIsReadyOnlyWhileItServes(t *testing.T) {
 
 func TestHostThatCannotStartLeavesNothing(t *testing.T) {
 	other := testHost(t)
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "data")
+	taken := func(door doorConfig) hostConfig {
+		return hostConfig{dataDir: dir, listen: freePort, adminListen: freePort, doors: door}
+	}
 	for _, config := range []hostConfig{
 		{dataDir: dir, listen: other.addr(), adminListen: freePort},
 		{dataDir: dir, listen: freePort, adminListen: other.adminAddr()},
+		taken(doorConfig{nats: other.addr()}),
+		taken(doorConfig{mqtt: other.addr()}),
 	} {
 		config.logger = other.config.logger
 		if _, err := startHost(t.Context(), config); err == nil || !strings.Contains(err.Error(), "address already in use") {
 			t.Fatalf("got %v", err)
 		}
-		d, err := openDataDir(dir)
-		if err != nil {
-			t.Fatalf("the data directory is still held: %v", err)
+		if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+			t.Fatalf("the data directory was made: %v", err)
 		}
-		d.Close()
 	}
 	h := bootHost(t, hostConfig{dataDir: dir})
 	if err := h.close(); err != nil {

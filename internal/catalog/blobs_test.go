@@ -55,8 +55,7 @@ func sample(n int) []byte {
 
 // The names of a bucket's directory and of the one above it are durable before anything is put; where they cannot be, there is no bucket yet.
 func TestBlobsSyncDirectories(t *testing.T) {
-	dir := t.TempDir()
-	h := openHouse(t, dir)
+	h := newHouse(t)
 	b := h.catalog.bucket("code")
 	broken := errors.New("broken")
 	var synced []string
