@@ -85,6 +85,24 @@ func TestAliasLeadsToItsVersion(t *testing.T) {
 	}
 }
 
+// What a function does not have is told as that: there is a function.
+func TestMissingVersionsAndAliasesHaveTheirOwnText(t *testing.T) {
+	w := threeVersions(t)
+	for text, call := range map[string]Call{
+		`runtime: invoke "f" version 9: the function has no such version`: {Function: "f", Version: 9, Kind: KindInvoke},
+		`runtime: invoke "f" alias "x": the function has no such alias`:   {Function: "f", Alias: "x", Kind: KindInvoke},
+		`runtime: invoke "g": function not found`:                         {Function: "g", Kind: KindInvoke},
+	} {
+		err := w.Invoke(t.Context(), call, new(Reply))
+		if err == nil || err.Error() != text || !errors.Is(err, ErrNotFound) {
+			t.Errorf("%v; want %s", err, text)
+		}
+	}
+	if errors.Is(ErrNoVersion, ErrNoAlias) || errors.Is(ErrNotFound, ErrNoVersion) {
+		t.Error("one is the other")
+	}
+}
+
 func TestCanaryHasItsShare(t *testing.T) {
 	w := threeVersions(t)
 	const calls = 2000

@@ -12,10 +12,10 @@ import (
 var (
 	// ErrNotFound: there is no such function.
 	ErrNotFound = errors.New("function not found")
-	// ErrNoVersion: the function has no such version. It is an ErrNotFound too.
-	ErrNoVersion = fmt.Errorf("no such version: %w", ErrNotFound)
-	// ErrNoAlias: the function has no such alias. It is an ErrNotFound too.
-	ErrNoAlias = fmt.Errorf("no such alias: %w", ErrNotFound)
+	// ErrNoVersion: there is such a function, but without that version. It is an ErrNotFound too.
+	ErrNoVersion = error(&missing{"the function has no such version"})
+	// ErrNoAlias: there is such a function, but without that alias. It is an ErrNotFound too.
+	ErrNoAlias = error(&missing{"the function has no such alias"})
 	// ErrInUse: a version is needed by something that names it.
 	ErrInUse = errors.New("the version is in use")
 	// ErrClosed: the runtime is closing or closed.
@@ -23,6 +23,14 @@ var (
 	// ErrNoSpace: the disk has no room for the code or the definition. Nothing has changed.
 	ErrNoSpace = catalog.ErrNoSpace
 )
+
+// missing is something that a function does not have. It has a text of its own, because ErrNotFound's says that there is no function.
+type missing struct{ text string }
+
+func (e *missing) Error() string { return e.text }
+
+// Is makes it an ErrNotFound.
+func (e *missing) Is(target error) bool { return target == ErrNotFound }
 
 // Errors of Deploy: nothing has changed.
 var (
