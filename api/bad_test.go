@@ -303,6 +303,7 @@ func TestProblemsShowWhatWasGiven(t *testing.T) {
 		{"PUT", "/v1/streams/t", `{"retention":"366d"}`, `366d`, `retention is 366d; it must be 1h to 365d.`},
 		{"PUT", "/v1/streams/t", `[]`, `[]`, `body is []; it must be an object.`},
 		{"PUT", "/v1/streams/a%22b", `{}`, `a"b`, `name is "a\"b"; it must be 1 to 128 of a-z A-Z 0-9 _ . - (and not "." or "..").`},
+		{"PUT", "/v1/mappings/a%22b", `{"stream":"s","function":"f"}`, `a"b`, `name is "a\"b"; it must be 1 to 128 of a-z A-Z 0-9 _ . - (and not "." or "..").`},
 		{"POST", "/v1/streams/s/records", `{"records":{"a":1}}`, `{"a":1}`, `records is {"a":1}; it must be an array.`},
 		{"POST", "/v1/streams/s/records", `{"records":[]}`, ``, `records is empty; it must be an array of 1 to 10000 records (more can be put as application/x-ndjson).`},
 		{"POST", "/v1/streams/s/records", `{"records":[{"partitionKey":5,"text":""}]}`, `5`, `partitionKey is 5; it must be a string.`},

@@ -47,7 +47,7 @@ var sentinels = []struct {
 	{runtime.ErrClosed, KindStopping, "Try again when the host is back."},
 	{triggers.ErrNotFound, KindMappingNotFound, "GET /v1/mappings lists the mappings there are; PUT /v1/mappings/{name} makes one."},
 	{triggers.ErrNoSpace, KindNoSpace, adviceNoSpace},
-	{triggers.ErrConflict, KindConflict, "Delete the mapping first, or leave that setting as it is."},
+	{triggers.ErrConflict, KindConflict, ""}, // it says itself what to do,
 	{triggers.ErrFailed, KindConflict, "GET /v1/mappings/{name} says why; delete it and make it anew."},
 	{triggers.ErrClosed, KindStopping, "Try again when the host is back."},
 	{context.Canceled, KindStopping, "The request was given up."},

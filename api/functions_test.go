@@ -201,7 +201,8 @@ func TestMappings(t *testing.T) {
 	}
 	config.StartingPosition = "newest"
 	_, _, err = h.PutMapping(ctx, "m", config)
-	if p := asProblem(t, err); p.Status != 409 || p.Kind() != KindConflict {
+	if p := asProblem(t, err); p.Status != 409 || p.Kind() != KindConflict || !strings.HasSuffix(p.Detail, "startingPosition cannot be changed; "+
+		"delete the mapping and make it anew, or leave that setting as it is.") {
 		t.Errorf("another starting position: %+v", p)
 	}
 	if _, err := h.PutLines(ctx, "s", strings.NewReader(strings.Repeat("{\"k\":1}\n", 25)), LineOptions{}); err != nil {

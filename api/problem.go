@@ -206,9 +206,9 @@ func problem(kind Kind, format string, args ...any) *Problem {
 	}
 }
 
-// because sets what is wrong and what to do about it, and gives the problem back.
+// because sets what is wrong and what to do about it, "" where the first says that too, and gives the problem back.
 func (p *Problem) because(reason, advice string) *Problem {
-	p.Reason, p.Detail, p.advice = reason, reason+" "+advice, advice
+	p.Reason, p.Detail, p.advice = reason, strings.TrimSuffix(reason+" "+advice, " "), advice
 	return p
 }
 

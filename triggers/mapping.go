@@ -48,7 +48,7 @@ const (
 
 // Mapping is what the user asks for: the records of a stream are handed in batches to a function.
 type Mapping struct {
-	Name     string // [a-zA-Z0-9_.-]{1,128}, unique on the host
+	Name     string // [a-zA-Z0-9_.-]{1,128} and not "." or "..", unique on the host
 	Stream   string // must exist when the mapping is made; cannot be changed
 	Function string // must exist and handle stream batches when the mapping is made or changed
 
@@ -120,7 +120,7 @@ func (m *Mapping) normalize(now time.Time) error {
 		value any
 		limit string
 	}{
-		{namePattern.MatchString(m.Name), "name", m.Name, "1 to 128 of the characters a-z A-Z 0-9 _ . -"},
+		{namePattern.MatchString(m.Name) && m.Name != "." && m.Name != "..", "name", m.Name, `1 to 128 of a-z A-Z 0-9 _ . - (and not "." or "..")`},
 		{m.Stream != "", "stream", m.Stream, "the name of a stream"},
 		{m.Function != "", "function", m.Function, "the name of a function"},
 		{m.BatchSize >= 1 && m.BatchSize <= MaxBatchSize, "batchSize", m.BatchSize, "1 to 10000 records"},

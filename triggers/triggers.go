@@ -175,7 +175,7 @@ func (t *Triggers) put(ctx context.Context, m Mapping) (s Status, created bool, 
 	old := t.lookup(m.Name)
 	if old != nil {
 		if field := old.settings.Load().immutable(m); field != "" {
-			return Status{}, false, fmt.Errorf("%w: %s cannot be changed; delete the mapping and make it anew", ErrConflict, field)
+			return Status{}, false, fmt.Errorf("%w: %s cannot be changed; delete the mapping and make it anew, or leave that setting as it is", ErrConflict, field)
 		}
 	}
 	source, err := t.check(ctx, &m, old)

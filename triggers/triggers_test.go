@@ -64,6 +64,7 @@ func TestPutRefusesWhatIsNotValid(t *testing.T) {
 	}{
 		{"name", func(m *Mapping) { m.Name = "" }},
 		{"name", func(m *Mapping) { m.Name = "a b" }},
+		{"name", func(m *Mapping) { m.Name = ".." }},
 		{"name", func(m *Mapping) { m.Name = "a/b" }},
 		{"name", func(m *Mapping) { m.Name = "a\n" }},
 		{"name", func(m *Mapping) { m.Name = strings.Repeat("x", 129) }},
