@@ -183,6 +183,7 @@ func main() {}
 		{line: "function deploy delays WASM --memory much", status: exitUsage, stderr: `memory.*a number of bytes`},
 		{line: "function deploy wrong NOTIT", status: exitFailure, stderr: `.`},
 		{line: "function deploy gone none.wasm", status: exitFailure, stderr: `none.wasm`},
+		{line: "function deploy zero /dev/zero", status: exitFailure, stderr: `^shardmill: code is "/dev/zero"; it must be a module of at most 67108864 bytes \(64 MiB\)\n$`},
 		{line: "function deploy echo ECHO --output json", stdout: `^{"name":"echo","version":1,.*"timeout":"7s"`},
 		{line: "function deploy echo ECHO --timeout 2s", stdout: `Version: +2\n.*Timeout: +2s\n`},
 		{line: "function list", stdout: `^NAME +VERSION +STATE.*\ndelays +2 +active.*\necho +2 +active`},

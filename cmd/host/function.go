@@ -17,6 +17,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/shardmill/shardmill/api"
+	"github.com/shardmill/shardmill/internal/field"
+	"github.com/shardmill/shardmill/runtime"
 )
 
 func newFunction(a *app) *cobra.Command {
@@ -94,7 +96,7 @@ func loadFunction(ctx context.Context, path string) ([]byte, api.FunctionConfig,
 		return nil, api.FunctionConfig{}, err
 	}
 	if !info.IsDir() {
-		wasm, err := os.ReadFile(path)
+		wasm, err := readModule(path)
 		return wasm, api.FunctionConfig{}, err
 	}
 	m, err := readManifest(path)
@@ -103,6 +105,24 @@ func loadFunction(ctx context.Context, path string) ([]byte, api.FunctionConfig,
 	}
 	wasm, err := buildModule(ctx, path)
 	return wasm, m.config, err
+}
+
+// readModule reads a module, and no more of a file without an end, such as a device, than a host takes.
+func readModule(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	const most = runtime.DefaultMaxCodeBytes
+	wasm, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(wasm) > most {
+		return nil, field.Invalid("code", path, fmt.Sprintf("a module of at most %d bytes (%d MiB)", most, most>>20))
+	}
+	return wasm, nil
 }
 
 // buildModule builds the function in a folder and returns the module.
@@ -116,7 +136,7 @@ func buildModule(ctx context.Context, dir string) ([]byte, error) {
 	if err := buildFunction(ctx, dir, out); err != nil {
 		return nil, err
 	}
-	return os.ReadFile(out)
+	return readModule(out)
 }
 
 func newFunctionList(a *app) *cobra.Command {
