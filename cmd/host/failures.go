@@ -5,6 +5,9 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
@@ -101,6 +104,26 @@ func (h *host) openDestinations(metrics prometheus.Registerer) (*destination.Des
 	}
 	h.onStop(func(context.Context) error { d.Close(); return nil })
 	return d, nil
+}
+
+// sweepFailures removes, beside everything else, what a host that was killed left in the folders of the mappings.
+func (h *host) sweepFailures(d *destination.Destinations) {
+	var folders []string
+	for _, s := range h.mappings.List() {
+		if uri := s.Mapping.OnFailure; strings.HasPrefix(uri, "file:") && !slices.Contains(folders, uri) {
+			folders = append(folders, uri)
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var sweeping sync.WaitGroup
+	sweeping.Go(func() {
+		for _, uri := range folders {
+			if err := d.Sweep(ctx, uri); err != nil && ctx.Err() == nil {
+				h.config.logger.Warn("files that a killed host left beside failures were not all removed", "folder", uri, "error", err)
+			}
+		}
+	})
+	h.onStop(func(context.Context) error { cancel(); sweeping.Wait(); return nil })
 }
 
 // failureStreams are the host's streams as destinations.

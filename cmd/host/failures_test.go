@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"io/fs"
 	"net/http"
@@ -359,6 +360,37 @@ func TestFailuresAreRefused(t *testing.T) {
 	}
 	if list := h.mappings.List(); len(list) != 0 {
 		t.Errorf("%+v", list)
+	}
+}
+
+// A host that starts removes what one that was killed left beside the failures of its mappings.
+func TestFailuresAreSweptAtStart(t *testing.T) {
+	dir := t.TempDir()
+	config := hostConfig{dataDir: t.TempDir(), failures: failureConfig{folders: []string{dir}}}
+	h := bootHost(t, config)
+	failing(t, h)
+	err := mapFailing(t, h, "m", "file://"+dir+"/orders")
+	settled(t, h, "m")
+	if err := errors.Join(err, h.close()); err != nil {
+		t.Fatal(err)
+	}
+	left := filepath.Join(dir, "orders", ".2026-11-22T00.04.05-6fa459ea-ee8a-3ca4-894e-db77e160355e.partial")
+	old := time.Now().Add(-time.Hour)
+	if err := errors.Join(os.WriteFile(left, nil, 0o600), os.Chtimes(left, old, old)); err != nil {
+		t.Fatal(err)
+	}
+	h = bootHost(t, config)
+	deadline := time.Now().Add(time.Minute)
+	for tick := time.NewTicker(5 * time.Millisecond); ; <-tick.C {
+		if _, err := os.Stat(left); errors.Is(err, fs.ErrNotExist) {
+			tick.Stop()
+			break
+		} else if err != nil || time.Now().After(deadline) {
+			t.Fatalf("it is still there: %v", err)
+		}
+	}
+	if err := h.close(); err != nil {
+		t.Error(err)
 	}
 }
 

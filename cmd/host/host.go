@@ -235,7 +235,11 @@ func (h *host) openTriggers(ctx context.Context, metrics prometheus.Registerer) 
 		DrainTimeout: h.config.drain, RetryBase: h.config.retryBase, RetryMax: h.config.retryMax,
 		Logger: h.config.logger.With("part", "triggers"), Registerer: metrics,
 	})
-	return err // it is stopped with the API's server, see drain
+	if err != nil {
+		return err
+	}
+	h.sweepFailures(destinations)
+	return nil // they are stopped with the API's server, see drain
 }
 
 // codeScrubInterval is how often the stored code of functions is read and checked; journals have a scrub of their own.

@@ -32,7 +32,7 @@ func (d *Destinations) folder(t *target) (Folder, error) {
 }
 
 // Put stores a file under a key, a relative path with slashes, in place of what has that name. When it returns the file and its name are on disk;
-// after an error the name has what it had before, or all of the body where only a folder could not be synced. A process that is killed may leave a file whose name begins with a dot and ends with .partial. The content
+// after an error the name has what it had before, or all of the body where only a folder could not be synced. A process that is killed may leave a file whose name begins with a dot and ends with .partial; Destinations.Sweep removes it. The content
 // type is not kept. One Put of a key at a time.
 func (f Folder) Put(ctx context.Context, key, _ string, body io.ReadSeeker) error {
 	if !filepath.IsLocal(key) {
