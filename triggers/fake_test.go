@@ -122,6 +122,13 @@ func (st *fakeStream) putRecords(shard int, list []record.Record) uint64 {
 	return first
 }
 
+// nextOf is the sequence number that a shard's next record will have.
+func (st *fakeStream) nextOf(shard int) uint64 {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.shards[shard].next
+}
+
 // change alters a shard and wakes its readers.
 func (st *fakeStream) change(shard int, f func(*fakeShard)) {
 	st.mu.Lock()
@@ -406,13 +413,14 @@ func (f *fakeFunctions) setHandle(h func(ctx context.Context, call runtime.Call,
 // bench is triggers over fakes.
 type bench struct {
 	*Triggers
-	t         *testing.T
-	streams   *fakeStreams
-	functions *fakeFunctions
-	failures  *fakeFailures // nil = none
-	events    Events
-	table     *fakeTable
-	stream    *fakeStream // named "s"
+	t            *testing.T
+	streams      *fakeStreams
+	functions    *fakeFunctions
+	failures     *fakeFailures // nil = none
+	events       Events
+	destinations Failures // in place of failures
+	table        *fakeTable
+	stream       *fakeStream // named "s"
 }
 
 // newBench has the stream "s" and the function "f", and no mapping. In a bubble its Triggers are closed
@@ -432,6 +440,9 @@ func (b *bench) options() Options {
 	o := Options{Streams: b.streams, Functions: b.functions, Definitions: b.table, Events: b.events}
 	if b.failures != nil {
 		o.Failures = b.failures
+	}
+	if b.destinations != nil {
+		o.Failures = b.destinations
 	}
 	return o
 }

@@ -87,6 +87,10 @@ func (l *lane) apply(read, work context.Context, d decision) error {
 	}
 	l.tries = d.Next
 	done := d.Settle + d.Discard
+	var last uint64 // that is done, where it matters
+	if l.p.window.isOpen() && done > 0 {
+		last = l.batch.last(l.batch.head(done))
+	}
 	l.batch.drop(done)
 	if d.Join {
 		l.batch.join()
@@ -100,6 +104,9 @@ func (l *lane) apply(read, work context.Context, d decision) error {
 		oldest = l.batch.first().Arrival
 	}
 	l.p.progress.advanced(l.number, d.Settle, oldest)
+	if l.batch.settled() < last {
+		return nil // the state has a part of an aggregate, which the checkpoint cannot tell: they are saved with the rest of it
+	}
 	return l.p.settled(work, l)
 }
 
