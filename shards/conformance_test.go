@@ -45,6 +45,7 @@ func testLog(t *testing.T, prepare func(t *testing.T, shards []journal.Shard) (o
 		"trim":                                  testTrim,
 		"checkpoints by compare and set":        testLogCheckpoints,
 		"what is acknowledged survives a close": testLogReopen,
+		"what is put once":                      testAppendOnce,
 		"no damage":                             testNoDamage,
 		"shards are added":                      testAddShards,
 		"sealed shards take nothing":            testSeal,

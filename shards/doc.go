@@ -54,6 +54,8 @@
 //     are damaged (Skipped counts them); damage that is not accepted stops it with an error that names it.
 //   - A record that is older than the stream's retention is not served. Its bytes go when the last record of its
 //     segment has passed the retention too.
+//   - What PutOnce puts under a producer's marker is in the stream as a whole and with the marker, or not at all, and is not put a second
+//     time, after crashes and reshards either. Markers belong to the stream and not to its shards; they stay until they are deleted.
 //   - A checkpoint is saved by compare-and-set: of two owners that both believe a shard is theirs, one gets
 //     ErrRevision and knows that it must stop.
 //   - Create and Delete are durable when they return. A crash in the middle of one leaves a whole stream or none: what

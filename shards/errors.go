@@ -31,6 +31,8 @@ var (
 	ErrReadOnly    = journal.ErrReadOnly                      // the disk cannot be written
 	ErrDisk        = journal.ErrDisk                          // a write or fdatasync failed: what it covered is not acknowledged
 	ErrRevision    = journal.ErrRevision                      // another owner saved the checkpoint: stop
+	ErrMarker      = journal.ErrMarker                        // the producer has put something else under that ordinal, or a higher one
+	ErrMarkers     = journal.ErrMarkers                       // no room for a marker beside the stream's checkpoints
 )
 
 // DamageError names damaged records: stream, shard, sequence numbers, file and offset.

@@ -17,6 +17,15 @@ type Log interface {
 	// together they have at most MaxPutBytes. Arrival times do not decrease within a shard, unless the
 	// machine's clock is set back. The records are copied before it returns. When it fails nothing is acknowledged.
 	Append(ctx context.Context, parts []journal.Part) error
+	// AppendOnce is Append of what a producer puts under a marker: both are stored or neither. When the producer's marker is that one
+	// already, it stores nothing and put is false; it fails with journal.ErrMarker when that has a higher ordinal, or the same and another
+	// note, and with journal.ErrMarkers when there is no room for it.
+	AppendOnce(ctx context.Context, parts []journal.Part, m journal.Marker) (put bool, err error)
+	// Marker is the newest one of a producer. Producers are the names of those whose name begins with a prefix, ascending, and
+	// DeleteMarkers forgets theirs, of which there may be none. Markers belong to no shard, and Forget leaves them.
+	Marker(producer string) (journal.Marker, bool)
+	Producers(prefix string) []string
+	DeleteMarkers(ctx context.Context, prefix string) error
 	// Reader reads a shard from a sequence number on.
 	Reader(shard uint32, from uint64) (LogReader, error)
 	// Bounds are the sequence numbers of the oldest stored record and of the next one to come; they are equal

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -198,6 +199,50 @@ func (l *memLog) Append(ctx context.Context, parts []journal.Part) error {
 		}
 	}
 	l.wake()
+	return nil
+}
+
+func (l *memLog) AppendOnce(ctx context.Context, parts []journal.Part, m journal.Marker) (bool, error) {
+	have, ok := l.Marker(m.Producer)
+	switch {
+	case ok && have.Ordinal == m.Ordinal && bytes.Equal(have.Note, m.Note):
+		return false, nil
+	case ok && have.Ordinal >= m.Ordinal:
+		return false, journal.ErrMarker
+	}
+	if err := l.Append(ctx, parts); err != nil {
+		return false, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	key := memConsumer{m.Producer, journal.NoShard}
+	l.checkpoints[key] = journal.Checkpoint{Consumer: m.Producer, Shard: key.shard, Sequence: m.Ordinal, State: bytes.Clone(m.Note), Revision: 1}
+	return true, nil
+}
+
+func (l *memLog) Marker(producer string) (journal.Marker, bool) {
+	c, ok := l.Checkpoint(producer, journal.NoShard)
+	return journal.Marker{Producer: c.Consumer, Ordinal: c.Sequence, Note: c.State}, ok
+}
+
+func (l *memLog) Producers(prefix string) (names []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for key := range l.checkpoints {
+		if key.shard == journal.NoShard && strings.HasPrefix(key.name, prefix) {
+			names = append(names, key.name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+func (l *memLog) DeleteMarkers(ctx context.Context, prefix string) error {
+	for _, name := range l.Producers(prefix) {
+		if err := l.DeleteCheckpoints(ctx, name); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -35,12 +35,12 @@ type program struct {
 }
 
 func drawProgram(t *rapid.T) program {
-	kinds := rapid.SampledFrom([]string{"put", "put", "put run", "start", "read", "read all", "wait", "checkpoint", "restart",
+	kinds := rapid.SampledFrom([]string{"put", "put", "put run", "put once", "start", "read", "read all", "wait", "checkpoint", "restart",
 		"split", "split", "merge", "resize"})
 	one := rapid.Custom(func(t *rapid.T) step {
 		s := step{Do: kinds.Draw(t, "do"), N: rapid.Uint64().Draw(t, "n"), M: rapid.Uint64().Draw(t, "m")}
 		switch s.Do {
-		case "put", "put run":
+		case "put", "put run", "put once":
 			s.Records = drawRecords(t)
 		case "checkpoint":
 			s.Text = rapid.StringN(0, 10, -1).Draw(t, "state")
@@ -107,6 +107,7 @@ type machine struct {
 	last    map[Hash]uint64 // the newest sequence number of each hash key
 	readers []*modelReader
 	saved   map[ShardID]Checkpoint
+	once    uint64 // puts of the producer
 }
 
 type modelRecord struct {
@@ -148,6 +149,8 @@ func (m *machine) step(t *testing.T, s step) error {
 	switch s.Do {
 	case "put", "put run":
 		return m.put(s.Records, s.Do == "put run")
+	case "put once":
+		return m.putOnce(s.Records, s.M%3 == 0)
 	case "start":
 		return m.start(id, StartKind(s.M%5), s.M/5)
 	case "read", "read all":
@@ -201,6 +204,43 @@ func (m *machine) put(records []record.Record, asRun bool) (err error) {
 			return fmt.Errorf("record %d got %d after %d of the same key", i, res.Sequence, m.last[h])
 		}
 		m.last[h] = res.Sequence
+	}
+	return nil
+}
+
+// putOnce puts the records that are valid, or puts again what was put before, which must do nothing.
+func (m *machine) putOnce(records []record.Record, again bool) error {
+	var b record.Builder
+	var valid []record.Record
+	for _, r := range records {
+		if checkRecord(&r, 1024) == nil {
+			valid = append(valid, r)
+			if err := b.Append(r); err != nil {
+				return err
+			}
+		}
+	}
+	if !again || m.once == 0 {
+		m.once, again = m.once+1, false
+	}
+	put, err := m.st.PutOnce(context.Background(), b.Run(), Marker{Producer: "p", Ordinal: m.once, Note: []byte{byte(m.once)}})
+	if err != nil || put == again {
+		return fmt.Errorf("the %d. put once, again %v: %v, %w", m.once, again, put, err)
+	}
+	if got, _ := m.r.Marker("p"); got.Ordinal != m.once {
+		return fmt.Errorf("the marker is %+v after the %d. put", got, m.once)
+	}
+	if again {
+		return nil
+	}
+	for _, r := range valid {
+		to := routeSlowly(m.st, r)
+		m.records[to] = append(m.records[to], modelRecord{r.Key, r.Data, time.Now()})
+		h := HashKey(r.Key)
+		if r.ExplicitHash != nil {
+			h = hashOf(r.ExplicitHash)
+		}
+		m.last[h] = m.seq(to, len(m.records[to]))
 	}
 	return nil
 }

@@ -77,10 +77,15 @@ func (st *Stream) put(ctx context.Context, sh *shape, records []record.Record, r
 // nothing: the first invalid record is the call's error, nothing is put, and nil comes back. Such a put is over the limits of a
 // shard, ErrThrottled, only when the shard cannot take anything at the moment.
 func (st *Stream) PutRun(ctx context.Context, run record.Run, results []Result) ([]Result, error) {
+	return st.putRunAs(ctx, run, results, nil)
+}
+
+// putRunAs is PutRun of what is put once under a marker, if that is not nil.
+func (st *Stream) putRunAs(ctx context.Context, run record.Run, results []Result, once *claim) ([]Result, error) {
 	begin := time.Now()
 	for {
 		sh := st.shape.Load()
-		put, err := st.putRun(ctx, sh, run, results, begin)
+		put, err := st.putRun(ctx, sh, run, results, begin, once)
 		if err == nil || !errors.Is(err, journal.ErrSealed) {
 			return put, err
 		}
@@ -91,12 +96,13 @@ func (st *Stream) PutRun(ctx context.Context, run record.Run, results []Result) 
 }
 
 // putRun is PutRun into the shards of a shape. journal.ErrSealed: one of them is closing, nothing was put.
-func (st *Stream) putRun(ctx context.Context, sh *shape, run record.Run, results []Result, begin time.Time) ([]Result, error) {
+func (st *Stream) putRun(ctx context.Context, sh *shape, run record.Run, results []Result, begin time.Time, once *claim) ([]Result, error) {
 	if err := st.usable(); err != nil {
 		return results, st.fail("put to", err)
 	}
 	s := takeStaging(len(sh.def.Shards))
 	defer s.release()
+	s.once = once
 	base, wanted := len(results), results != nil
 	if wanted {
 		results = slices.Grow(results, run.Len())
@@ -156,7 +162,7 @@ func (st *Stream) append(ctx context.Context, sh *shape, s *staging, begin time.
 	if s.throttled > 0 {
 		st.metrics.throttled.Add(float64(s.throttled))
 	}
-	if len(s.parts) == 0 {
+	if len(s.parts) == 0 && s.once == nil {
 		return nil
 	}
 	records, bytes := 0, 0
@@ -167,11 +173,21 @@ func (st *Stream) append(ctx context.Context, sh *shape, s *staging, begin time.
 	if bytes > MaxPutBytes {
 		return st.fail("put to", invalid("records", fmt.Sprintf("%d encoded bytes", bytes), fmt.Sprintf("at most %d", MaxPutBytes)))
 	}
-	if err := st.log.Append(ctx, s.parts); err != nil {
+	put, err := true, error(nil)
+	if s.once != nil {
+		put, err = st.log.AppendOnce(ctx, s.parts, s.once.marker)
+		s.once.put = put
+	} else {
+		err = st.log.Append(ctx, s.parts)
+	}
+	if err != nil {
 		if !errors.Is(err, journal.ErrSealed) {
 			st.metrics.putFailures.Inc()
 		}
 		return st.fail("put to", err)
+	}
+	if !put {
+		return nil
 	}
 	if sh.observed {
 		sh.observe(s)
@@ -201,6 +217,7 @@ type staging struct {
 	parts   []journal.Part // by touched
 
 	throttled int // records
+	once      *claim
 }
 
 var stagings = sync.Pool{New: func() any { return new(staging) }}
@@ -223,7 +240,7 @@ func (s *staging) release() {
 	if s.builder.Size() > maxKeptBytes || len(s.slots) > maxKeptRecords {
 		*s = staging{counts: s.counts, touched: s.touched, parts: s.parts}
 	}
-	s.slots, s.touched, s.sorted, s.throttled = s.slots[:0], s.touched[:0], s.sorted[:0], 0
+	s.slots, s.touched, s.sorted, s.throttled, s.once = s.slots[:0], s.touched[:0], s.sorted[:0], 0, nil
 	s.parts, s.pieces = s.parts[:0], s.pieces[:0]
 	s.builder.Reset()
 	stagings.Put(s)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -253,14 +254,16 @@ func (s *Store) List() []Description {
 
 // all is the streams by name.
 func (s *Store) all() []*Stream {
-	s.mu.RLock()
-	all := make([]*Stream, 0, len(s.streams))
-	for _, st := range s.streams {
-		all = append(all, st)
-	}
-	s.mu.RUnlock()
+	all := s.each()
 	slices.SortFunc(all, func(a, b *Stream) int { return cmp.Compare(a.name, b.name) })
 	return all
+}
+
+// each is the streams in no order.
+func (s *Store) each() []*Stream {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return slices.Collect(maps.Values(s.streams))
 }
 
 // Damage lists the damaged records of all streams that have been found and not been accepted.

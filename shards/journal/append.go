@@ -49,6 +49,7 @@ type request struct {
 	parts   []Part
 	size    int
 	control func(*groupPlan) ([]control, error)
+	claim   func(*groupPlan) (put bool, err error) // asked before the parts go in; put is false when they are there already
 	err     error
 	done    chan struct{} // receives once
 }
@@ -190,9 +191,12 @@ func (j *Journal) plan(reqs []*request) *groupPlan {
 	p := &groupPlan{number: j.active().last.number + 1, checkpoints: map[checkpointKey]plannedCheckpoint{}}
 	for _, r := range reqs {
 		var err error
-		if r.control != nil {
+		switch {
+		case r.control != nil:
 			err = p.addControl(r)
-		} else {
+		case r.claim != nil:
+			err = p.addClaimed(j, r)
+		default:
 			err = p.addParts(j, r.parts)
 		}
 		if err != nil {
@@ -216,7 +220,8 @@ func (p *groupPlan) addControl(r *request) error {
 	return nil
 }
 
-func (p *groupPlan) addParts(j *Journal, parts []Part) error {
+// canTake says whether all the parts can go in.
+func (p *groupPlan) canTake(j *Journal, parts []Part) error {
 	for i := range parts {
 		switch s := j.shards[parts[i].Shard]; {
 		case s == nil || slices.Contains(p.forgotten, s.id):
@@ -225,6 +230,19 @@ func (p *groupPlan) addParts(j *Journal, parts []Part) error {
 			return fmt.Errorf("%w: %d", ErrSealed, parts[i].Shard)
 		}
 	}
+	return nil
+}
+
+func (p *groupPlan) addParts(j *Journal, parts []Part) error {
+	if err := p.canTake(j, parts); err != nil {
+		return err
+	}
+	p.put(j, parts)
+	return nil
+}
+
+// put adds parts that can go in.
+func (p *groupPlan) put(j *Journal, parts []Part) {
 	for i := range parts {
 		part := &parts[i]
 		if part.Records.Len() == 0 {
@@ -243,7 +261,6 @@ func (p *groupPlan) addParts(j *Journal, parts []Part) error {
 		p.size += part.Records.Size()
 		p.recordCount += part.Records.Len()
 	}
-	return nil
 }
 
 // forget clears the writer's notes in the shards.

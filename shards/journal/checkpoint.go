@@ -56,7 +56,7 @@ func (j *Journal) SaveCheckpoint(ctx context.Context, c Checkpoint) (revision ui
 		saved := c
 		saved.Revision = p.newRevision()
 		revision = saved.Revision
-		p.change(j, c.key(), plannedCheckpoint{saved.Revision, saved.size()})
+		p.change(j, c.key(), plannedCheckpoint{saved.Revision, saved.size(), &saved})
 		ctl := checkpointControl(saved)
 		ctl.apply = func() { j.applyCheckpoint(saved) }
 		return []control{ctl}, nil
@@ -114,6 +114,7 @@ func (j *Journal) forgetCheckpoint(p *groupPlan, key checkpointKey) control {
 type plannedCheckpoint struct {
 	revision uint64
 	size     int64
+	saved    *Checkpoint // nil when it is deleted
 }
 
 // checkpoint is what a checkpoint will be when the group is written as planned so far.
@@ -122,7 +123,7 @@ func (p *groupPlan) checkpoint(j *Journal, key checkpointKey) plannedCheckpoint 
 		return planned
 	}
 	if c, ok := j.checkpoints[key]; ok {
-		return plannedCheckpoint{c.Revision, c.size()}
+		return plannedCheckpoint{c.Revision, c.size(), &c}
 	}
 	return plannedCheckpoint{}
 }

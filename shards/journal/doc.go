@@ -1,14 +1,15 @@
 // Package journal is the durable journal of one stream: all its shards' records, interleaved in segment
 // files, with the checkpoints of those who read them.
 //
-// It has four nouns. A [Journal] is a directory of segments that one process has open. [Journal.Append] puts
+// It has five nouns. A [Journal] is a directory of segments that one process has open. [Journal.Append] puts
 // records into shards and returns when they are on disk. A [Reader] is a position in one shard. A
-// [Checkpoint] is how far a named consumer has come in one shard.
+// [Checkpoint] is how far a named consumer has come in one shard. A [Marker] is what a named producer has put last.
 //
 // # Guarantees
 //
 //   - What Append and SaveCheckpoint have acknowledged is on disk: written and fdatasync'ed.
 //   - A put is all or nothing: after a crash either every part of an acknowledged-or-not put is there or none.
+//   - What AppendOnce puts is there with its marker, in one group, or neither is; under a marker that is there nothing is put again.
 //   - Sequence numbers of a shard grow by one. A number that was acknowledged is never given again.
 //   - Damage is found and named. Every stored byte is under a checksum, checked when it is read and by Scrub. A
 //     torn tail after a crash was never acknowledged and is cut; anything else that does not check is a
@@ -70,7 +71,8 @@
 //	    28     4  CRC-32C of the body
 //
 // Bodies: records – one record batch (package record). Checkpoint – revision (8), sequence (8), consumer length (2),
-// reserved (2), state length (4), consumer, state, zeros; revision 0 deletes. Shards – per shard: number (4), reserved
+// reserved (2), state length (4), consumer, state, zeros; revision 0 deletes. That of shard 2^32-1 is a marker: producer, ordinal and note
+// take the places of consumer, sequence and state. Shards – per shard: number (4), reserved
 // (4), next sequence number (8), oldest sequence number (8); both 0 when the shard is forgotten. Lost – last sequence number (8), then the reason as text and zeros.
 //
 // The first group of a segment is its table: every shard's next sequence number, the live checkpoints and the accepted
