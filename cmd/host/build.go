@@ -48,6 +48,7 @@ type language struct {
 // languages in the order in which their marks are looked for: a folder with a manifest of a language may have files of others.
 var languages = []language{
 	{"Rust", "Cargo.toml", buildRust},
+	{"AssemblyScript", "asconfig.json", buildAssemblyScript},
 	{"Go", "*.go", buildGo},
 	{"C", "*.c", buildC},
 }

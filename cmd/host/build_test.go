@@ -102,6 +102,26 @@ func TestBuildFunctionFails(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+	t.Run("no Node.js", func(t *testing.T) {
+		dir := t.TempDir()
+		writeFile(t, filepath.Join(dir, "asconfig.json"), "{}")
+		t.Setenv("PATH", t.TempDir())
+		missing := (*toolchainError)(nil)
+		err := buildFunction(t.Context(), dir, filepath.Join(t.TempDir(), "f.wasm"))
+		if !errors.As(err, &missing) || !strings.Contains(err.Error(), "needs Node.js") {
+			t.Errorf("got %v", err)
+		}
+		node := filepath.Join(t.TempDir(), "node")
+		writeFile(t, node, "#!/bin/sh\n")
+		if err := os.Chmod(node, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("PATH", filepath.Dir(node))
+		err = buildFunction(t.Context(), dir, filepath.Join(t.TempDir(), "f.wasm"))
+		if !errors.As(err, &missing) || !strings.Contains(err.Error(), "npm install") {
+			t.Errorf("got %v", err)
+		}
+	})
 	t.Run("no Rust", func(t *testing.T) {
 		dir := t.TempDir()
 		writeFile(t, filepath.Join(dir, "Cargo.toml"), "")
@@ -137,7 +157,9 @@ func TestLanguageOf(t *testing.T) {
 	for want, files := range map[string][]string{
 		"Go":   {"main.go", "part.c"},
 		"Rust": {"Cargo.toml", "build.c", "tool.go"},
-		"C":    {"f.c", "shardmill.h", "README.md"},
+
+		"AssemblyScript": {"asconfig.json", "package.json", "test.c"},
+		"C":              {"f.c", "shardmill.h", "README.md"},
 	} {
 		dir := filepath.Join(t.TempDir(), "a[b]*c")
 		if err := os.Mkdir(dir, 0o755); err != nil {
@@ -196,6 +218,24 @@ func TestBuildRust(t *testing.T) {
 	writeFile(t, manifest, crate+"crate-type = [\"cdylib\"]\n")
 	if err = buildFunction(t.Context(), dir, out); err != nil {
 		t.Error(err)
+	}
+}
+
+// What asc says of the source comes out as it said it.
+func TestBuildAssemblyScript(t *testing.T) {
+	_, asc, err := findAsc("testdata")
+	skipMissing(t, err)
+	dir := t.TempDir()
+	modules := filepath.Dir(filepath.Dir(filepath.Dir(asc)))
+	if err := os.Symlink(modules, filepath.Join(dir, "node_modules")); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, filepath.Join(dir, "asconfig.json"), `{"entries": ["index.ts"]}`)
+	writeFile(t, filepath.Join(dir, "index.ts"), "export function f(): i32 {\n  return g();\n}\n")
+	err = buildFunction(t.Context(), dir, filepath.Join(t.TempDir(), "f.wasm"))
+	failed := (*buildError)(nil)
+	if !errors.As(err, &failed) || !strings.Contains(failed.Output, "index.ts(2,") {
+		t.Errorf("got %v, want what asc says of line 2", err)
 	}
 }
 

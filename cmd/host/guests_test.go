@@ -21,7 +21,7 @@ import (
 )
 
 // guestLanguages are the folders of testdata/guests, where one function is written in each language.
-var guestLanguages = []string{"go", "c", "rust"} // Go is the model
+var guestLanguages = []string{"go", "c", "rust", "assemblyscript"} // Go is the model
 
 // needSDKs is set where every toolchain is to be there: a language that cannot be built then fails the tests.
 const needSDKs = "SHARDMILL_NEED_SDKS"

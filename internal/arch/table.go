@@ -79,6 +79,7 @@ var table = []row{
 	{path: "sdk/lambda", level: 1, beside: []string{"sdk"}, standardOnly: true},
 	{path: "sdk/c", level: 1, standardOnly: true},
 	{path: "sdk/rust", level: 1, standardOnly: true},
+	{path: "sdk/assemblyscript", level: 1, standardOnly: true},
 	{path: "sdk/abi", level: 1, beside: []string{"sdk/record"}, standardOnly: true},
 	{path: "sdk/record", level: 1, standardOnly: true},
 }

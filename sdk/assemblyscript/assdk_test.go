@@ -1,0 +1,54 @@
+package assdk
+
+import (
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// The golden bytes and testing.mjs, under Node.js, with a module that is built as README.md says for those who do without the build verb.
+func TestPackage(t *testing.T) {
+	root, err := filepath.Abs(filepath.Join("..", ".."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	node, err := exec.LookPath("node")
+	if err != nil {
+		t.Skip("LEFT OUT: no Node.js on the PATH")
+	}
+	asc := filepath.Join(root, "node_modules", "assemblyscript", "bin", "asc.js")
+	if _, err := os.Stat(asc); err != nil {
+		t.Skip("LEFT OUT: no AssemblyScript; sdk/install gets it")
+	}
+	packages, wasm := t.TempDir(), filepath.Join(t.TempDir(), "golden.wasm")
+	if err := os.CopyFS(filepath.Join(packages, PackageName), Package); err != nil {
+		t.Fatal(err)
+	}
+	build := exec.Command(node, asc, "--config", "asconfig.json", "--path", packages, "--outFile", wasm)
+	build.Dir = "testdata"
+	if text, err := build.CombinedOutput(); err != nil || len(text) > 0 {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	run := exec.Command(node, "--test", "testdata/golden.test.mjs")
+	run.Env = append(os.Environ(), "GOLDEN_WASM="+wasm)
+	if text, err := run.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, text)
+	}
+}
+
+// A project that is made of what is embedded has the whole package.
+func TestEmbedded(t *testing.T) {
+	for _, folder := range []string{".", "assembly"} {
+		files, err := filepath.Glob(filepath.Join(folder, "*.ts"))
+		if err != nil || len(files) < 2 {
+			t.Fatal(files, err)
+		}
+		for _, name := range files {
+			if _, err := fs.Stat(Package, filepath.ToSlash(name)); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
