@@ -3,6 +3,7 @@ package aws
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/shardmill/shardmill/runtime"
@@ -24,6 +25,7 @@ type functionSettings struct {
 	SnapStart        *snapStart
 	LoggingConfig    *loggingConfig
 	VpcConfig        *vpcConfig
+	DeadLetterConfig *deadLetterConfig
 	foreignConfig
 }
 
@@ -37,7 +39,6 @@ type foreignConfig struct {
 	KMSKeyArn              anything
 	Layers                 anything
 	TenancyConfig          anything
-	DeadLetterConfig       *struct{ TargetArn anything }
 }
 
 type environmentInput struct{ Variables anything }
@@ -61,6 +62,9 @@ type loggingConfig struct {
 	SystemLogLevel      string `json:",omitzero"`
 	LogGroup            string
 }
+
+// deadLetterConfig names the stream of asynchronous invocations that are given up. AWS has queues and topics there.
+type deadLetterConfig struct{ TargetArn string }
 
 type vpcConfig struct {
 	SubnetIds               anything
@@ -89,13 +93,30 @@ func (in *functionSettings) refuse() error {
 		{"KMSKeyArn", bool(in.KMSKeyArn)},
 		{"Layers", bool(in.Layers)},
 		{"TenancyConfig", bool(in.TenancyConfig)},
-		{"DeadLetterConfig", in.DeadLetterConfig != nil && bool(in.DeadLetterConfig.TargetArn)},
 	} {
 		if s.given {
 			return refuseParameter("%s is not supported by functions here.", s.name)
 		}
 	}
 	return nil
+}
+
+// deadLetter is the stream that a request names; ok is false when it names nothing.
+func (c *call) deadLetter(in *functionSettings) (stream string, given bool, err error) {
+	if in.DeadLetterConfig == nil {
+		return "", false, nil
+	}
+	arn := in.DeadLetterConfig.TargetArn
+	if arn == "" {
+		return "", true, nil
+	}
+	target, err := c.parseARN(arn)
+	if err == nil && target.consumer == "" && strings.HasPrefix(arn, c.place()) {
+		if _, err = c.streams.Stream(target.stream); err == nil {
+			return target.stream, true, nil
+		}
+	}
+	return "", false, refuseParameter("The target %s of DeadLetterConfig is not there: it can be the ARN of a stream (%sNAME).", cut(arn), c.streamARN(""))
 }
 
 // apply puts what a request sets into a function's record and its configuration.
@@ -149,6 +170,7 @@ type functionOutput struct {
 	EphemeralStorage ephemeralStorage
 	SnapStart        snapStart
 	LoggingConfig    loggingConfig
+	DeadLetterConfig *deadLetterConfig `json:",omitzero"`
 }
 
 // functionOutput is $LATEST of a function, or the version that a qualifier leads to.
@@ -174,6 +196,9 @@ func (c *call) versionOutput(f *runtime.Function, v *runtime.VersionDetail, r *f
 				out.Description = p.Description
 			}
 		}
+	}
+	if r.DeadLetter != "" {
+		out.DeadLetterConfig = &deadLetterConfig{c.streamARN(r.DeadLetter)}
 	}
 	if v.State == runtime.StateFailed {
 		out.State, out.StateReasonCode, out.StateReason = "Failed", "InternalError", v.Problem

@@ -3,148 +3,336 @@ package aws
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/shardmill/shardmill/runtime"
+	"github.com/shardmill/shardmill/sdk/record"
+	"github.com/shardmill/shardmill/shards"
 )
 
-// Limits of invocations of the type Event that wait.
+// AsyncStream is the stream that invocations of the type Event wait in; it is made for the first one. A record is the function's name as
+// the key, and as data a header in JSON (asyncHeader), a newline and the payload.
+const AsyncStream = "lambda-async"
+
+// Limits of invocations of the type Event.
 const (
-	maxQueued      = 1000
-	maxQueuedBytes = 64 << 20
-	eventWorkers   = 4
-	eventRetries   = 2
-	maxEventAge    = 6 * time.Hour
+	asyncConsumer  = "lambda/async" // of the checkpoint
+	asyncRetention = 24 * time.Hour
+	asyncHeaderMax = 4 << 10
+	maxUnderWay    = 64 << 20 // bytes of payloads in memory; others wait in the stream
+	leastUnderWay  = 64 << 10 // what one takes of that at least: so there are at most 1,024
+	asyncCalls     = 16       // at the same time
+	asyncRetries   = 2
+	maxAsyncAge    = 6 * time.Hour
 )
 
-// The waits before the retries of a failed event are Lambda's.
-var eventWaits = [eventRetries]time.Duration{time.Minute, 2 * time.Minute}
+// The waits before the retries of a function's failures are Lambda's.
+var asyncWaits = [asyncRetries]time.Duration{time.Minute, 2 * time.Minute}
 
-// events calls functions for invocations of the type Event, in the background. They are in memory only: those that wait when the host
-// stops are lost, and logged.
+// events calls functions for invocations of the type Event, in the background: at least once, in any order. They wait in a stream; the
+// checkpoint is below the oldest one that has not ended, so that a restart takes up what was under way.
 type events struct {
+	streams   Streams
 	functions Functions
+	settings  Settings
 	logger    *slog.Logger
-	queue     chan asyncCall
-	stop      func()
 
-	mu    sync.Mutex
-	bytes int
-	count int
+	calls   *semaphore.Weighted // of functions
+	room    *semaphore.Weighted // bytes under way
+	spawn   func(f func(context.Context))
+	stop    func()
+	mu      sync.Mutex
+	reading bool // there is a reader
 }
 
-// asyncCall is one such invocation.
-type asyncCall struct {
-	call     runtime.Call
-	added    time.Time
-	failures int // of the function
-	refusals int // throttles and failures of the host, since the last of those
+// asyncHeader is what stands before the payload.
+type asyncHeader struct {
+	ID      string    `json:"id"`
+	Version int       `json:"version,omitempty"`
+	Alias   string    `json:"alias,omitempty"`
+	Added   time.Time `json:"added"`
 }
 
-// newEvents starts the workers. close ends them.
-func newEvents(functions Functions, logger *slog.Logger) *events {
-	q := &events{functions: functions, logger: logger, queue: make(chan asyncCall, maxQueued)}
-	ctx, cancel := context.WithCancel(context.Background())
-	var workers sync.WaitGroup
-	for range eventWorkers {
-		workers.Go(func() { q.work(ctx, &workers) })
+// newEvents takes up what waits. stop ends it, and waits for that.
+func newEvents(o Options) *events {
+	q := &events{
+		streams: o.Streams, functions: o.Functions, settings: o.Settings, logger: o.Logger,
+		calls: semaphore.NewWeighted(asyncCalls), room: semaphore.NewWeighted(maxUnderWay),
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var tasks sync.WaitGroup
+	// The reader is started by requests too, but then by none that comes after stop.
+	q.spawn = func(f func(context.Context)) { tasks.Go(func() { f(ctx) }) }
 	q.stop = sync.OnceFunc(func() {
 		cancel()
-		workers.Wait()
-		if q.count > 0 {
-			logger.Warn("asynchronous invocations were lost with the stop", "events", q.count)
-		}
+		tasks.Wait()
 	})
+	if st, err := o.Streams.Stream(AsyncStream); err == nil {
+		q.read(st)
+	}
 	return q
 }
 
-// errManyEvents is Lambda's answer where no more can wait.
-var errManyEvents = &fault{code: "TooManyRequestsException", status: 429, message: "Too many asynchronous invocations wait; try again later."}
-
-// add takes a call whose body it copies. Error: too many wait.
-func (q *events) add(call runtime.Call) error {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.count == maxQueued || q.bytes+len(call.Body) > maxQueuedBytes {
-		return errManyEvents
+// add stores a call, durably when it returns.
+func (q *events) add(ctx context.Context, call runtime.Call) error {
+	st, err := q.stream(ctx)
+	if err != nil {
+		return err
 	}
-	q.count++
-	q.bytes += len(call.Body)
-	call.Body = bytes.Clone(call.Body)
-	q.queue <- asyncCall{call: call, added: time.Now()} // it has room for all that are counted
+	data, err := json.Marshal(asyncHeader{ID: call.ID, Version: call.Version, Alias: call.Alias, Added: time.Now().UTC()})
+	if err != nil {
+		return err
+	}
+	data = append(append(data, '\n'), call.Body...)
+	results, err := st.Put(ctx, []record.Record{{Key: []byte(call.Function), Data: data}}, nil)
+	if err == nil {
+		err = results[0].Err
+	}
+	if err != nil {
+		return fmt.Errorf("store an asynchronous invocation: %w", err)
+	}
+	q.read(st)
 	return nil
 }
 
-// done forgets an event.
-func (q *events) done(e asyncCall) {
+// stream is the one that they wait in.
+func (q *events) stream(ctx context.Context) (*shards.Stream, error) {
+	st, err := q.streams.Stream(AsyncStream)
+	if errors.Is(err, shards.ErrNotFound) {
+		_, _, err = q.streams.Create(ctx, shards.Config{Name: AsyncStream, Shards: 1, Retention: asyncRetention, MaxRecordBytes: maxAsyncPayload + asyncHeaderMax})
+		if err == nil {
+			st, err = q.streams.Stream(AsyncStream)
+		}
+	}
+	return st, err
+}
+
+// read starts the reader, unless there is one.
+func (q *events) read(st *shards.Stream) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.count--
-	q.bytes -= len(e.call.Body)
+	if q.reading {
+		return
+	}
+	q.reading = true
+	q.spawn(func(ctx context.Context) {
+		err := q.follow(ctx, st)
+		q.mu.Lock()
+		q.reading = false
+		q.mu.Unlock()
+		if err != nil && ctx.Err() == nil {
+			q.logger.Error("asynchronous invocations are not read; the next one tries again", "stream", AsyncStream, "error", err)
+		}
+	})
 }
 
-func (q *events) work(ctx context.Context, workers *sync.WaitGroup) {
-	var reply runtime.Reply
+// follow takes up every call of the stream, from the checkpoint on, until something is the matter with it.
+func (q *events) follow(ctx context.Context, st *shards.Stream) error {
+	shard := st.Shards()[0]
+	cp, _ := st.Checkpoint(asyncConsumer, shard)
+	cp.Consumer, cp.Shard = asyncConsumer, uint32(shard)
+	r, err := st.Reader(shard, shards.Start{Kind: shards.AfterSequence, Sequence: cp.Sequence})
+	if err != nil {
+		return err
+	}
+	p := &prefix{st: st, saved: cp}
+	var under sync.WaitGroup
+	defer under.Wait()
 	for {
-		select {
-		case <-ctx.Done():
-			return
-		case e := <-q.queue:
-			wait, again := q.try(ctx, &e, &reply)
-			if ctx.Err() != nil {
-				return // it counts as lost
+		run, err := r.Next(ctx)
+		if err != nil {
+			return err
+		}
+		for rec := range run.All() {
+			need := int64(max(len(rec.Data), leastUnderWay))
+			if err := q.room.Acquire(ctx, need); err != nil {
+				return err
 			}
-			if !again {
-				q.done(e)
-				continue
-			}
-			workers.Go(func() { q.later(ctx, e, wait) })
+			p.begin(rec.Sequence)
+			call, added, err := asyncCall(rec)
+			under.Go(func() {
+				defer q.room.Release(need)
+				if err != nil {
+					q.logger.Error("a record of the stream is no asynchronous invocation", "stream", AsyncStream, "sequence", rec.Sequence, "error", err)
+				} else if !q.see(ctx, call, added) {
+					return // the host stops; it is taken up again
+				}
+				if err := p.end(ctx, rec.Sequence); err != nil && ctx.Err() == nil {
+					q.logger.Error("an asynchronous invocation has ended, and may be repeated after a restart", "invocation", call.ID, "error", err)
+				}
+			})
 		}
 	}
 }
 
-// try makes one attempt, and says whether there is to be another one, and when.
-func (q *events) try(ctx context.Context, e *asyncCall, reply *runtime.Reply) (wait time.Duration, again bool) {
-	err := q.functions.Invoke(ctx, e.call, reply)
-	wait, again = retryEvent(err, e.failures, e.refusals, time.Since(e.added))
-	if failed := (*runtime.FunctionError)(nil); errors.As(err, &failed) {
-		e.failures, e.refusals = e.failures+1, 0
-	} else {
-		e.refusals++
+// asyncCall reads a record of the stream; it copies what it keeps.
+func asyncCall(rec record.Record) (call runtime.Call, added time.Time, err error) {
+	text, payload, _ := bytes.Cut(rec.Data, []byte{'\n'})
+	var h asyncHeader
+	if err := json.Unmarshal(text, &h); err != nil {
+		return call, added, err
 	}
-	if err != nil && !again && ctx.Err() == nil {
-		q.logger.Error("an asynchronous invocation was given up", "function", e.call.Function, "invocation", e.call.ID, "failures", e.failures, "error", err)
+	call = runtime.Call{
+		Function: string(rec.Key), Version: h.Version, Alias: h.Alias, ID: h.ID, Kind: runtime.KindInvoke, Body: bytes.Clone(payload),
 	}
-	return wait, again
+	return call, h.Added, nil
 }
 
-// retryEvent decides what follows an attempt: the function's own failures are tried twice more, throttles and the host's failures until the
-// event is six hours old.
-func retryEvent(err error, failures, refusals int, age time.Duration) (wait time.Duration, again bool) {
+// see tries a call until it has ended; false when ctx ended first. What is given up goes to the function's dead-letter stream, if it has one.
+func (q *events) see(ctx context.Context, call runtime.Call, added time.Time) bool {
+	failures, refusals := 0, 0
+	for {
+		err := q.try(ctx, call)
+		if ctx.Err() != nil {
+			return false
+		}
+		wait, again := retryAsync(err, failures, refusals, time.Since(added))
+		if !again {
+			return err == nil || q.giveUp(ctx, call, err)
+		}
+		if failed := (*runtime.FunctionError)(nil); errors.As(err, &failed) {
+			failures, refusals = failures+1, 0
+		} else {
+			refusals++
+		}
+		if !pause(ctx, wait) {
+			return false
+		}
+	}
+}
+
+func (q *events) try(ctx context.Context, call runtime.Call) error {
+	if err := q.calls.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer q.calls.Release(1)
+	var reply runtime.Reply
+	return q.functions.Invoke(ctx, call, &reply)
+}
+
+// retryAsync decides what follows an attempt: the function's own failures are tried twice more, throttles and the host's failures until the
+// call is six hours old.
+func retryAsync(err error, failures, refusals int, age time.Duration) (wait time.Duration, again bool) {
 	var failed *runtime.FunctionError
 	switch {
-	case err == nil, errors.Is(err, runtime.ErrNotFound), errors.Is(err, runtime.ErrClosed), age > maxEventAge:
+	case err == nil, errors.Is(err, runtime.ErrNotFound), age > maxAsyncAge:
 		return 0, false
 	case errors.As(err, &failed):
-		if failures >= eventRetries {
+		if failures >= asyncRetries {
 			return 0, false
 		}
-		return eventWaits[failures], true
+		return asyncWaits[failures], true
 	}
 	return min(time.Second<<min(refusals, 9), 5*time.Minute), true
 }
 
-// later puts an event back when its wait is over.
-func (q *events) later(ctx context.Context, e asyncCall, wait time.Duration) {
-	timer := time.NewTimer(wait)
+// pause waits; false when ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
+		return false
 	case <-timer.C:
-		q.queue <- e
+		return true
 	}
+}
+
+// giveUp logs a call and puts its payload into the dead-letter stream, under the invocation's ID. It tries until that has happened, unless there is
+// no such stream; false when ctx ended first.
+func (q *events) giveUp(ctx context.Context, call runtime.Call, cause error) bool {
+	q.logger.Error("an asynchronous invocation was given up", "function", call.Function, "invocation", call.ID, "error", cause)
+	for n := 0; ; n++ {
+		r, _, err := readRecord(q.settings, call.Function)
+		if err == nil && r.DeadLetter == "" {
+			return true
+		}
+		if err == nil {
+			err = q.bury(ctx, r.DeadLetter, call)
+		}
+		switch {
+		case err == nil:
+			return true
+		case errors.Is(err, shards.ErrNotFound), errors.Is(err, shards.ErrInvalid):
+			q.logger.Error("a given up invocation has no place in its dead-letter stream", "invocation", call.ID, "stream", r.DeadLetter, "error", err)
+			return true
+		}
+		if !pause(ctx, min(time.Second<<min(n, 9), 5*time.Minute)) {
+			return false
+		}
+	}
+}
+
+func (q *events) bury(ctx context.Context, stream string, call runtime.Call) error {
+	st, err := q.streams.Stream(stream)
+	if err != nil {
+		return err
+	}
+	results, err := st.Put(ctx, []record.Record{{Key: []byte(call.ID), Data: call.Body}}, nil)
+	if err == nil {
+		err = results[0].Err
+	}
+	return err
+}
+
+// prefix knows which calls are under way, and keeps the checkpoint below the oldest of them.
+type prefix struct {
+	st *shards.Stream
+
+	mu    sync.Mutex
+	order []uint64 // sequence numbers in the order of the stream, from the oldest that has not ended
+	ended map[uint64]bool
+	done  uint64 // everything up to here has ended
+
+	saving sync.Mutex // held while the checkpoint is saved; never with mu
+	saved  shards.Checkpoint
+}
+
+func (p *prefix) begin(sequence uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.order = append(p.order, sequence)
+}
+
+// end notes that a call has ended, and saves the checkpoint when the oldest ones have. Who waits for another save finds its own work done by it.
+func (p *prefix) end(ctx context.Context, sequence uint64) error {
+	p.mu.Lock()
+	if p.ended == nil {
+		p.ended = map[uint64]bool{}
+	}
+	p.ended[sequence] = true
+	before := p.done
+	for len(p.order) > 0 && p.ended[p.order[0]] {
+		p.done = p.order[0]
+		delete(p.ended, p.done)
+		p.order = p.order[1:]
+	}
+	moved := p.done != before
+	p.mu.Unlock()
+	if !moved {
+		return nil
+	}
+	p.saving.Lock()
+	defer p.saving.Unlock()
+	p.mu.Lock()
+	done := p.done
+	p.mu.Unlock()
+	if done <= p.saved.Sequence {
+		return nil
+	}
+	next := p.saved
+	next.Sequence = done
+	revision, err := p.st.SaveCheckpoint(ctx, next)
+	if err == nil {
+		next.Revision = revision
+		p.saved = next
+	}
+	return err
 }

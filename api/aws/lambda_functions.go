@@ -68,7 +68,11 @@ func createFunction(c *call, in *createFunctionInput) (any, error) {
 	if _, err := c.lambda.functions.Get(ref.name); err == nil {
 		return nil, conflict("Function already exist: %s", ref.name)
 	}
-	r, config := functionRecord{Tags: in.Tags}, runtime.Config{}
+	deadLetter, _, err := c.deadLetter(&in.functionSettings)
+	if err != nil {
+		return nil, err
+	}
+	r, config := functionRecord{Tags: in.Tags, DeadLetter: deadLetter}, runtime.Config{}
 	in.apply(&r, &config)
 	f, up, err := c.deploy(ref.name, in.Code, config)
 	if err != nil {
@@ -221,6 +225,10 @@ func updateFunctionConfiguration(c *call, in *updateConfigInput) (any, error) {
 		return nil, err
 	}
 	defer done()
+	deadLetter, given, err := c.deadLetter(&in.functionSettings)
+	if err != nil {
+		return nil, err
+	}
 	config := f.Config
 	in.apply(&r, &config)
 	if config.Timeout != f.Config.Timeout || config.MemoryBytes != f.Config.MemoryBytes {
@@ -233,7 +241,9 @@ func updateFunctionConfiguration(c *call, in *updateConfigInput) (any, error) {
 		}
 	}
 	r, err = c.changeRecord(f.Name, func(r *functionRecord) error {
-		in.apply(r, &config)
+		if in.apply(r, &config); given {
+			r.DeadLetter = deadLetter
+		}
 		return nil
 	})
 	return c.functionOutput(&f, &r, ""), err

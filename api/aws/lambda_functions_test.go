@@ -154,8 +154,10 @@ func TestFunctionRefusals(t *testing.T) {
 		"Layers is not supported by functions here.":                    func(in *input) { in.Layers = []string{"arn"} },
 		"VpcConfig is not supported by functions here.":                 func(in *input) { in.VpcConfig = &types.VpcConfig{SubnetIds: []string{"s"}} },
 		"TracingConfig.Mode Active is not supported by functions here.": func(in *input) { in.TracingConfig = &types.TracingConfig{Mode: types.TracingModeActive} },
-		"DeadLetterConfig is not supported by functions here.":          func(in *input) { in.DeadLetterConfig = &types.DeadLetterConfig{TargetArn: aws.String("arn")} },
-		"timeout is 15m1s; it must be 1ms to 15m":                       func(in *input) { in.Timeout = aws.Int32(901) },
+		"The target " + streamsAt + "none of DeadLetterConfig is not there: it can be the ARN of a stream (" + streamsAt + "NAME).": func(in *input) {
+			in.DeadLetterConfig = &types.DeadLetterConfig{TargetArn: aws.String(streamsAt + "none")}
+		},
+		"timeout is 15m1s; it must be 1ms to 15m": func(in *input) { in.Timeout = aws.Int32(901) },
 	} {
 		refusedWith[*types.InvalidParameterValueException](t, create(change), 400, message)
 	}

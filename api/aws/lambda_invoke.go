@@ -52,7 +52,7 @@ func invokeFunction(c *call, body []byte) error {
 	case "DryRun":
 		return c.answerWith(http.StatusNoContent, nil)
 	case "Event":
-		if err := c.lambda.events.add(call); err != nil {
+		if err := c.lambda.events.add(c.r.Context(), call); err != nil {
 			return err
 		}
 		return c.answerWith(http.StatusAccepted, nil)

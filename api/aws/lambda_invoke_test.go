@@ -5,12 +5,9 @@ import (
 	"encoding/base64"
 	"errors"
 	"io"
-	"log/slog"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -149,13 +146,17 @@ func TestFailures(t *testing.T) {
 type stubFunctions struct {
 	Functions
 	invoke func(runtime.Call, *runtime.Reply) error
+	wait   func(context.Context, runtime.Call) error // in the place of invoke
 }
 
 func (s stubFunctions) Get(string) (runtime.Function, error) {
 	return runtime.Function{Name: "f", VersionDetail: runtime.VersionDetail{Version: 1, Kinds: runtime.AllKinds, Config: runtime.Config{Timeout: 3 * time.Second}}}, nil
 }
 
-func (s stubFunctions) Invoke(_ context.Context, call runtime.Call, reply *runtime.Reply) error {
+func (s stubFunctions) Invoke(ctx context.Context, call runtime.Call, reply *runtime.Reply) error {
+	if s.wait != nil {
+		return s.wait(ctx, call)
+	}
 	return s.invoke(call, reply)
 }
 
@@ -175,132 +176,5 @@ func invokeRig(t *testing.T, invoke func(runtime.Call, *runtime.Reply) error) fu
 		b, err := io.ReadAll(response.Body)
 		l.must(err)
 		return response.StatusCode, response.Header, string(b)
-	}
-}
-
-// TestEventIsAccepted answers before the function has run.
-func TestEventIsAccepted(t *testing.T) {
-	l := newLambdaRig(t)
-	called := make(chan runtime.Call, 1)
-	l.handler.lambda.events.functions = stubFunctions{invoke: func(call runtime.Call, _ *runtime.Reply) error {
-		called <- call
-		return nil
-	}}
-	l.createFunction("f", guest{}, nil)
-	out := ok(l.lambda.Invoke(l.ctx, &awslambda.InvokeInput{FunctionName: aws.String("f"), InvocationType: types.InvocationTypeEvent, Payload: []byte(`{"a":1}`)}))(t)
-	if out.StatusCode != 202 || len(out.Payload) != 0 {
-		t.Errorf("%d %s", out.StatusCode, out.Payload)
-	}
-	if call := <-called; string(call.Body) != `{"a":1}` || call.Function != "f" || call.Kind != runtime.KindInvoke {
-		t.Errorf("called with %+v", call)
-	}
-}
-
-// TestEventRetries has the waits of Lambda between attempts.
-func TestEventRetries(t *testing.T) {
-	failed := &runtime.FunctionError{Message: "failed"}
-	for _, tt := range []struct {
-		name    string
-		answers []error // of one attempt after the other; the last one for all that follow
-		want    []time.Duration
-	}{
-		{"a success", []error{nil}, []time.Duration{0}},
-		{"a failure", []error{failed}, []time.Duration{0, time.Minute, 3 * time.Minute}},
-		{"a failure, then a success", []error{failed, nil}, []time.Duration{0, time.Minute}},
-		{"throttles", []error{runtime.ErrThrottled, runtime.ErrThrottled, nil}, []time.Duration{0, time.Second, 3 * time.Second}},
-		{"a throttle between failures", []error{failed, runtime.ErrThrottled, failed, failed}, []time.Duration{0, time.Minute, time.Minute + time.Second, 3*time.Minute + time.Second}},
-		{"no such function", []error{runtime.ErrNotFound}, []time.Duration{0}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				var mu sync.Mutex
-				var at []time.Duration
-				began := time.Now()
-				q := newEvents(stubFunctions{invoke: func(runtime.Call, *runtime.Reply) error {
-					mu.Lock()
-					defer mu.Unlock()
-					at = append(at, time.Since(began))
-					return tt.answers[min(len(at), len(tt.answers))-1]
-				}}, slog.New(slog.DiscardHandler))
-				if err := q.add(runtime.Call{Function: "f", Body: []byte("x")}); err != nil {
-					t.Fatal(err)
-				}
-				time.Sleep(time.Hour)
-				q.stop()
-				if len(at) != len(tt.want) {
-					t.Fatalf("attempts at %v, want %v", at, tt.want)
-				}
-				for i := range at {
-					if at[i] != tt.want[i] {
-						t.Errorf("attempts at %v, want %v", at, tt.want)
-					}
-				}
-				if q.count != 0 || q.bytes != 0 {
-					t.Errorf("%d events of %d bytes are left", q.count, q.bytes)
-				}
-			})
-		})
-	}
-}
-
-// TestEventsAreBounded refuses what would wait beside too much else, and counts what a stop loses.
-func TestEventsAreBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var log strings.Builder
-		throttled := stubFunctions{invoke: func(runtime.Call, *runtime.Reply) error { return runtime.ErrThrottled }}
-		q := newEvents(throttled, slog.New(slog.NewTextHandler(&log, nil)))
-		for range maxQueued {
-			if err := q.add(runtime.Call{Body: []byte("x")}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := q.add(runtime.Call{}); !errors.Is(err, errManyEvents) {
-			t.Errorf("one more: %v", err)
-		}
-		time.Sleep(10 * time.Second)
-		q.stop()
-		q.stop()
-		if !strings.Contains(log.String(), "events=1000") {
-			t.Errorf("log %s", log.String())
-		}
-
-		q = newEvents(throttled, slog.New(slog.DiscardHandler))
-		defer q.stop()
-		for range maxQueuedBytes / maxAsyncPayload {
-			if err := q.add(runtime.Call{Body: make([]byte, maxAsyncPayload)}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := q.add(runtime.Call{Body: []byte("x")}); !errors.Is(err, errManyEvents) {
-			t.Errorf("one byte more: %v", err)
-		}
-	})
-}
-
-// TestRetryEvent is the table of what follows an attempt.
-func TestRetryEvent(t *testing.T) {
-	failed := &runtime.FunctionError{}
-	for _, tt := range []struct {
-		err                error
-		failures, refusals int
-		age                time.Duration
-		wait               time.Duration
-		again              bool
-	}{
-		{nil, 0, 0, 0, 0, false},
-		{failed, 0, 0, 0, time.Minute, true},
-		{failed, 1, 0, 0, 2 * time.Minute, true},
-		{failed, 2, 0, 0, 0, false},
-		{failed, 0, 0, 7 * time.Hour, 0, false},
-		{runtime.ErrThrottled, 2, 0, 0, time.Second, true},
-		{runtime.ErrThrottled, 0, 30, 0, 5 * time.Minute, true},
-		{runtime.ErrThrottled, 0, 0, 7 * time.Hour, 0, false},
-		{errors.New("the host's"), 0, 3, 0, 8 * time.Second, true},
-		{runtime.ErrNoVersion, 0, 0, 0, 0, false},
-		{runtime.ErrClosed, 0, 0, 0, 0, false},
-	} {
-		if wait, again := retryEvent(tt.err, tt.failures, tt.refusals, tt.age); wait != tt.wait || again != tt.again {
-			t.Errorf("%v after %d and %d: %v, %t", tt.err, tt.failures, tt.refusals, wait, again)
-		}
 	}
 }

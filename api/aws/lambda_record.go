@@ -19,6 +19,7 @@ type functionRecord struct {
 	Runtime      string            `json:"runtime,omitempty"`
 	Description  string            `json:"description,omitempty"`
 	Architecture string            `json:"architecture,omitempty"`
+	DeadLetter   string            `json:"deadLetter,omitempty"` // a stream, for asynchronous invocations that are given up
 	Tags         map[string]string `json:"tags,omitempty"`
 	Policy       []statement       `json:"policy,omitempty"`
 	Published    []published       `json:"published,omitempty"` // by version

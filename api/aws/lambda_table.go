@@ -61,7 +61,7 @@ const maxUploads = 2
 
 func newLambda(o Options) *lambda {
 	return &lambda{
-		functions: o.Functions, mappings: o.Mappings, routes: routes(), events: newEvents(o.Functions, o.Logger), uploads: make(chan struct{}, maxUploads),
+		functions: o.Functions, mappings: o.Mappings, routes: routes(), events: newEvents(o), uploads: make(chan struct{}, maxUploads),
 		names: map[string]string{}, busy: map[string]bool{},
 	}
 }
