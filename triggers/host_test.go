@@ -6,10 +6,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/shardmill/shardmill/internal/broker"
 	"github.com/shardmill/shardmill/internal/catalog"
@@ -24,6 +27,7 @@ type host struct {
 	tb      testing.TB
 	dir     string
 	options Options // what is not about the parts
+	metrics *prometheus.Registry
 
 	broker  *broker.Broker
 	catalog *catalog.Catalog
@@ -54,7 +58,8 @@ func (h *host) start() {
 	h.check(err)
 	h.catalog, err = catalog.Open(ctx, catalog.Options{JetStream: h.broker.JetStream(), Dir: filepath.Join(h.dir, "catalog")})
 	h.check(err)
-	h.store, err = shards.Open(ctx, shards.Options{Dir: filepath.Join(h.dir, "streams"), Catalog: h.catalog})
+	h.metrics = prometheus.NewRegistry()
+	h.store, err = shards.Open(ctx, shards.Options{Dir: filepath.Join(h.dir, "streams"), Catalog: h.catalog, Registerer: h.metrics})
 	h.check(err)
 	functions, err := h.catalog.Table(ctx, "functions")
 	h.check(err)
@@ -207,6 +212,7 @@ func TestHost(t *testing.T) {
 		"gives up what the function cannot handle": testGivesUpWhatTheFunctionCannotHandle,
 		"survives deletions":                       testSurvivesDeletions,
 		"waits for damage to be accepted":          testWaitsForDamageToBeAccepted,
+		"reads the log once":                       testReadsTheLogOnce,
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer func(tb testing.TB) { h.tb = tb }(h.tb)
@@ -221,6 +227,50 @@ func TestHost(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Ten mappings on one shard, with settings of all kinds, have its records from the journal's memory: none is read from the disk.
+func testReadsTheLogOnce(t *testing.T, h *host) {
+	in := h.create("in", 1)
+	before := h.counter("shardmill_journal_disk_reads_total")
+	for i := range 10 {
+		m := Mapping{Name: fmt.Sprint("m", i), Stream: "in", Function: "echo", BatchSize: 1 + 37*i, Parallelization: 1 + i%3}
+		if i%4 == 1 {
+			m.Filters = []string{`{"partitionKey": [{"suffix": "7"}]}`}
+		}
+		_, _, err := h.Put(t.Context(), m)
+		h.check(err)
+	}
+	const n = 2000
+	for i := 0; i < n; i += 100 {
+		h.put(in, i, slices.Repeat([]string{"drop"}, 100)...)
+	}
+	for i := range 10 {
+		s := h.wait(fmt.Sprint("m", i), h.atTip)
+		if c := s.Counts(); c.Polled != n || c.Settled+c.Filtered != n {
+			t.Errorf("mapping %d: %+v", i, c)
+		}
+	}
+	if reads := h.counter("shardmill_journal_disk_reads_total") - before; reads != 0 {
+		t.Errorf("%v reads of the disk for ten mappings at the tail", reads)
+	}
+	if hits := h.counter("shardmill_journal_cached_reads_total"); hits < 10*n/100 {
+		t.Errorf("%v batches from memory", hits)
+	}
+}
+
+// counter is the value of one of the store's metrics.
+func (h *host) counter(name string) float64 {
+	h.tb.Helper()
+	families, err := h.metrics.Gather()
+	h.check(err)
+	for _, f := range families {
+		if f.GetName() == name {
+			return f.GetMetric()[0].GetCounter().GetValue()
+		}
+	}
+	h.tb.Fatalf("there is no metric %s", name)
+	return 0
 }
 
 // Every record is emitted, rejected or given up, across a restart of the whole host.
