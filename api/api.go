@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/shardmill/shardmill/internal/flood"
+	"github.com/shardmill/shardmill/internal/secrets"
 	"github.com/shardmill/shardmill/runtime"
 	"github.com/shardmill/shardmill/shards"
 	"github.com/shardmill/shardmill/triggers"
@@ -63,11 +64,20 @@ type Mappings interface {
 	Delete(ctx context.Context, name string) error
 }
 
-// Options of New. Streams, Functions and Mappings are needed.
+// Secrets are the secrets behind their routes; *secrets.Store is one. Its methods
+// may be called at the same time.
+type Secrets interface {
+	Set(ctx context.Context, name string, value []byte) (s secrets.Secret, created bool, err error)
+	List() []secrets.Secret
+	Delete(ctx context.Context, name string) error
+}
+
+// Options of New. Streams, Functions, Mappings and Secrets are needed.
 type Options struct {
 	Streams   Streams
 	Functions Functions
 	Mappings  Mappings
+	Secrets   Secrets
 
 	Logger     *slog.Logger          // nil: nothing is logged
 	Registerer prometheus.Registerer // nil: no metrics
@@ -116,6 +126,7 @@ type Handler struct {
 	streams   Streams
 	functions Functions
 	mappings  Mappings
+	secrets   Secrets
 	logger    *slog.Logger
 	metrics   *metrics
 	limits    Limits
@@ -141,7 +152,7 @@ func New(o Options) *Handler {
 	}
 	stopping, stop := context.WithCancel(context.Background())
 	h := &Handler{
-		streams: o.Streams, functions: o.Functions, mappings: o.Mappings,
+		streams: o.Streams, functions: o.Functions, mappings: o.Mappings, secrets: o.Secrets,
 		logger: o.Logger, metrics: newMetrics(o.Registerer), limits: o.Limits.withDefaults(), version: o.Version,
 		router: chi.NewRouter(), origin: http.NewCrossOriginProtection(),
 		stop: sync.OnceFunc(stop), failures: make(map[Kind]*flood.Gate, len(kinds)),

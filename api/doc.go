@@ -87,6 +87,7 @@
 //	404  alias-not-found         The function has no such alias
 //	404  invocation-not-found    The function has no such invocation
 //	404  mapping-not-found       There is no such mapping
+//	404  secret-not-found        There is no such secret
 //	405  method-not-allowed      The path does not take this method
 //	406  not-acceptable          The answer cannot be given in the form asked for
 //	408  body-stalled            The body stopped arriving

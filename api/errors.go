@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/shardmill/shardmill/internal/field"
+	"github.com/shardmill/shardmill/internal/secrets"
 	"github.com/shardmill/shardmill/runtime"
 	"github.com/shardmill/shardmill/shards"
 	"github.com/shardmill/shardmill/triggers"
@@ -45,6 +46,8 @@ var sentinels = []struct {
 	{runtime.ErrUnsupported, KindCannotServe, "Deploy a module that handles this kind of call."},
 	{runtime.ErrUnavailable, KindInternal, "Deploy the function's code again, and see the host's log."},
 	{runtime.ErrClosed, KindStopping, "Try again when the host is back."},
+	{secrets.ErrNotFound, KindSecretNotFound, "GET /v1/secrets lists the secrets there are; PUT /v1/secrets/{name} sets one."},
+	{secrets.ErrKey, KindInternal, "The host's key of the secrets cannot be used: see the host's log."},
 	{triggers.ErrNotFound, KindMappingNotFound, "GET /v1/mappings lists the mappings there are; PUT /v1/mappings/{name} makes one."},
 	{triggers.ErrNoSpace, KindNoSpace, adviceNoSpace},
 	{triggers.ErrConflict, KindConflict, ""}, // it says itself what to do,
@@ -96,7 +99,7 @@ func problemOf(err error) *Problem {
 }
 
 // packageNames are what the engines' errors begin with.
-var packageNames = regexp.MustCompile(`(^|: )(shards|runtime|triggers|journal|catalog): `)
+var packageNames = regexp.MustCompile(`(^|: )(shards|runtime|triggers|journal|catalog|secrets): `)
 
 // reasonOf is an error as a sentence for those who know nothing of the packages.
 func reasonOf(err error) string {
@@ -115,6 +118,7 @@ func (c *call) notFound(p *Problem) *Problem {
 		{KindStreamNotFound, "/v1/streams/", "stream"},
 		{KindFunctionNotFound, "/v1/functions/", "function"},
 		{KindMappingNotFound, "/v1/mappings/", "mapping"},
+		{KindSecretNotFound, "/v1/secrets/", "secret"},
 	} {
 		if p.Kind() == row.kind && strings.HasPrefix(c.r.URL.Path, row.prefix) && p.Put == nil {
 			named := *p

@@ -8,6 +8,7 @@ import (
 	"io"
 	"iter"
 	"mime/multipart"
+	"reflect"
 	"strconv"
 	"sync"
 	"time"
@@ -89,12 +90,27 @@ func (c *call) putFunction(q *deployQuery) error {
 	}
 	f, err := c.functions.DeployProven(c.context(), name, module, runtime.Config{
 		Timeout: time.Duration(config.Timeout), MemoryBytes: int64(config.Memory),
-		Concurrency: config.Concurrency, Emit: config.Emit,
+		Concurrency: config.Concurrency, Emit: config.Emit, Secrets: config.Secrets, Env: config.Env,
 	}, runtime.Proof{Digest: q.Digest, Signature: signature})
 	if err != nil {
 		return err
 	}
-	return writeDefined(c.w, functionOf(&f), f.Version != before)
+	return writeDefined(c.w, deployed(&f, before), f.Version != before)
+}
+
+// deployed is a function as the answer of what may have made a version of it; before was $LATEST, 0 without one.
+func deployed(f *runtime.Function, before int) Function {
+	out := functionOf(f)
+	if f.Version == before {
+		return out
+	}
+	var older runtime.VersionDetail
+	if n := len(f.Versions); n > 1 {
+		older = f.Versions[n-2]
+	}
+	change := f.Config.Against(older.Config)
+	out.Change = &FunctionChange{Against: older.Version, Gained: change.Gained, Lost: change.Lost}
+	return out
 }
 
 // readForm reads a deploy's form: a wasm part, and a config part that may be
@@ -146,7 +162,7 @@ func (c *call) readForm(query *FunctionConfig) (config FunctionConfig, module []
 
 // given tells whether a query holds settings.
 func given(c *FunctionConfig) bool {
-	return c.Timeout != 0 || c.Memory != 0 || c.Concurrency != 0 || len(c.Emit) > 0
+	return !reflect.ValueOf(*c).IsZero()
 }
 
 func malformedForm(err error) error {
@@ -340,5 +356,6 @@ func functionOf(f *runtime.Function) Function {
 func configOf(c *runtime.Config) FunctionConfig {
 	return FunctionConfig{
 		Timeout: Duration(c.Timeout), Memory: Size(c.MemoryBytes), Concurrency: c.Concurrency, Emit: c.Emit,
+		Secrets: c.Secrets, Env: c.Env,
 	}
 }

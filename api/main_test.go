@@ -22,6 +22,7 @@ import (
 
 	"github.com/shardmill/shardmill/internal/broker"
 	"github.com/shardmill/shardmill/internal/catalog"
+	"github.com/shardmill/shardmill/internal/secrets"
 	"github.com/shardmill/shardmill/runtime"
 	"github.com/shardmill/shardmill/shards"
 	"github.com/shardmill/shardmill/triggers"
@@ -165,7 +166,12 @@ func bootWith(t testing.TB, dir string, limits Limits) *host {
 	must(err)
 	h.closers = append(h.closers, func() { tr.Close(ctx) })
 
-	h.handler = New(Options{Streams: h.store, Functions: rt, Mappings: tr, Version: "test", Registerer: h.registry, Limits: limits})
+	table, err := c.Table(ctx, "secrets")
+	must(err)
+	kept, err := secrets.Open(secrets.Options{Table: table, KeyFile: filepath.Join(h.dir, "secrets.key"), MakeKey: true})
+	must(err)
+
+	h.handler = New(Options{Streams: h.store, Functions: rt, Mappings: tr, Secrets: kept, Version: "test", Registerer: h.registry, Limits: limits})
 	h.listen(t)
 	return h
 }

@@ -103,8 +103,11 @@ func parameters(registry huma.Registry, rt route) []*huma.Param {
 	for _, f := range queryFields(rt.action.query) {
 		schema := huma.SchemaFromField(registry, f, f.Name)
 		schema.Nullable = false
+		if f.Type == reflect.TypeFor[Variables]() {
+			schema = &huma.Schema{Type: huma.TypeArray, Items: &huma.Schema{Type: huma.TypeString, Pattern: "^[A-Za-z_][A-Za-z0-9_]*=", Examples: []any{"LEVEL=debug"}}}
+		}
 		p := &huma.Param{Name: f.Tag.Get("query"), In: "query", Description: f.Tag.Get("doc"), Schema: schema}
-		if f.Type.Kind() == reflect.Slice {
+		if schema.Type == huma.TypeArray {
 			explode := true
 			p.Explode = &explode
 		}

@@ -42,6 +42,7 @@ const (
 	KindFunctionNotFound   Kind = "function-not-found"
 	KindInvocationNotFound Kind = "invocation-not-found"
 	KindMappingNotFound    Kind = "mapping-not-found"
+	KindSecretNotFound     Kind = "secret-not-found"
 	KindMethod             Kind = "method-not-allowed"
 	KindNotAcceptable      Kind = "not-acceptable"
 	KindBodyStalled        Kind = "body-stalled"
@@ -93,6 +94,7 @@ var kinds = []kindRow{
 	{KindAliasNotFound, 404, "The function has no such alias"},
 	{KindInvocationNotFound, 404, "The function has no such invocation"},
 	{KindMappingNotFound, 404, "There is no such mapping"},
+	{KindSecretNotFound, 404, "There is no such secret"},
 	{KindMethod, 405, "The path does not take this method"},
 	{KindNotAcceptable, 406, "The answer cannot be given in the form asked for"},
 	{KindBodyStalled, 408, "The body stopped arriving"},

@@ -10,8 +10,8 @@ import (
 )
 
 // decodeQuery reads a query into the struct v points to, by the fields' query
-// tags. Fields are strings, bools, ints, []strings (repeatable) and
-// encoding.TextUnmarshalers. A parameter that is unknown, repeated without need
+// tags. Fields are strings, bools, ints, []strings (repeatable), Variables
+// (repeatable) and encoding.TextUnmarshalers. A parameter that is unknown, repeated without need
 // or of another type is refused by name; one that is absent leaves its field.
 func decodeQuery(raw string, v any) error {
 	values, err := url.ParseQuery(raw)
@@ -30,6 +30,15 @@ func decodeQuery(raw string, v any) error {
 		field := target.FieldByIndex(known[i].Index)
 		if list, ok := field.Addr().Interface().(*[]string); ok {
 			*list = values[name]
+			continue
+		}
+		if variables, ok := field.Addr().Interface().(*Variables); ok {
+			for _, text := range values[name] {
+				if err := variables.Add(text); err != nil {
+					variable, _, _ := strings.Cut(text, "=") // without the value, which may be what nobody should see
+					return invalidField(name, variable, err.Error())
+				}
+			}
 			continue
 		}
 		if len(values[name]) > 1 {

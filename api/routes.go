@@ -97,6 +97,10 @@ func routes() []route {
 		{"GET", "/v1/functions/{name}/invocations/{invocation}", "functions:read", read((*call).getInvocation), "getInvocation", "Describes one of a function's latest calls, with its log lines."},
 		{"GET", "/v1/functions/{name}/logs", "functions:read", follow[LogLine]((*call).readLogs), "readLogs", "Reads what a function logged, and goes on reading with follow=true."},
 
+		{"GET", "/v1/secrets", "secrets:read", read((*call).listSecrets), "listSecrets", "Lists all secrets, without their values."},
+		{"PUT", "/v1/secrets/{name}", "secrets:write", secretForm((*call).putSecret), "putSecret", "Sets a secret: the body is its value."},
+		{"DELETE", "/v1/secrets/{name}", "secrets:write", remove((*call).deleteSecret), "deleteSecret", "Deletes a secret; functions that may read it find none from then on."},
+
 		{"GET", "/v1/mappings", "mappings:read", read((*call).listMappings), "listMappings", "Lists all event source mappings."},
 		{"PUT", "/v1/mappings/{name}", "mappings:write", define((*call).putMapping), "putMapping", "Makes or changes an event source mapping; the same again changes nothing."},
 		{"GET", "/v1/mappings/{name}", "mappings:read", read((*call).getMapping), "getMapping", "Describes an event source mapping and how far it is."},
@@ -220,6 +224,12 @@ func deployForms[Q any](f func(*call, *Q) error) action {
 	return withQuery(f,
 		[]content{{typeModule, nil}, {typeForm, reflect.TypeFor[deployForm]()}},
 		answer{status: 200, forms: forms}, answer{status: 201, forms: forms})
+}
+
+// secretForm is a route that takes the value of a secret.
+func secretForm[Q any](f func(*call, *Q) error) action {
+	forms := []content{{typeJSON, reflect.TypeFor[Secret]()}}
+	return withQuery(f, []content{{typeBytes, nil}}, answer{status: 200, forms: forms}, answer{status: 201, forms: forms})
 }
 
 // exchange is a route with bytes in and bytes out.

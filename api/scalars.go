@@ -3,7 +3,9 @@ package api
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -137,6 +139,33 @@ func (Size) Schema(huma.Registry) *huma.Schema {
 		Examples:    []any{"8MiB"},
 		Description: "A number of bytes, or a string with a unit: 512KiB, 128MiB, 1GiB. Answers give the number.",
 	}
+}
+
+// Variables are environment variables by name: an object in JSON, in a query NAME=VALUE, repeatable.
+type Variables map[string]string
+
+// errVariables says what a variable in a query must be.
+var errVariables = errors.New("NAME=VALUE, each name once")
+
+// Add takes one NAME=VALUE in.
+func (v *Variables) Add(text string) error {
+	name, value, ok := strings.Cut(text, "=")
+	if _, twice := (*v)[name]; !ok || twice {
+		return errVariables
+	}
+	if *v == nil {
+		*v = Variables{}
+	}
+	(*v)[name] = value
+	return nil
+}
+
+// Pairs are the variables as NAME=VALUE, by name.
+func (v Variables) Pairs() (list []string) {
+	for _, name := range slices.Sorted(maps.Keys(v)) {
+		list = append(list, name+"="+v[name])
+	}
+	return list
 }
 
 // Sequence is a record's sequence number within its shard. It is a decimal

@@ -196,6 +196,17 @@ type FunctionConfig struct {
 	Memory      Size     `json:"memory,omitzero" query:"memory" some:"1MiB to 4096MiB" doc:"How much memory an instance may have: 1MiB to 4096MiB, 128MiB when left out."`
 	Concurrency int      `json:"concurrency,omitzero" query:"concurrency" minimum:"1" maximum:"1000" some:"1 to 1000" doc:"How many instances may run at once, 1 to 1000; twice the host's processors when left out, but at least 4."`
 	Emit        []string `json:"emit,omitempty" query:"emit" doc:"A stream the function may emit records to; repeatable."`
+
+	Secrets []string  `json:"secrets,omitempty" query:"secrets" doc:"A secret the function may read, by name; repeatable."`
+	Env     Variables `json:"env,omitempty" query:"env" doc:"The function's environment variables, at most 64 and 4 KiB; in a query NAME=VALUE, repeatable. Whoever may see the function sees them: values that nobody should see are secrets."`
+}
+
+// FunctionChange is what a version of a function may do that the one before could not, and the reverse: ends of sentences that begin
+// with "it may".
+type FunctionChange struct {
+	Against int      `json:"against" doc:"The version before; 0 when there was none."`
+	Gained  []string `json:"gained,omitempty" example:"read secret \"token\"" doc:"What the new version may do and the one before could not."`
+	Lost    []string `json:"lost,omitempty" doc:"What the version before could do and the new one may not."`
 }
 
 // Function describes a function and its current version.
@@ -213,6 +224,7 @@ type Function struct {
 	Reserved *int              `json:"reserved,omitzero" doc:"How many calls may run at once over all versions; left out without such a bound."`
 	Aliases  []Alias           `json:"aliases,omitempty" doc:"Its aliases, by name; left out in a list of functions."`
 	Versions []FunctionVersion `json:"versions,omitempty" doc:"All versions, the oldest first; left out in a list of functions."`
+	Change   *FunctionChange   `json:"change,omitempty" doc:"Where this answers a request that made a version: what it may do that the one before could not, and the reverse."`
 }
 
 // FunctionVersion is one immutable version of a function.
@@ -297,6 +309,18 @@ type LogLine struct {
 	Invocation string    `json:"invocation" doc:"The invocation's id."`
 	Level      string    `json:"level" doc:"info for stdout, error for stderr and for failures."`
 	Message    string    `json:"message" doc:"The line."`
+}
+
+// Secret describes a secret. Its value is in no answer.
+type Secret struct {
+	Name     string    `json:"name" doc:"Its name."`
+	Created  time.Time `json:"created" doc:"When it was made."`
+	Modified time.Time `json:"modified" doc:"When its value was last set."`
+}
+
+// SecretList is the answer of GET /v1/secrets.
+type SecretList struct {
+	Secrets []Secret `json:"secrets" doc:"All secrets, sorted by name, without their values."`
 }
 
 // MappingConfig is what an event source mapping is made with: the body of PUT

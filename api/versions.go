@@ -84,6 +84,10 @@ func (c *call) rollBack(in *Rollback) (*Function, error) {
 	if in.Version < 1 {
 		return nil, invalidField("version", strconv.Itoa(in.Version), "the number of an older version")
 	}
+	before := 0
+	if f, err := c.functions.Get(c.name()); err == nil {
+		before = f.Version
+	}
 	f, err := c.functions.Rollback(c.context(), c.name(), in.Version)
 	if errors.Is(err, runtime.ErrNoVersion) {
 		return nil, noVersion(c.name(), in.Version)
@@ -91,7 +95,7 @@ func (c *call) rollBack(in *Rollback) (*Function, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := functionOf(&f)
+	out := deployed(&f, before)
 	return &out, nil
 }
 

@@ -29,8 +29,9 @@ var commandExports = []abiExport{{abi.ExportMemory, "memory", false}, {exportSta
 const exportStart = "_start"
 
 // admit checks that the module is a function that this host can run: its exports, its imports against what the host
-// has ("module.name" → signature), and the memory that it asks for against its limit. The error is a *FieldError.
-func (m *moduleInfo) admit(host map[string]string, memoryBytes int64) error {
+// has ("module.name" → signature) and the configuration grants, and the memory that it asks for against its limit. The error is a
+// *FieldError.
+func (m *moduleInfo) admit(host map[string]string, config *Config) error {
 	if err := m.admitExports(); err != nil {
 		return err
 	}
@@ -39,15 +40,33 @@ func (m *moduleInfo) admit(host map[string]string, memoryBytes int64) error {
 		signature, ok := host[name]
 		switch {
 		case !ok || i.kind != externFunction:
-			return &FieldError{Field: "code", Value: name, Problem: "imports " + field.Shown(name) + ", which does not exist", Limit: "a module that imports functions of wasi_snapshot_preview1 only"}
+			return &FieldError{Field: "code", Value: name, Problem: "imports " + field.Shown(name) + ", which does not exist", Limit: "a module that imports functions of wasi_snapshot_preview1 and shardmill only"}
 		case signature != i.signature:
 			return &FieldError{Field: "code", Value: name, Problem: "imports " + name + " as " + i.signature, Limit: "a module that imports it as " + signature}
+		case i.module == abi.ImportModule:
+			if err := admitDoor(i.name, config); err != nil {
+				return err
+			}
 		}
 	}
+	memoryBytes := config.MemoryBytes
 	if m.memoryPages > uint64(memoryBytes)/wasmPage {
 		return &FieldError{
 			Field: "memory", Value: fmt.Sprintf("%d bytes", memoryBytes), Problem: fmt.Sprintf("is %d MiB", memoryBytes>>20),
 			Limit: fmt.Sprintf("at least the %d pages of 64 KiB that the code declares", m.memoryPages),
+		}
+	}
+	return nil
+}
+
+// admitDoor refuses a module that imports what its configuration gives no use for.
+func admitDoor(name string, config *Config) error {
+	for _, d := range hostDoors() {
+		if d.Name == name && d.granted != nil && !d.granted(config) {
+			return &FieldError{
+				Field: "code", Value: abi.ImportModule + "." + name, Problem: "imports " + abi.ImportModule + "." + name + ", which its configuration does not grant",
+				Limit: "a module without it, or a configuration that grants " + d.needs,
+			}
 		}
 	}
 	return nil

@@ -82,6 +82,7 @@ type Reply struct {
 	raw    []byte // the guest's reply, copied out of its memory
 	plain  bool   // raw is the body, and not a reply of the ABI
 	parsed abi.Reply
+	hidden mask // for what the outcomes say
 }
 
 // maxKeptReply is how large a buffer a Reply keeps for the next call.

@@ -25,6 +25,8 @@ type capture struct {
 	ring    *logRing
 	metrics *functionMetrics // nil in the trial of an upload
 
+	hidden mask // in what is said to people
+
 	invocation     string
 	lines, bytes   int
 	dropped        int
@@ -67,8 +69,22 @@ func (c *capture) line(level string, text []byte) {
 	if said, ok := abi.ParseLevel(text); ok {
 		level = said
 	}
-	c.put(level, strings.ToValidUTF8(string(text), "\uFFFD"))
+	c.put(level, c.hidden.text(strings.ToValidUTF8(string(text), "\uFFFD")))
 }
+
+// note is a line of the host's about the invocation. It counts as one of the guest's, because a guest can cause as many as it likes.
+func (c *capture) note(level, message string) {
+	if c.lines >= maxInvocationLines || c.bytes+len(message) > maxInvocationBytes {
+		c.dropped++
+		return
+	}
+	c.lines++
+	c.bytes += len(message)
+	c.put(level, c.hidden.text(message))
+}
+
+// hide has a value be taken out of what is said from now on.
+func (c *capture) hide(value []byte) { c.hidden.add(value) }
 
 func (c *capture) put(level, message string) {
 	c.ring.append(LogLine{

@@ -10,22 +10,25 @@ import (
 // runCommand makes one call of a program: a new instance runs from its start to its end, with the call's body on stdin. What it
 // writes to stdout is the answer, stderr is its log, and status 0 is success. The caller holds a slot of the pool, which is given
 // back.
-func runCommand(ctx context.Context, p *program, v *version, log *capture, call *Call, reply *Reply) error {
+func runCommand(ctx context.Context, p *program, v *version, log *capture, doors *Doors, call *Call, reply *Reply) error {
 	memory, err := reserveMemory(v.config.MemoryBytes)
 	if err != nil {
 		v.pool.giveUp()
 		return err
 	}
 	i := &instance{identity: &v.identity, memory: memory, watch: newWatch(), log: log}
+	visit := i.visit(doors)
 	v.pool.add(i)
 	defer v.pool.release(i, false)
 	answer := &boundedBuffer{bytes: reply.raw[:0], limit: maxReplyBytes}
 	log.begin(reply.Invocation)
 	started := time.Now()
 	i.watch.start(ctx, v.config.Timeout)
-	config := guestConfig(i.watch, answer, &log.stderr).WithStdin(bytes.NewReader(call.Body)).
+	config := guestConfig(i.watch, v.config.Env, answer, &log.stderr).WithStdin(bytes.NewReader(call.Body)).
 		WithArgs(v.function).WithStartFunctions(exportStart)
+	visit.begin()
 	i.module, err = p.instantiate(i.watch, memory, config)
+	visit.end()
 	intact := i.watch.stop()
 	reply.Duration, reply.MemoryPeak = time.Since(started), int64(memory.size.Load())
 	var exit *exited

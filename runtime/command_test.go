@@ -14,7 +14,7 @@ import (
 // TestCommand runs a program that knows nothing of the ABI: stdin is the body, stdout the answer, stderr the log.
 func TestCommand(t *testing.T) {
 	w := open(t)
-	f := w.deploy(t, "c", guests["command"], Config{Timeout: 5 * time.Second, MemoryBytes: 32 << 20})
+	f := w.deploy(t, "c", guests["command"], Config{Secrets: []string{"token"}, Timeout: 5 * time.Second, MemoryBytes: 32 << 20})
 	if f.Kinds != Kinds(KindInvoke.Mask()) || f.State != StateActive {
 		t.Errorf("kinds %b, %s", f.Kinds, f.State)
 	}
@@ -49,7 +49,7 @@ func TestCommand(t *testing.T) {
 
 func TestCommandFails(t *testing.T) {
 	w := open(t)
-	w.deploy(t, "c", guests["command"], Config{Timeout: 2 * time.Second, MemoryBytes: 32 << 20})
+	w.deploy(t, "c", guests["command"], Config{Secrets: []string{"token"}, Timeout: 2 * time.Second, MemoryBytes: 32 << 20})
 	for body, want := range map[string]struct {
 		kind    ErrorKind
 		message string
@@ -81,7 +81,7 @@ func TestCommandFails(t *testing.T) {
 // Calls of a program are bounded like those of any function.
 func TestCommandsRunBesideEachOther(t *testing.T) {
 	w := open(t)
-	w.deploy(t, "c", guests["command"], Config{Timeout: 20 * time.Second, Concurrency: 2})
+	w.deploy(t, "c", guests["command"], Config{Secrets: []string{"token"}, Timeout: 20 * time.Second, Concurrency: 2})
 	var callers sync.WaitGroup
 	for range 6 {
 		callers.Go(func() {

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"fmt"
+	"maps"
 	goruntime "runtime"
 	"slices"
 	"strconv"
@@ -20,9 +21,7 @@ const (
 	MinMemoryBytes     = 1 << 20
 	MaxMemoryBytes     = 4096 << 20
 	MaxConcurrency     = 1000
-	MaxEmit            = 32  // granted streams
-	MaxNameBytes       = 64  // of a function's name
-	maxStreamNameBytes = 128 // of a granted stream's name
+	MaxNameBytes       = 64 // of a function's name
 
 	wasmPage = 64 << 10
 )
@@ -40,6 +39,11 @@ type Config struct {
 	Concurrency int
 	// Emit are the streams that the function may put records to, at most 32. Everything else is denied.
 	Emit []string
+	// Secrets are the secrets that the function may read, by name, at most 32.
+	Secrets []string
+	// Env are the function's environment variables, at most 64 and 4 KiB: names of letters, digits and '_'. They are no place for
+	// secrets: whoever may see the function sees them.
+	Env map[string]string
 }
 
 // normalize fills in the defaults, sorts the grants, and checks every field. The receiver is left as it was.
@@ -63,22 +67,13 @@ func (c Config) normalize() (Config, error) {
 		return c, field.Invalid("concurrency", strconv.Itoa(c.Concurrency), fmt.Sprintf("1 to %d", MaxConcurrency))
 	}
 	c.MemoryBytes = (c.MemoryBytes + wasmPage - 1) / wasmPage * wasmPage
-	c.Emit = slices.Compact(slices.Sorted(slices.Values(c.Emit)))
-	if len(c.Emit) > MaxEmit {
-		return c, field.Invalid("emit", strconv.Itoa(len(c.Emit))+" streams", fmt.Sprintf("at most %d", MaxEmit))
-	}
-	for _, stream := range c.Emit {
-		if !validName(stream, maxStreamNameBytes) {
-			return c, field.Invalid("emit", stream, nameRule(maxStreamNameBytes))
-		}
-	}
-	return c, nil
+	return c, c.normalizeGrants()
 }
 
 // equal compares two normalized configurations.
 func (c Config) equal(o Config) bool {
 	return c.Timeout == o.Timeout && c.MemoryBytes == o.MemoryBytes && c.Concurrency == o.Concurrency &&
-		slices.Equal(c.Emit, o.Emit)
+		slices.Equal(c.Emit, o.Emit) && slices.Equal(c.Secrets, o.Secrets) && maps.Equal(c.Env, o.Env)
 }
 
 func checkName(name string) error {

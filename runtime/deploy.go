@@ -83,7 +83,7 @@ func (rt *Runtime) admit(ctx context.Context, v *version, code []byte) error {
 	if err != nil {
 		return badCode(err.Error(), "")
 	}
-	if err := info.admit(rt.engine.host, v.config.MemoryBytes); err != nil {
+	if err := info.admit(rt.engine.host, &v.config); err != nil {
 		return err
 	}
 	p, err := rt.compile(ctx, code, info, v.digest)
@@ -111,7 +111,7 @@ func (rt *Runtime) trial(ctx context.Context, v *version, p *program, hasKinds b
 		}
 		return err
 	}
-	i, err := newInstance(ctx, p, &v.identity, newCapture(&v.identity, newLogRing(0), nil))
+	i, err := newInstance(ctx, p, &v.identity, newCapture(&v.identity, newLogRing(0), nil), &rt.options.Doors)
 	if err != nil {
 		return refused(err)
 	}

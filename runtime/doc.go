@@ -19,8 +19,8 @@
 // $LATEST is atomic: calls under way finish on the version that they began with.
 //
 // A function cannot harm the host or another call. Its memory is bounded and outside Go's heap, its time is bounded,
-// what it logs is bounded, and it reaches nothing but WASI's clocks, random numbers, stdout and stderr: no files, no
-// network, no environment. An instance runs one call at a time; it is used again as long as it behaves, and closed
+// what it logs is bounded, and it reaches nothing but WASI's clocks, random numbers, stdout and stderr, and what its [Config] grants: no
+// files, no network, no environment of the host. Its way out is the functions of sdk/abi.md §6, each behind a grant and one of [Doors]. An instance runs one call at a time; it is used again as long as it behaves, and closed
 //
 //   - after a trap, an exit, a timeout, a malformed reply or a panic, and when its caller gave up,
 //   - when its memory has grown to more than three quarters of what it could grow by,

@@ -47,15 +47,16 @@ type instance struct {
 }
 
 // newInstance makes an instance. The error is a *FunctionError where the guest failed.
-func newInstance(ctx context.Context, p *program, id *identity, log *capture) (*instance, error) {
+func newInstance(ctx context.Context, p *program, id *identity, log *capture, doors *Doors) (*instance, error) {
 	memory, err := reserveMemory(id.config.MemoryBytes)
 	if err != nil {
 		return nil, err
 	}
 	i := &instance{identity: id, memory: memory, watch: newWatch(), log: log}
+	i.visit(doors)
 	log.begin("")
 	i.watch.start(ctx, id.config.Timeout)
-	i.module, err = p.instantiate(i.watch, memory, guestConfig(i.watch, &log.stdout, &log.stderr).WithStartFunctions(abi.ExportInitialize))
+	i.module, err = p.instantiate(i.watch, memory, guestConfig(i.watch, id.config.Env, &log.stdout, &log.stderr).WithStartFunctions(abi.ExportInitialize))
 	if reusable := i.watch.stop(); err == nil && !reusable {
 		err = errStopped
 	}
@@ -73,6 +74,12 @@ func newInstance(ctx context.Context, p *program, id *identity, log *capture) (*
 	size := memory.size.Load()
 	i.highWater = size + (memory.limit-size)/4*3
 	return i, nil
+}
+
+// visit gives the instance its way to the outside.
+func (i *instance) visit(doors *Doors) *visit {
+	i.watch.visit = &visit{doors: doors, config: &i.identity.config, log: i.log, metrics: i.log.metrics}
+	return i.watch.visit
 }
 
 func (i *instance) close() {
@@ -115,7 +122,9 @@ func (i *instance) invoke(ctx context.Context, call *Call, reply *Reply) (reusab
 	i.memory.refused = false
 	started := time.Now()
 	i.watch.start(ctx, i.identity.config.Timeout)
+	i.watch.visit.begin()
 	err = i.exchange(ctx, call, reply, started)
+	i.watch.visit.end()
 	intact := i.watch.stop()
 	reply.Duration = time.Since(started)
 	reply.MemoryPeak = int64(i.memory.size.Load())
@@ -224,6 +233,7 @@ func (i *instance) readReply(packed uint64, kind Kind, records int, reply *Reply
 		return malformedReply("it has %d bytes, more than %d", size, maxReplyBytes)
 	}
 	reply.raw = append(reply.raw[:0], view...)
+	reply.hidden = i.log.hidden
 	if err := reply.parsed.Parse(reply.raw, kind, records); err != nil {
 		return malformedReply("%v", err)
 	}
@@ -249,6 +259,7 @@ func (i *instance) failure(ctx context.Context, err error) error {
 		}
 	}
 	failed.Function, failed.Version, failed.Invocation = i.identity.function, i.identity.number, i.log.invocation
+	i.log.hidden.failure(failed)
 	return failed
 }
 

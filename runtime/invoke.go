@@ -63,7 +63,7 @@ func (rt *Runtime) invoke(ctx context.Context, f *function, v *version, call *Ca
 		return nil
 	}
 	for o := range reply.parsed.Outcomes() {
-		reply.Outcomes = append(reply.Outcomes, Outcome{o.Index, o.Result, text(o.Reason)})
+		reply.Outcomes = append(reply.Outcomes, Outcome{o.Index, o.Result, reply.hidden.text(text(o.Reason))})
 	}
 	reply.Body, reply.State = reply.parsed.Body(), reply.parsed.State()
 	return rt.emit(ctx, f, v, call, reply)
@@ -87,12 +87,12 @@ func (rt *Runtime) run(ctx context.Context, f *function, v *version, call *Call,
 		return err
 	}
 	if p.command {
-		return runCommand(ctx, p, v, newCapture(&v.identity, f.logs, f.metrics), call, reply)
+		return runCommand(ctx, p, v, newCapture(&v.identity, f.logs, f.metrics), &rt.options.Doors, call, reply)
 	}
 	i := v.pool.take()
 	if i == nil {
 		started := time.Now()
-		if i, err = newInstance(ctx, p, &v.identity, newCapture(&v.identity, f.logs, f.metrics)); err != nil {
+		if i, err = newInstance(ctx, p, &v.identity, newCapture(&v.identity, f.logs, f.metrics), &rt.options.Doors); err != nil {
 			v.pool.giveUp()
 			return err
 		}

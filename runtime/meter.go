@@ -63,7 +63,8 @@ type watch struct {
 	parent func() bool // stops waiting for the caller's context
 	ended  atomic.Int32
 
-	running bool // between start and stop; only for the goroutine that does those
+	running bool   // between start and stop; only for the goroutine that does those
+	visit   *visit // the instance's, for the functions of the host that its guest calls
 }
 
 func newWatch() *watch {
@@ -131,4 +132,10 @@ func (w *watch) Err() error {
 	}
 }
 
-func (w *watch) Value(any) any { return nil }
+// Value has the instance's visit for the functions of the host.
+func (w *watch) Value(key any) any {
+	if key == (visitKey{}) {
+		return w.visit
+	}
+	return nil
+}

@@ -28,6 +28,7 @@ type metrics struct {
 	emitted     *prometheus.CounterVec
 	logsDropped *prometheus.CounterVec
 	discarded   *prometheus.CounterVec
+	denied      *prometheus.CounterVec
 	compile     prometheus.Histogram
 	start       prometheus.Histogram
 	instances   *prometheus.Desc
@@ -51,6 +52,7 @@ func newMetrics() *metrics {
 		emitted:     counter("emitted_records_total", "Records that functions put to streams.", "function"),
 		logsDropped: counter("log_lines_dropped_total", "Log lines over the limits of an invocation.", "function"),
 		discarded:   counter("instances_discarded_total", "Instances thrown away after a failure or for their memory.", "function"),
+		denied:      counter("denied_total", "Calls of the host that the configuration did not grant, by what was called.", "function", "door"),
 		compile: prometheus.NewHistogram(histogram("compile_seconds", "Time to compile a version or to take it from the cache.",
 			prometheus.ExponentialBuckets(1e-3, 2, 16))),
 		start: prometheus.NewHistogram(histogram("instance_start_seconds", "Time to make an instance.",
@@ -61,7 +63,7 @@ func newMetrics() *metrics {
 }
 
 func (m *metrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.invocations, m.duration, m.emitted, m.logsDropped, m.discarded, m.compile, m.start}
+	return []prometheus.Collector{m.invocations, m.duration, m.emitted, m.logsDropped, m.discarded, m.denied, m.compile, m.start}
 }
 
 // functionMetrics are one function's handles, so that a call looks nothing up.
@@ -71,6 +73,7 @@ type functionMetrics struct {
 	emitted     prometheus.Counter
 	logsDropped prometheus.Counter
 	discarded   prometheus.Counter
+	denied      func(door string)
 }
 
 func (m *metrics) function(name string) *functionMetrics {
@@ -80,6 +83,7 @@ func (m *metrics) function(name string) *functionMetrics {
 		emitted:     m.emitted.WithLabelValues(name),
 		logsDropped: m.logsDropped.WithLabelValues(name),
 		discarded:   m.discarded.WithLabelValues(name),
+		denied:      func(door string) { m.denied.WithLabelValues(name, door).Inc() },
 	}
 	for _, outcome := range outcomes {
 		f.invocations[outcome] = m.invocations.WithLabelValues(name, outcome)
@@ -90,7 +94,7 @@ func (m *metrics) function(name string) *functionMetrics {
 // forget removes a deleted function's series.
 func (m *metrics) forget(name string) {
 	label := prometheus.Labels{"function": name}
-	for _, v := range []*prometheus.CounterVec{m.invocations, m.emitted, m.logsDropped, m.discarded} {
+	for _, v := range []*prometheus.CounterVec{m.invocations, m.emitted, m.logsDropped, m.discarded, m.denied} {
 		v.DeletePartialMatch(label)
 	}
 	m.duration.DeletePartialMatch(label)

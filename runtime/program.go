@@ -7,12 +7,16 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	goruntime "runtime"
+	"slices"
 	"sync"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
+
+	"github.com/shardmill/shardmill/sdk/abi"
 )
 
 // engine makes programs. It holds what they have in common.
@@ -35,15 +39,22 @@ func newEngine(ctx context.Context, m meter, cacheDir string, logger *slog.Logge
 	settleVersion()
 	e := &engine{meter: m, cache: compileCache{cacheDir}, logger: logger, turn: make(chan struct{}, max(1, goruntime.GOMAXPROCS(0)-1))}
 	r := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter())
-	module, err := wasiModule(r).Compile(ctx)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("prepare the host functions: %w", err), r.Close(ctx))
-	}
 	e.host = map[string]string{}
-	for name, f := range module.ExportedFunctions() {
-		e.host[wasi_snapshot_preview1.ModuleName+"."+name] = signatureOf(f)
+	for name, builder := range hostModules(r) {
+		module, err := builder.Compile(ctx)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("prepare the host functions: %w", err), r.Close(ctx))
+		}
+		for f, definition := range module.ExportedFunctions() {
+			e.host[name+"."+f] = signatureOf(definition)
+		}
 	}
 	return e, r.Close(ctx)
+}
+
+// hostModules are the modules that guests may import from, by name.
+func hostModules(r wazero.Runtime) map[string]wazero.HostModuleBuilder {
+	return map[string]wazero.HostModuleBuilder{wasi_snapshot_preview1.ModuleName: wasiModule(r), abi.ImportModule: hostModule(r)}
 }
 
 func signatureOf(f api.FunctionDefinition) string {
@@ -162,9 +173,12 @@ func (e *engine) open(ctx context.Context, code []byte, cache wazero.Compilation
 			made, err = nil, errors.Join(err, p.close())
 		}
 	}()
-	if _, err = wasiModule(p.runtime).Instantiate(ctx); err == nil {
-		p.module, err = p.runtime.CompileModule(ctx, code)
+	for _, builder := range hostModules(p.runtime) {
+		if _, err = builder.Instantiate(ctx); err != nil {
+			return p, err
+		}
 	}
+	p.module, err = p.runtime.CompileModule(ctx, code)
 	return p, err
 }
 
@@ -173,10 +187,14 @@ func (p *program) close() error {
 	return errors.Join(p.runtime.Close(ctx), p.cache.Close(ctx))
 }
 
-// guestConfig is what every guest has: the clocks, random numbers, and its output.
-func guestConfig(w *watch, stdout, stderr io.Writer) wazero.ModuleConfig {
-	return wazero.NewModuleConfig().WithName("").WithStdout(stdout).WithStderr(stderr).
+// guestConfig is what every guest has: the clocks, random numbers, its output, and the variables in env.
+func guestConfig(w *watch, env map[string]string, stdout, stderr io.Writer) wazero.ModuleConfig {
+	config := wazero.NewModuleConfig().WithName("").WithStdout(stdout).WithStderr(stderr).
 		WithRandSource(rand.Reader).WithSysWalltime().WithSysNanotime().WithNanosleep(w.sleep)
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		config = config.WithEnv(name, env[name])
+	}
+	return config
 }
 
 // instantiate makes an instance of the program in memory and runs what runs at the start, under w.

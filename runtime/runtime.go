@@ -28,6 +28,8 @@ type Options struct {
 	Code      Blobs       // required
 	// Emitter takes the functions' output records; nil fails every call that emits any.
 	Emitter Emitter
+	// Doors are what functions reach besides streams.
+	Doors Doors
 	// CacheDir is where compiled code is kept between starts; it is made when it is not there. "" keeps none. What is
 	// in it can be removed at any time, and must not be written by others.
 	CacheDir string

@@ -63,7 +63,11 @@ type versionDefinition struct {
 	MemoryBytes int64     `json:"memoryBytes"`
 	Concurrency int       `json:"concurrency"`
 	Emit        []string  `json:"emit,omitempty"`
-	SignedBy    string    `json:"signedBy,omitempty"`
+
+	Secrets []string          `json:"secrets,omitempty"`
+	Env     map[string]string `json:"env,omitempty"`
+
+	SignedBy string `json:"signedBy,omitempty"`
 }
 
 func (f *function) encode() ([]byte, error) {
@@ -79,6 +83,7 @@ func (f *function) encode() ([]byte, error) {
 			Version: v.number, Digest: v.digest, Size: v.size, Kinds: Kinds(v.kinds.Load()), Created: v.created,
 			TimeoutMs: v.config.Timeout.Milliseconds(), MemoryBytes: v.config.MemoryBytes,
 			Concurrency: v.config.Concurrency, Emit: v.config.Emit, SignedBy: v.signer,
+			Secrets: v.config.Secrets, Env: v.config.Env,
 		})
 	}
 	return json.Marshal(d)
@@ -150,7 +155,7 @@ func (s *versionDefinition) version(name string) (*version, error) {
 	}
 	config, err := Config{
 		Timeout: time.Duration(s.TimeoutMs) * time.Millisecond, MemoryBytes: s.MemoryBytes,
-		Concurrency: s.Concurrency, Emit: s.Emit,
+		Concurrency: s.Concurrency, Emit: s.Emit, Secrets: s.Secrets, Env: s.Env,
 	}.normalize()
 	if err != nil {
 		return nil, err

@@ -67,7 +67,7 @@ func FuzzInspect(f *testing.F) {
 		if err != nil {
 			return
 		}
-		_ = info.admit(map[string]string{}, 1<<20)
+		_ = info.admit(map[string]string{}, &Config{MemoryBytes: 1 << 20})
 		guarded := guardCalls(b, info.guards)
 		again, err := inspect(guarded)
 		if err != nil {

@@ -32,9 +32,10 @@ type callKey struct{}
 // callContext is the context of one call. Most handlers never wait on Done, and a timer for each call costs more
 // than a small batch: the context that can be waited on is made when it is first asked for.
 type callContext struct {
-	call  Call
-	batch Batch
-	id    [32]byte // what call.Invocation views when it fits; written once
+	call    Call
+	batch   Batch
+	outside Outside  // under go test
+	id      [32]byte // what call.Invocation views when it fits; written once
 
 	ended  atomic.Bool // the handler has returned
 	waiter atomic.Pointer[waiter]

@@ -64,11 +64,14 @@
 //
 // What a function prints is its log, line by line. [NewLogHandler] gives slog lines whose level the host knows.
 //
+// # The outside
+//
+// A function reaches nothing but what its configuration grants: streams ([Batch.Emit]), secrets ([Secret]), and environment variables
+// (os.Getenv). What is not granted fails with [ErrDenied]; a module that can never be granted what it imports is refused at upload.
+//
 // # Non-goals
 //
-// No decoding of data: a record's data is bytes, use the library you like. No state between calls, no HTTP and no
-// secrets: what a function may do to the outside is granted to it by the host, through the host's own doors. No
-// Lambda event types: they are package lambda's.
+// No decoding of data: a record's data is bytes, use the library you like. No Lambda event types: they are package lambda's.
 //
 // The bytes on the wire between host and function are in abi.md and package abi.
 package sdk

@@ -16,6 +16,7 @@ import (
 // makes others. Function authors need neither. Calls come one at a time.
 type Guest struct {
 	handlers Handlers
+	outside  Outside
 	input    []byte
 	call     abi.CallView
 	writer   abi.ReplyWriter
@@ -66,7 +67,7 @@ func (g *Guest) Handle(kind abi.Kind, call []byte) []byte {
 	if g.Kinds()&kind.Mask() == 0 {
 		return g.writer.Fail(abi.FailureUnsupported, "", fmt.Sprintf("the function has no handler for a %s", kind), "")
 	}
-	c := &callContext{call: g.facts()}
+	c := &callContext{call: g.facts(), outside: g.outside}
 	c.setInvocation(g.call.Invocation)
 	c.batch.call, c.batch.writer = &c.call, &g.writer
 	if kind == abi.KindBatch {
@@ -164,9 +165,5 @@ func handlerStack(stack string) string {
 // Emit adds a record to be put to a stream when the handler has returned nil; it is Batch.Emit for handlers
 // of direct invocations. ctx must be the handler's, or come from it; any other panics.
 func Emit(ctx context.Context, stream, key string, data []byte) {
-	c, ok := ctx.Value(callKey{}).(*callContext)
-	if !ok {
-		panic("sdk: Emit needs the context of a call")
-	}
-	c.batch.Emit(stream, key, data)
+	callOf(ctx, "Emit").batch.Emit(stream, key, data)
 }

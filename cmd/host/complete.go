@@ -30,6 +30,11 @@ func mappingNames(ctx context.Context, c *api.Client) ([]string, error) {
 	return namesOf(mappings, func(m api.Mapping) string { return m.Name }), err
 }
 
+func secretNames(ctx context.Context, c *api.Client) ([]string, error) {
+	secrets, err := c.Secrets(ctx)
+	return namesOf(secrets, func(s api.Secret) string { return s.Name }), err
+}
+
 func namesOf[T any](list []T, name func(T) string) []string {
 	out := make([]string, len(list))
 	for i := range list {

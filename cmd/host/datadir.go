@@ -19,6 +19,7 @@ import (
 //	nats/      JetStream's store: the catalog and the functions' code
 //	catalog/   the catalog's own checksummed snapshot
 //	streams/   one folder of journal segments per stream
+//	secrets.key  the key that secrets are encrypted to, unless another is given
 //	cache/     compiled functions; may be deleted while no host runs
 const (
 	versionFile = "VERSION"
@@ -110,6 +111,9 @@ func (d *dataDir) nats() string    { return filepath.Join(d.path, "nats") }
 func (d *dataDir) catalog() string { return filepath.Join(d.path, "catalog") }
 func (d *dataDir) streams() string { return filepath.Join(d.path, "streams") }
 func (d *dataDir) cache() string   { return filepath.Join(d.path, "cache") }
+
+// secretsKey is the file with the key of the secrets, where no other is given.
+func (d *dataDir) secretsKey() string { return filepath.Join(d.path, "secrets.key") }
 
 // Close gives the lock back. The LOCK file stays: removing it would let two hosts lock two files of one name.
 func (d *dataDir) Close() error { return d.lock.Close() }

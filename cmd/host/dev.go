@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,6 +27,7 @@ type devConfig struct {
 	feed      string
 	key       string
 	emit      []string
+	secrets   map[string]string // files with the values, by name
 	batchSize int
 	once      bool
 	rows      int
@@ -69,6 +71,7 @@ func newDev(a *app) *cobra.Command {
 	flags.StringVar(&config.feed, "feed", "", "file of JSON events, one a line, to put to the stream; gzip is recognized")
 	flags.StringVar(&config.key, "key", "", "field of each event that is its partition key, or a JSON pointer such as /flight/origin")
 	flags.StringSliceVar(&config.emit, "emit", nil, "stream the function may emit to; repeatable (default: as "+manifestFile+" says)")
+	flags.StringToStringVar(&config.secrets, "secret", nil, "NAME=FILE: a secret of the session and the file with its value; repeatable")
 	flags.StringVar(&config.name, "name", "", "the function's name (default: the folder's)")
 	flags.IntVar(&config.batchSize, "batch-size", 0, "the most records of one call (default 100)")
 	flags.BoolVar(&config.once, "once", false, "end when the feed has been processed")
@@ -260,16 +263,34 @@ func (s *session) prepare(ctx context.Context, wasm []byte) error {
 	if err := s.createOutputs(ctx, s.manifest); err != nil {
 		return err
 	}
+	if err := s.setSecrets(ctx); err != nil {
+		return err
+	}
 	start := time.Now()
 	f, _, err := s.client.Deploy(ctx, s.config.name, bytes.NewReader(wasm), s.manifest.config)
 	if err != nil {
 		return err
 	}
+	s.warnOfMissing(ctx, s.client, &f.Config)
 	s.version = f.Version
 	s.say("version %d is ready after %s", f.Version, shortDuration(time.Since(start)))
 	s.began = time.Now()
 	_, _, err = s.client.PutMapping(ctx, s.mapping(), s.mappingConfig())
 	return err
+}
+
+// setSecrets sets the secrets of the session.
+func (s *session) setSecrets(ctx context.Context) error {
+	for _, name := range slices.Sorted(maps.Keys(s.config.secrets)) {
+		value, err := s.readSecret(name, s.config.secrets[name])
+		if err != nil {
+			return err
+		}
+		if _, _, err := s.client.SetSecret(ctx, name, value); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *session) mappingConfig() api.MappingConfig {

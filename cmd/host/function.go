@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -50,12 +49,7 @@ func newFunctionDeploy(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			config.Timeout = cmp.Or(config.Timeout, own.Timeout)
-			config.Memory = cmp.Or(config.Memory, own.Memory)
-			config.Concurrency = cmp.Or(config.Concurrency, own.Concurrency)
-			if !cmd.Flags().Changed("emit") {
-				config.Emit = own.Emit
-			}
+			settle(cmd.Flags(), &config, &own)
 			if key != "" {
 				if proof.Signature, err = signModule(key, wasm); err != nil {
 					return err
@@ -65,28 +59,17 @@ func newFunctionDeploy(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			a.warnOfMissing(cmd.Context(), client, f.Config.Emit)
+			a.warnOfMissing(cmd.Context(), client, &f.Config)
 			return a.printFunction(f)
 		},
 	}
 	textFlag(c.Flags(), &config.Timeout, "timeout", "duration", "1ms to 15m", "how long one call may take (default 3s)")
 	textFlag(c.Flags(), &config.Memory, "memory", "size", "1MiB to 4096MiB", "how much memory an instance may have (default 128MiB)")
 	countFlag(c.Flags(), &config.Concurrency, "concurrency", "1 to 1000", "how many instances may run at once (default: the host's)")
-	c.Flags().StringSliceVar(&config.Emit, "emit", nil, "stream the function may emit records to; repeatable")
+	a.addGrants(c, &config)
 	c.Flags().StringVar(&proof.Digest, "digest", "", "digest (sha256:…) the module must have")
 	c.Flags().StringVar(&key, "sign", "", "PEM file with the ed25519 key to sign the module with (openssl genpkey -algorithm ed25519)")
-	a.completingFlag(c, "emit", streamNames)
 	return c
-}
-
-// warnOfMissing tells of streams that a function may emit to and that do not exist: what it emits there fails its batch.
-func (a *app) warnOfMissing(ctx context.Context, client *api.Client, streams []string) {
-	for _, name := range streams {
-		_, err := client.Stream(ctx, name)
-		if p := (*api.Problem)(nil); errors.As(err, &p) && p.Kind() == api.KindStreamNotFound {
-			a.say(`there is no stream %q yet: what the function emits to it fails until "shardmill stream create %s"`, name, name)
-		}
-	}
 }
 
 // loadFunction reads a module from a .wasm file, or builds it from a folder; the settings are the folder's own.
@@ -190,8 +173,13 @@ func (a *app) printFunction(f api.Function) error {
 		[2]string{"Concurrency", strconv.Itoa(f.Config.Concurrency)},
 		[2]string{"Reserved", reservedCalls(f.Reserved)},
 		[2]string{"May emit to", joinOr(f.Config.Emit, "nothing")},
+		[2]string{"May read", joinOr(f.Config.Secrets, "no secret")},
+		[2]string{"Variables", joinOr(f.Config.Env.Pairs(), "none")},
 		[2]string{"Signed by", cmp.Or(f.SignedBy, "nobody")},
 	)
+	if err == nil && a.output != outputJSON {
+		err = a.printChange(f.Change)
+	}
 	if err != nil || a.output == outputJSON || len(f.Versions) == 0 {
 		return err
 	}

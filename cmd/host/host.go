@@ -20,6 +20,7 @@ import (
 	"github.com/shardmill/shardmill/api/aws"
 	"github.com/shardmill/shardmill/internal/broker"
 	"github.com/shardmill/shardmill/internal/catalog"
+	"github.com/shardmill/shardmill/internal/secrets"
 	"github.com/shardmill/shardmill/runtime"
 	"github.com/shardmill/shardmill/shards"
 	"github.com/shardmill/shardmill/triggers"
@@ -40,6 +41,7 @@ type hostConfig struct {
 
 	allowHosts      []string // names besides localhost that requests to a loopback listener may be for
 	trustKeys       string   // PEM file; functions must be signed with one of its keys when it is given
+	secretsKey      string   // file with the key of the secrets; "" is one in the data directory, made when it is needed
 	tlsCert, tlsKey string   // PEM files; the API is served over TLS when they are given
 
 	aws awsConfig // the AWS surface
@@ -70,6 +72,7 @@ type host struct {
 	catalog   *catalog.Catalog
 	settings  *catalog.Table // of the AWS surface
 	streams   *shards.Store
+	secrets   *secrets.Store
 	functions *runtime.Runtime
 	mappings  *triggers.Triggers
 }
@@ -185,6 +188,9 @@ func (h *host) openRuntime(ctx context.Context, metrics prometheus.Registerer) e
 	if err != nil {
 		return err
 	}
+	if err := h.openSecrets(ctx); err != nil {
+		return err
+	}
 	trust, err := readTrust(h.config.trustKeys)
 	if err != nil {
 		return err
@@ -198,6 +204,7 @@ func (h *host) openRuntime(ctx context.Context, metrics prometheus.Registerer) e
 			return h.namedByMapping(function, version) || published(function, version)
 		},
 		CacheDir: h.dir.cache(), Functions: definitions, Code: code, Emitter: emitter{h.streams},
+		Doors:  runtime.Doors{Secrets: readSecrets{h.secrets}},
 		Logger: h.config.logger.With("part", "runtime"), Registerer: metrics,
 	})
 	if err != nil {
@@ -330,7 +337,7 @@ func (h *host) listenAdmin(metrics *prometheus.Registry) error {
 func (h *host) serveAPI(ctx context.Context, metrics prometheus.Registerer) error {
 	log := h.config.logger.With("part", "api")
 	handler := api.New(api.Options{
-		Streams: h.streams, Functions: h.functions, Mappings: h.mappings,
+		Streams: h.streams, Functions: h.functions, Mappings: h.mappings, Secrets: h.secrets,
 		Logger: log, Registerer: metrics, Version: buildVersion().Version,
 	})
 	amazon, err := h.openAWS(ctx, metrics)

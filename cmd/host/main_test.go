@@ -43,7 +43,9 @@ func testHost(t *testing.T, options ...func(*hostConfig)) *host {
 func bootHost(t *testing.T, config hostConfig) *host {
 	t.Helper()
 	config.listen, config.adminListen, config.drain = freePort, freePort, cmp.Or(config.drain, defaultDrain)
-	config.logger = slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	if config.logger == nil {
+		config.logger = slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	}
 	h, err := startHost(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)

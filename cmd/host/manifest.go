@@ -21,6 +21,9 @@ const manifestFile = "shardmill.yaml"
 type manifest struct {
 	// Emit names the streams the function is granted to emit to.
 	Emit []string `yaml:"emit"`
+	// Secrets names the secrets the function may read, Env gives its environment variables.
+	Secrets []string          `yaml:"secrets"`
+	Env     map[string]string `yaml:"env"`
 	// Timeout ("3s"), Memory ("128MiB") and Concurrency are the function's settings; unset ones keep the host's
 	// defaults.
 	Timeout     string `yaml:"timeout"`
@@ -57,7 +60,7 @@ func readManifest(dir string) (manifest, error) {
 }
 
 func (m *manifest) parse() error {
-	m.config = api.FunctionConfig{Emit: m.Emit, Concurrency: m.Concurrency}
+	m.config = api.FunctionConfig{Emit: m.Emit, Concurrency: m.Concurrency, Secrets: m.Secrets, Env: m.Env}
 	if m.Timeout != "" {
 		if err := m.config.Timeout.UnmarshalText([]byte(m.Timeout)); err != nil {
 			return fmt.Errorf("timeout is %q; it must be %w", m.Timeout, err)

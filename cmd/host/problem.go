@@ -25,6 +25,7 @@ var adviceFor = map[api.Kind]string{
 	api.KindAliasNotFound:      `"shardmill function describe" shows a function's aliases`,
 	api.KindInvocationNotFound: `"shardmill function invocations" shows those that are kept`,
 	api.KindMappingNotFound:    `"shardmill mapping list" shows those there are`,
+	api.KindSecretNotFound:     `"shardmill secret list" shows those there are`,
 	api.KindConflict:           `"shardmill stream describe" shows what there is`,
 	api.KindInUse:              `change or delete what needs it first; what only a mapping needs can be deleted with --force`,
 	api.KindThrottled:          `try again in a moment, or deploy it with a larger --concurrency`,

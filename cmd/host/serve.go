@@ -11,7 +11,7 @@ import (
 )
 
 // serveSettings are the flags of serve that are also SHARDMILL_* variables and keys of the config file.
-var serveSettings = []string{"data-dir", "listen", "admin-listen", "log-level", "log-format", "drain", "insecure", "tls-cert", "tls-key", "allow-host", "trust-keys"}
+var serveSettings = []string{"data-dir", "listen", "admin-listen", "log-level", "log-format", "drain", "insecure", "tls-cert", "tls-key", "allow-host", "trust-keys", "secrets-key"}
 
 func newServe(a *app) *cobra.Command {
 	var config hostConfig
@@ -59,6 +59,7 @@ func newServe(a *app) *cobra.Command {
 	flags.StringVar(&config.tlsCert, "tls-cert", "", "PEM file with the certificate chain of the API's listener, which then speaks TLS; a renewed file is taken without a restart")
 	flags.StringVar(&config.tlsKey, "tls-key", "", "PEM file with the key of --tls-cert")
 	flags.StringVar(&config.trustKeys, "trust-keys", "", "PEM file with ed25519 public keys; functions that are uploaded must then be signed with one of them (function deploy --sign)")
+	flags.StringVar(&config.secretsKey, "secrets-key", "", "file with the key that secrets are encrypted to, as age-keygen writes it; only its owner may read it (default: secrets.key in the data directory, which is made with the first secret)")
 	config.aws.addFlags(flags)
 	config.doors.addFlags(flags)
 	config.failures.addFlags(flags)

@@ -30,7 +30,7 @@ const (
 var table = []row{
 	{path: "cmd/host", level: topLevel, everything: true},
 
-	{path: "api", level: 4, below: apiMay},
+	{path: "api", level: 4, below: append([]string{"internal/secrets"}, apiMay...)},
 	{path: "api/aws", level: 4, below: apiMay},
 	{path: "api/messages", level: 4, below: []string{"shards", "sdk/record", "internal/flood"}, never: noHTTP},
 	{path: "api/aws/conformance", level: 4},
@@ -66,6 +66,7 @@ var table = []row{
 	{path: "triggers/filter", level: 1, never: noHTTP},
 	{path: "internal/catalog", level: 1, never: noHTTP},
 	{path: "internal/field", level: 1},
+	{path: "internal/secrets", level: 1, beside: []string{"internal/catalog", "internal/field"}, never: noHTTP},
 	{path: "internal/flood", level: 1},
 	{path: "internal/sequence", level: 1, beside: []string{"sdk/record"}, never: noHTTP},
 	{path: "internal/broker", level: 1, never: noHTTP},
@@ -94,5 +95,6 @@ var owners = []owner{
 	{"github.com/go-chi", []string{"api", "api/aws", "api/console", "cmd/host"}},
 	{"github.com/danielgtaylor/huma", []string{"api", "api/aws"}},
 	{"github.com/spf13", []string{"cmd/host"}},
+	{"filippo.io/age", []string{"internal/secrets"}},
 	{"github.com/aws/aws-sdk-go-v2/service/s3", []string{"internal/destination"}},
 }

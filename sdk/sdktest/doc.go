@@ -10,5 +10,7 @@
 // apply, and the memory of the input is overwritten as soon as the handler has returned, which shows a handler that
 // keeps views too long.
 //
+// What the handler reaches of the outside is in the fields of [Call]: what is not there is denied.
+//
 // It does not emulate what a host does with the result: retries, checkpoints, grants, limits of memory and time.
 package sdktest

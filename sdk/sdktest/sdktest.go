@@ -25,6 +25,8 @@ type Call struct {
 
 	Window sdk.Window // the tumbling window; zero = none
 	State  []byte     // of the window so far
+
+	Secrets map[string]string // granted, by name; others are denied
 }
 
 // Outcome is what became of one record.
@@ -146,7 +148,7 @@ func (c Call) handle(t testing.TB, h sdk.Handlers, kind abi.Kind, body []byte, r
 	if err != nil {
 		t.Fatalf("sdktest: %v", err)
 	}
-	guest := sdk.NewGuest(h)
+	guest := sdk.NewGuest(h).With(&outside{c})
 	call := guest.Input(size)[:size]
 	dst, state := head.Put(call, len(body), len(c.State))
 	copy(dst, body)

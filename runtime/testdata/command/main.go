@@ -7,7 +7,11 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"unsafe"
 )
+
+//go:wasmimport shardmill secret
+func rawSecret(name unsafe.Pointer, size uint32) int64
 
 var calls int
 
@@ -26,6 +30,9 @@ func main() {
 		fmt.Print(calls)
 	case "args":
 		fmt.Print(strings.Join(os.Args, " "))
+	case "env":
+		fmt.Print(strings.Join(os.Environ(), " "))
+		fmt.Print(" ", rawSecret(unsafe.Pointer(unsafe.StringData("token")), 5))
 	case "log":
 		fmt.Fprintln(os.Stderr, rest)
 	case "exit":
