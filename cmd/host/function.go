@@ -21,8 +21,8 @@ import (
 )
 
 func newFunction(a *app) *cobra.Command {
-	return group("function", "Functions: build, deploy, list, describe, invoke, logs, invocations, alias, rollback, reserve, download, delete",
-		newFunctionBuild(a), a.completing(newFunctionDeploy(a), functionNames), newFunctionList(a),
+	return group("function", "Functions: new, build, deploy, list, describe, invoke, logs, invocations, alias, rollback, reserve, download, delete",
+		newFunctionNew(a), newFunctionBuild(a), a.completing(newFunctionDeploy(a), functionNames), newFunctionList(a),
 		a.completing(newFunctionDescribe(a), functionNames), a.completing(newFunctionInvoke(a), functionNames),
 		a.completing(newFunctionLogs(a), functionNames), a.completing(newFunctionInvocations(a), functionNames), newFunctionAlias(a), a.completing(newFunctionRollback(a), functionNames),
 		a.completing(newFunctionReserve(a), functionNames), a.completing(newFunctionDownload(a), functionNames),

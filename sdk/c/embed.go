@@ -1,8 +1,8 @@
-// Package csdk carries the C SDK, one header, for the build verb, which gives it to the compiler, and for new projects.
-// What a function's author uses is shardmill.h; README.md says how.
+// Package csdk carries the C SDK, one header and another for tests, for the build verb, which gives it to the compiler, and for
+// new projects. What a function's author uses is shardmill.h; README.md says how.
 package csdk
 
-import _ "embed"
+import "embed"
 
 // HeaderName is the name that functions include the header by.
 const HeaderName = "shardmill.h"
@@ -11,3 +11,8 @@ const HeaderName = "shardmill.h"
 //
 //go:embed shardmill.h
 var Header []byte
+
+// Headers are shardmill.h and shardmill_test.h.
+//
+//go:embed *.h
+var Headers embed.FS
