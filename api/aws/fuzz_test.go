@@ -327,7 +327,14 @@ func TestCBORValues(t *testing.T) {
 // FuzzInput reads documents as the input of every operation: each is taken, or refused as what it is, and nothing else happens.
 func FuzzInput(f *testing.F) {
 	all := operations()
+	for _, r := range routes() {
+		if r.input != nil {
+			all = append(all, r.operation)
+		}
+	}
 	for _, s := range []string{
+		`{"FunctionName":"f","BatchSize":0,"Enabled":"x","FunctionResponseTypes":["y"],"FilterCriteria":{"Filters":[{"Pattern":null},null]},"Topics":[]}`,
+		`{"FunctionName":"f","Role":"r","Code":{"ZipFile":"AAA=","S3Bucket":{}},"RoutingConfig":{"AdditionalVersionWeights":{"1":0.5,"2":"x"}}}`,
 		`{}`, `{"StreamName":5,"Tags":{"a":null,"":"b"}}`, `{"StreamName":"s","Tags":[]}`, `{"TagKeys":["",null,3]}`, `{"ShardLevelMetrics":["ALL","X"],"StreamName":null}`,
 		`{"StartingPosition":{"Type":"NOW","Timestamp":1e300}}`, `{"Records":[null,{},{"Data":"x"}],"DryRun":"true"}`, `{"ShardFilter":{"Type":"AT_TIMESTAMP","Timestamp":-0.5}}`,
 		`{"Limit":1e300,"MaxResults":-1,"ShardCount":0.5}`, `{"StreamConfigurationList":[{"StreamARN":"x"},null]}`,

@@ -9,14 +9,14 @@ import (
 
 type permissionInput struct {
 	StatementId           string `aws:"required;len=1..100"`
-	Action                string `aws:"required;len=1..256"`
-	Principal             string `aws:"required;len=1..1024"`
+	Action                string `aws:"required"`
+	Principal             string `aws:"required"`
 	SourceArn             string
-	SourceAccount         string
-	EventSourceToken      string
-	FunctionUrlAuthType   string
+	SourceAccount         string `aws:"len=0..12"`
+	EventSourceToken      string `aws:"len=0..256"`
+	FunctionUrlAuthType   string `aws:"enum=NONE,AWS_IAM"`
 	InvokedViaFunctionUrl bool
-	PrincipalOrgID        string
+	PrincipalOrgID        string `aws:"len=12..34"`
 	RevisionId            string
 }
 

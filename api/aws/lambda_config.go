@@ -15,14 +15,14 @@ type functionSettings struct {
 	Handler          *string  `aws:"len=0..128"`
 	Runtime          *string  `aws:"len=1..128"`
 	Description      *string  `aws:"len=0..256"`
-	Timeout          *int     `aws:"range=1..5400"`
+	Timeout          *int     `aws:"range=1..0"`
 	MemorySize       *int     `aws:"range=128..32768"`
 	PackageType      string   `aws:"enum=Zip,Image"`
 	Architectures    []string `aws:"len=1..1;elem.enum=x86_64,arm64"`
 	Environment      *environmentInput
 	EphemeralStorage *ephemeralStorage
 	TracingConfig    *tracingConfig
-	SnapStart        *snapStart
+	SnapStart        *snapStartInput
 	LoggingConfig    *loggingConfig
 	VpcConfig        *vpcConfig
 	DeadLetterConfig *deadLetterConfig
@@ -51,16 +51,17 @@ type tracingConfig struct {
 	Mode string `aws:"enum=Active,PassThrough"`
 }
 
-type snapStart struct {
-	ApplyOn            string `aws:"enum=PublishedVersions,None"`
-	OptimizationStatus string
+type snapStartInput struct {
+	ApplyOn string `aws:"enum=PublishedVersions,None"`
 }
+
+type snapStart struct{ ApplyOn, OptimizationStatus string }
 
 type loggingConfig struct {
 	LogFormat           string `aws:"enum=JSON,Text"`
-	ApplicationLogLevel string `json:",omitzero"`
-	SystemLogLevel      string `json:",omitzero"`
-	LogGroup            string
+	ApplicationLogLevel string `json:",omitzero" aws:"enum=TRACE,DEBUG,INFO,WARN,ERROR,FATAL"`
+	SystemLogLevel      string `json:",omitzero" aws:"enum=DEBUG,INFO,WARN"`
+	LogGroup            string `aws:"len=1..512"`
 }
 
 // deadLetterConfig names the stream of asynchronous invocations that are given up. AWS has queues and topics there.

@@ -42,6 +42,7 @@ type createFunctionInput struct {
 	Code         *codeInput        `aws:"required"`
 	Tags         map[string]string `aws:"key.len=1..128;value.len=0..256"`
 	Publish      bool
+	PublishTo    anything
 	functionSettings
 }
 
@@ -57,7 +58,7 @@ func createFunction(c *call, in *createFunctionInput) (any, error) {
 	if len(in.Tags) > maxLambdaTags {
 		return nil, refuseParameter("Number of tags exceeds resource tag limit.")
 	}
-	if err := in.refuse(); err != nil {
+	if err := errors.Join(in.refuse(), refusePublishTo(in.PublishTo)); err != nil {
 		return nil, err
 	}
 	done, err := c.begin(ref.name)
@@ -157,6 +158,7 @@ var errRevision = &fault{code: "PreconditionFailedException", status: 412,
 
 type updateCodeInput struct {
 	Publish       bool
+	PublishTo     anything
 	DryRun        bool
 	RevisionId    string
 	Architectures []string `aws:"len=1..1;elem.enum=x86_64,arm64"`
@@ -165,6 +167,9 @@ type updateCodeInput struct {
 
 // updateFunctionCode gives a function new code; its configuration stays.
 func updateFunctionCode(c *call, in *updateCodeInput) (any, error) {
+	if err := refusePublishTo(in.PublishTo); err != nil {
+		return nil, err
+	}
 	f, r, err := c.latest(in.RevisionId)
 	if err != nil {
 		return nil, err

@@ -149,6 +149,7 @@ func TestFunctionRefusals(t *testing.T) {
 		"The zip has more than one file whose name ends with .wasm: a.wasm and b.wasm. A function is one module.": func(in *input) {
 			in.Code.ZipFile = zipped(t, map[string][]byte{"a.wasm": module, "b.wasm": module})
 		},
+		"PublishTo is not supported by functions here.":                 func(in *input) { in.PublishTo = types.FunctionVersionLatestPublishedLatestPublished },
 		"PackageType Image is not supported by functions here.":         func(in *input) { in.PackageType = types.PackageTypeImage },
 		"Environment.Variables is not supported by functions here.":     func(in *input) { in.Environment = &types.Environment{Variables: map[string]string{"A": "b"}} },
 		"Layers is not supported by functions here.":                    func(in *input) { in.Layers = []string{"arn"} },

@@ -13,6 +13,14 @@ import (
 // versionText is a version as Lambda writes it.
 func versionText(number int) string { return strconv.Itoa(number) }
 
+// refusePublishTo refuses versions on bought capacity.
+func refusePublishTo(given anything) error {
+	if given {
+		return refuseParameter("PublishTo is not supported by functions here.")
+	}
+	return nil
+}
+
 // publish makes a version one of Lambda's.
 func (r *functionRecord) publish(version int, description string) {
 	if r.isPublished(version) {
@@ -26,10 +34,14 @@ type publishInput struct {
 	CodeSha256  string
 	Description string `aws:"len=0..256"`
 	RevisionId  string
+	PublishTo   anything
 }
 
 // publishVersion keeps what $LATEST is, under its number in the runtime. What is published already is so no second time, as on AWS.
 func publishVersion(c *call, in *publishInput) (any, error) {
+	if err := refusePublishTo(in.PublishTo); err != nil {
+		return nil, err
+	}
 	f, r, err := c.latest(in.RevisionId)
 	if err != nil {
 		return nil, err
@@ -81,7 +93,7 @@ func listVersions(c *call) (any, error) {
 }
 
 type routingConfig struct {
-	AdditionalVersionWeights map[string]float64
+	AdditionalVersionWeights map[string]float64 `aws:"key.len=1..1024"`
 }
 
 type aliasInput struct {

@@ -57,7 +57,7 @@ func TestModel(t *testing.T) {
 
 var kinds = map[string]kind{
 	"structure": structure, "string": stringKind, "integer": intKind, "boolean": boolKind, "blob": blobKind,
-	"timestamp": timeKind, "list": listKind, "map": mapKind,
+	"timestamp": timeKind, "list": listKind, "map": mapKind, "double": floatKind,
 }
 
 func compareShape(t *testing.T, path string, s *shape, want modelShape) {
