@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/shardmill/shardmill/internal/field"
+	"github.com/shardmill/shardmill/runtime/wasm"
 	"github.com/shardmill/shardmill/sdk/abi"
 )
 
@@ -39,7 +40,7 @@ func (m *moduleInfo) admit(host map[string]string, config *Config) error {
 		name := i.module + "." + i.name
 		signature, ok := host[name]
 		switch {
-		case !ok || i.kind != externFunction:
+		case !ok || i.kind != wasm.ExternFunction:
 			return &FieldError{Field: "code", Value: name, Problem: "imports " + field.Shown(name) + ", which does not exist", Limit: "a module that imports functions of wasi_snapshot_preview1 and shardmill only"}
 		case signature != i.signature:
 			return &FieldError{Field: "code", Value: name, Problem: "imports " + name + " as " + i.signature, Limit: "a module that imports it as " + signature}

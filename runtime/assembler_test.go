@@ -1,5 +1,7 @@
 package runtime
 
+import "github.com/shardmill/shardmill/runtime/wasm"
+
 // A tiny assembler, for modules that no compiler makes.
 
 const (
@@ -9,14 +11,14 @@ const (
 
 // vec is a vector of entries.
 func vec(entries ...[]byte) []byte {
-	out := appendLEB(nil, uint64(len(entries)))
+	out := wasm.AppendLEB(nil, uint64(len(entries)))
 	for _, e := range entries {
 		out = append(out, e...)
 	}
 	return out
 }
 
-func str(s string) []byte { return append(appendLEB(nil, uint64(len(s))), s...) }
+func str(s string) []byte { return append(wasm.AppendLEB(nil, uint64(len(s))), s...) }
 
 func cat(parts ...[]byte) (out []byte) {
 	for _, p := range parts {
@@ -26,19 +28,19 @@ func cat(parts ...[]byte) (out []byte) {
 }
 
 func sec(id byte, body []byte) []byte {
-	return cat([]byte{id}, appendLEB(nil, uint64(len(body))), body)
+	return cat([]byte{id}, wasm.AppendLEB(nil, uint64(len(body))), body)
 }
 
-func custom(name string, body []byte) []byte { return sec(sectionCustom, cat(str(name), body)) }
+func custom(name string, body []byte) []byte { return sec(wasm.SectionCustom, cat(str(name), body)) }
 
 // code is the body of a function with that many i32 locals; end is added.
 func code(locals int, instructions ...byte) []byte {
 	head := vec()
 	if locals > 0 {
-		head = vec(cat(appendLEB(nil, uint64(locals)), []byte{i32}))
+		head = vec(cat(wasm.AppendLEB(nil, uint64(locals)), []byte{i32}))
 	}
-	body := cat(head, instructions, []byte{opEnd})
-	return cat(appendLEB(nil, uint64(len(body))), body)
+	body := cat(head, instructions, []byte{wasm.OpEnd})
+	return cat(wasm.AppendLEB(nil, uint64(len(body))), body)
 }
 
 func i32Const(n int32) []byte { return append([]byte{0x41}, sleb(int64(n))...) }
@@ -102,44 +104,44 @@ func (f fake) build() []byte {
 			exports = append(exports, cat(str(name), []byte{kind, index}))
 		}
 	}
-	export("memory", externMemory, 0)
-	export("shardmill_abi_v1", externFunction, first)
-	export("shardmill_input", externFunction, first+1)
-	export("shardmill_handle", externFunction, first+2)
+	export("memory", wasm.ExternMemory, 0)
+	export("shardmill_abi_v1", wasm.ExternFunction, first)
+	export("shardmill_input", wasm.ExternFunction, first+1)
+	export("shardmill_handle", wasm.ExternFunction, first+2)
 	if f.kinds != 0 {
-		export("shardmill_kinds", externFunction, first+3)
+		export("shardmill_kinds", wasm.ExternFunction, first+3)
 	}
 	if f.initialize != nil {
-		export("_initialize", externFunction, first+4)
+		export("_initialize", wasm.ExternFunction, first+4)
 	}
 	var functions [][]byte
 	for _, index := range indexes {
 		functions = append(functions, []byte{index})
 	}
 	parts := [][]byte{
-		wasmHeader, sec(sectionType, types), sec(sectionImport, vec(f.imports...)), sec(sectionFunction, vec(functions...)),
-		sec(sectionMemory, vec(cat([]byte{0}, appendLEB(nil, max(f.pages, 1))))), sec(sectionExport, vec(exports...)),
+		wasm.Header, sec(wasm.SectionType, types), sec(wasm.SectionImport, vec(f.imports...)), sec(wasm.SectionFunction, vec(functions...)),
+		sec(wasm.SectionMemory, vec(cat([]byte{0}, wasm.AppendLEB(nil, max(f.pages, 1))))), sec(wasm.SectionExport, vec(exports...)),
 	}
 	if f.start != nil {
-		parts = append(parts, sec(sectionStart, []byte{first + 5}))
+		parts = append(parts, sec(wasm.SectionStart, []byte{first + 5}))
 	}
-	parts = append(parts, sec(sectionCode, vec(bodies...)))
+	parts = append(parts, sec(wasm.SectionCode, vec(bodies...)))
 	if f.data != nil {
-		parts = append(parts, sec(sectionData, vec(cat([]byte{0}, i32Const(1024), []byte{opEnd}, str(string(f.data))))))
+		parts = append(parts, sec(wasm.SectionData, vec(cat([]byte{0}, i32Const(1024), []byte{wasm.OpEnd}, str(string(f.data))))))
 	}
 	return cat(append(parts, f.sections...)...)
 }
 
 // functionImport imports a function of type 3, () -> ().
 func functionImport(module, name string) []byte {
-	return cat(str(module), str(name), []byte{externFunction, 3})
+	return cat(str(module), str(name), []byte{wasm.ExternFunction, 3})
 }
 
 var (
 	unreachable = []byte{0x00}
-	spinning    = []byte{opLoop, 0x40, 0x0c, 0x00, opEnd} // loop br 0 end
+	spinning    = []byte{wasm.OpLoop, 0x40, 0x0c, 0x00, wasm.OpEnd} // loop br 0 end
 	// growing asks for a page again and again and traps when it is refused.
-	growing = cat([]byte{opLoop, 0x40}, i32Const(1), []byte{0x40, 0x00}, i32Const(-1), []byte{0x46, 0x04, 0x40, 0x00, opEnd, 0x0c, 0x00, opEnd})
+	growing = cat([]byte{wasm.OpLoop, 0x40}, i32Const(1), []byte{0x40, 0x00}, i32Const(-1), []byte{0x46, 0x04, 0x40, 0x00, wasm.OpEnd, 0x0c, 0x00, wasm.OpEnd})
 )
 
 // packed is instructions that return a reply.

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/shardmill/shardmill/runtime/fuel"
 )
 
 // compileCache keeps compiled code on disk, in one directory per module, so that what belongs to a module can
@@ -34,7 +36,7 @@ type sealedFile struct {
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 func (c compileCache) dir(digest string) string {
-	return filepath.Join(c.root, strings.ReplaceAll(digest, ":", "-"))
+	return filepath.Join(c.root, fmt.Sprintf("%s-m%d", strings.ReplaceAll(digest, ":", "-"), fuel.Version))
 }
 
 // check removes what is kept for a module unless it is whole.

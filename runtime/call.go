@@ -77,6 +77,7 @@ type Reply struct {
 	State      []byte        // of the window, for KindBatch and KindWindowClose
 	Emitted    int           // records put through the Emitter
 	Duration   time.Duration // in the guest, without waiting for an instance and without emitting
+	Fuel       int64         // instructions that the guest executed, weighted as package fuel says
 	MemoryPeak int64         // bytes of linear memory that the instance has after the call
 
 	raw    []byte // the guest's reply, copied out of its memory

@@ -30,7 +30,7 @@ func runCommand(ctx context.Context, p *program, v *version, log *capture, doors
 	i.module, err = p.instantiate(i.watch, memory, config)
 	visit.end()
 	intact := i.watch.stop()
-	reply.Duration, reply.MemoryPeak = time.Since(started), int64(memory.size.Load())
+	reply.Duration, reply.Fuel, reply.MemoryPeak = time.Since(started), i.watch.used(), int64(memory.size.Load())
 	var exit *exited
 	switch {
 	case errors.As(err, &exit) && exit.code == 0 && i.watch.cause() == stopNone:

@@ -42,7 +42,7 @@
 //
 // Options.CacheDir has compiled code, so that a start need not compile:
 //
-//	CacheDir/sha256-<hex of the code's digest>/
+//	CacheDir/sha256-<hex of the code's digest>-m<version of the rewriting>/
 //	  SEAL                        JSON: path, size and CRC-32C of every other file; what does not match is thrown away
 //	  wazero-<version>-…/<key>    written by the engine
 //
@@ -50,9 +50,10 @@
 //
 // # Stopping a guest
 //
-// All of it is in meter.go. The engine checks at loop headers whether a guest is to stop, so before it compiles a module, the
-// runtime puts an empty loop in front of functions that call others without passing a loop (guardCalls); only straight code
-// is left that cannot be stopped, and that ends by itself.
+// All of it is in meter.go. Before a module is compiled it is rewritten (package fuel), so that it counts its instructions and calls the host
+// about every millisecond. There the guest is stopped when its time is up, its caller has given up or the runtime closes;
+// else it lets other goroutines run, the garbage collector among them, and goes on. The uploaded bytes are what is stored, hashed and given
+// back. Sleeping, and what the host does for a guest with many bytes, ends at once.
 //
 // # Reading a module
 //
@@ -62,6 +63,6 @@
 //
 // # Non-goals
 //
-// It knows no streams, mappings or HTTP. It does not retry. It does not limit CPU, only time. Functions are not shared
+// It knows no streams, mappings or HTTP. It does not retry. It counts instructions and limits time. Functions are not shared
 // between hosts: one Runtime writes the table.
 package runtime

@@ -35,6 +35,7 @@ type door struct {
 	needs string // what a configuration has to grant, in words
 	// granted says whether a configuration has any use for it; nil: always.
 	granted func(*Config) bool
+	brief   bool // it does not block
 	// call answers what the guest gets; a negative number is a status, and then visit.result is the sentence about it. The
 	// arguments are its parameters.
 	call func(v *visit, ctx context.Context, m api.Memory, args []uint64) int64
@@ -43,7 +44,7 @@ type door struct {
 // hostDoors are the functions of sdk/abi.md §6.
 func hostDoors() []door {
 	behaviour := map[string]door{
-		abi.ImportResult: {call: (*visit).takeResult},
+		abi.ImportResult: {call: (*visit).takeResult, brief: true},
 		abi.ImportSecret: {call: (*visit).secret, needs: "a secret", granted: func(c *Config) bool { return len(c.Secrets) > 0 }},
 	}
 	var out []door
@@ -81,7 +82,7 @@ func (d *door) enter(ctx context.Context, m api.Module, stack []uint64) {
 	status := int64(abi.StatusNoCall)
 	switch {
 	case v != nil && v.open && (d.granted == nil || d.granted(v.config)):
-		status = d.call(v, ctx, m.Memory(), stack)
+		status = d.pass(ctx, v, m.Memory(), stack)
 		if ctx.Err() != nil {
 			panic(errStopped) // its time is over: what it waited for is no use to it
 		}
@@ -94,6 +95,14 @@ func (d *door) enter(ctx context.Context, m api.Module, stack []uint64) {
 	if d.Result == "i32" {
 		stack[0] = api.EncodeI32(int32(status))
 	}
+}
+
+// pass calls the door. While it blocks somebody has to end ctx when the guest's time is up.
+func (d *door) pass(ctx context.Context, v *visit, m api.Memory, args []uint64) int64 {
+	if w, ok := ctx.Value(watchKey{}).(*watch); ok && !d.brief {
+		defer w.attend()()
+	}
+	return d.call(v, ctx, m, args)
 }
 
 // visit is one instance's way to the outside. Only the goroutine that runs the instance uses it.

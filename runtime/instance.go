@@ -10,6 +10,7 @@ import (
 
 	"github.com/tetratelabs/wazero/api"
 
+	"github.com/shardmill/shardmill/runtime/fuel"
 	"github.com/shardmill/shardmill/sdk/abi"
 	"github.com/shardmill/shardmill/sdk/record"
 )
@@ -70,6 +71,7 @@ func newInstance(ctx context.Context, p *program, id *identity, log *capture, do
 		}
 		return nil, err
 	}
+	i.watch.counter = counterOf(i.module)
 	i.input, i.handle = i.module.ExportedFunction(abi.ExportInput), i.module.ExportedFunction(abi.ExportHandle)
 	size := memory.size.Load()
 	i.highWater = size + (memory.limit-size)/4*3
@@ -127,6 +129,7 @@ func (i *instance) invoke(ctx context.Context, call *Call, reply *Reply) (reusab
 	i.watch.visit.end()
 	intact := i.watch.stop()
 	reply.Duration = time.Since(started)
+	reply.Fuel = i.watch.used()
 	reply.MemoryPeak = int64(i.memory.size.Load())
 	if err != nil {
 		err = i.failure(ctx, err)
@@ -309,6 +312,9 @@ func splitStack(err error) (message, stack string) {
 	lines := strings.Split(stack, "\n")
 	for n, line := range lines {
 		lines[n] = strings.TrimPrefix(line, "\t")
+	}
+	if strings.HasPrefix(lines[0], fuel.ImportModule+".") {
+		lines = lines[1:] // where a guest is stopped, it has called the meter
 	}
 	return message, strings.Join(lines, "\n")
 }

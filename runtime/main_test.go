@@ -64,11 +64,7 @@ func compileGuests(dir string) error {
 		return err
 	}
 	for _, code := range guests {
-		info, err := inspect(code)
-		if err != nil {
-			return err
-		}
-		p, err := e.compile(ctx, code, info, digestOf(code))
+		p, err := e.compile(ctx, code, digestOf(code))
 		if err != nil {
 			return err
 		}

@@ -2,46 +2,54 @@ package runtime
 
 import (
 	"context"
+	"crypto/rand"
+	"io"
+	goruntime "runtime"
 	"sync/atomic"
 	"time"
 
 	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/experimental"
+
+	"github.com/shardmill/shardmill/runtime/fuel"
 )
 
-// meter is the one place that knows how a running guest is stopped. It has three parts: what is done to the code
-// before it is compiled (prepare), how the engine is set up (configure), and the watch that each instance is
-// called under.
-//
-// It uses the engine's own switch: with it every loop header leaves the guest and looks whether the instance was
-// closed, and a goroutine per call closes it when the call's context ends. Recursion that never passes a loop is
-// not covered by that, so prepare puts an empty loop in front of every function that could take part in it.
+// meter is the one place that knows how a running guest is stopped. A module is rewritten before it is compiled (runtime/fuel), so
+// that it counts a global down and calls the host when that is below zero; there the guest's watch decides whether it goes on, and
+// gives it the next slice.
 type meter struct {
 	off bool // guests cannot be stopped; only for measuring what stopping them costs
 }
 
-// prepare makes what is compiled in place of code, which has passed inspect.
-func (m meter) prepare(code []byte, info *moduleInfo) []byte {
+// prepare makes what is compiled in place of code, which has passed inspect. The error is the end of a sentence.
+func (m meter) prepare(code []byte) ([]byte, error) {
 	if m.off {
-		return guardCalls(code, nil)
+		return code, nil
 	}
-	return guardCalls(code, info.guards)
+	return fuel.Rewrite(code)
 }
 
-func (m meter) configure(config wazero.RuntimeConfig) wazero.RuntimeConfig {
-	return config.WithCloseOnContextDone(!m.off)
+// install makes what prepared modules import.
+func (m meter) install(ctx context.Context, r wazero.Runtime) error {
+	refill := api.GoModuleFunc(func(ctx context.Context, guest api.Module, _ []uint64) {
+		ctx.Value(watchKey{}).(*watch).refill(guest)
+	})
+	_, err := r.NewHostModuleBuilder(fuel.ImportModule).
+		NewFunctionBuilder().WithGoModuleFunction(refill, nil, nil).WithName(fuel.ImportName).Export(fuel.ImportName).
+		Instantiate(ctx)
+	return err
 }
 
-// instantiation is the context under which an instance is made. A guest that is stopped is stopped by a panic
-// with errStopped from within its own call, because only so the engine adds the guest's stack to the error; the
-// closing of the instance is where that can be done.
+// instantiation is the context under which an instance is made.
 func (m meter) instantiation(w *watch, memory *linearMemory) context.Context {
-	ctx := experimental.WithMemoryAllocator(w, memory)
-	return experimental.WithCloseNotifier(ctx, experimental.CloseNotifyFunc(func(context.Context, uint32) {
-		if w.running && w.cause() != stopNone {
-			panic(errStopped)
-		}
-	}))
+	return experimental.WithMemoryAllocator(w, memory)
+}
+
+// counterOf is the counter of an instance, nil where its module was not prepared.
+func counterOf(guest api.Module) api.MutableGlobal {
+	counter, _ := guest.ExportedGlobal(fuel.Export).(api.MutableGlobal)
+	return counter
 }
 
 // stopCause is why a guest was stopped.
@@ -54,72 +62,183 @@ const (
 	stopClosed             // the runtime is closing
 )
 
+// A slice is about a slicePeriod of work. It is never more than maxSlice, because what a guest does next may be slower than what it did:
+// waiting for memory, an instruction takes a hundred times longer, and maxSlice is then some 10 ms.
+const (
+	slicePeriod = time.Millisecond
+	minSlice    = 4 << 10
+	firstSlice  = 64 << 10
+	maxSlice    = 400 << 10
+)
+
 // watch is the context that the guest of one instance is called under, again and again: start, calls, stop. It
-// ends at most once, and then the instance is spent. Unlike a context made per call it costs no allocation, and no
-// second timer where the caller has none.
+// ends at most once, and then the instance is spent. Only end and cause are for other goroutines. It starts none, needs no timer
+// but in sleep, and costs no allocation.
 type watch struct {
-	done   chan struct{}
-	timer  *time.Timer
-	parent func() bool // stops waiting for the caller's context
-	ended  atomic.Int32
+	counter  api.MutableGlobal // of the instance; nil until it has run out for the first time
+	deadline time.Time
+	caller   <-chan struct{} // closed when the caller gives up
+	closed   chan struct{}   // closed by end
+	ended    atomic.Int32
 
-	running bool   // between start and stop; only for the goroutine that does those
-	visit   *visit // the instance's, for the functions of the host that its guest calls
+	slice    int64     // the next one
+	refilled time.Time // or started
+	yielded  time.Time // to other goroutines, or started
+	had      int64     // on the counter when it was started
+	granted  int64     // since
+
+	visit *visit // the instance's, for the functions of the host that its guest calls
 }
 
-func newWatch() *watch {
-	w := &watch{done: make(chan struct{})}
-	w.timer = time.AfterFunc(time.Hour, func() { w.end(stopTimeout) })
-	w.timer.Stop()
-	return w
-}
+type watchKey struct{}
+
+func newWatch() *watch { return &watch{closed: make(chan struct{}), slice: firstSlice} }
 
 // start begins a period that ends with stop, after the timeout, or with ctx.
 func (w *watch) start(ctx context.Context, timeout time.Duration) {
-	w.running = true
-	w.timer.Reset(timeout)
-	if ctx.Done() != nil {
-		w.parent = context.AfterFunc(ctx, func() { w.end(stopCanceled) })
-	}
+	now := time.Now()
+	w.deadline, w.caller = now.Add(timeout), ctx.Done()
+	w.refilled, w.yielded, w.granted, w.had = now, now, 0, w.left()
 }
 
-// stop ends the period. It is false when the watch has ended or is about to: the instance must not be used again.
+// stop ends the period. It is false when the guest was stopped: the instance must not be used again.
 func (w *watch) stop() (reusable bool) {
-	w.running = false
-	reusable = w.timer.Stop()
-	if w.parent != nil {
-		reusable = w.parent() && reusable
-		w.parent = nil
-	}
-	return reusable && w.cause() == stopNone
+	w.caller = nil
+	return w.cause() == stopNone
 }
 
-// end may be called from any goroutine, any number of times; the first cause counts.
+// left is what is on the counter.
+func (w *watch) left() int64 {
+	if w.counter == nil {
+		return 0
+	}
+	return int64(w.counter.Get())
+}
+
+// used is the fuel that was used since start.
+func (w *watch) used() int64 { return w.had + w.granted - w.left() }
+
+// end may be called from any goroutine, any number of times; the first cause counts. The guest is stopped when its slice is
+// used up, or at once where it sleeps.
 func (w *watch) end(cause stopCause) {
 	if w.ended.CompareAndSwap(int32(stopNone), int32(cause)) {
-		close(w.done)
+		close(w.closed)
 	}
 }
 
 func (w *watch) cause() stopCause { return stopCause(w.ended.Load()) }
 
-// sleep is the guest's way to wait: it ends with the watch.
+// refill is called by a guest that has used up its slice. It gives it the next one, or stops it.
+func (w *watch) refill(guest api.Module) {
+	if w.counter == nil {
+		w.counter = counterOf(guest)
+	}
+	now := w.proceed()
+	w.slice = nextSlice(w.slice, now.Sub(w.refilled))
+	if now.Sub(w.yielded) >= slicePeriod {
+		goruntime.Gosched()
+		now = time.Now()
+		w.yielded = now
+	}
+	w.refilled = now
+	w.granted += w.slice - w.left() // which is negative, by what one charge was more
+	w.counter.Set(uint64(w.slice))
+}
+
+// nextSlice is the size of the slice that follows one that took so long.
+func nextSlice(slice int64, took time.Duration) int64 {
+	switch {
+	case took > slicePeriod:
+		return max(minSlice, slice*int64(slicePeriod)/int64(took))
+	case took < slicePeriod/2:
+		return min(maxSlice, slice*2)
+	}
+	return slice
+}
+
+// proceed stops the guest, from within its call of the host, if it is to stop: by a panic with errStopped, because so the engine
+// adds the guest's stack to the error. Else it tells the time.
+func (w *watch) proceed() time.Time {
+	now := time.Now()
+	if !now.Before(w.deadline) {
+		w.end(stopTimeout)
+	}
+	select {
+	case <-w.caller:
+		w.end(stopCanceled)
+	default:
+	}
+	if w.cause() != stopNone {
+		panic(errStopped)
+	}
+	return now
+}
+
+// sleep is the guest's way to wait: it ends with the guest.
 func (w *watch) sleep(ns int64) {
 	if ns <= 0 {
 		return
 	}
-	t := time.NewTimer(time.Duration(ns))
+	t := time.NewTimer(min(time.Duration(ns), time.Until(w.deadline)))
 	defer t.Stop()
 	select {
 	case <-t.C:
-	case <-w.done:
+	case <-w.caller:
+	case <-w.closed:
 	}
+	w.refilled = w.proceed()
 }
 
-// Deadline, Done, Err and Value make it a context.Context.
+// attend ends the watch in time also while the guest waits in a function of the host that takes the watch for its context. The
+// function that it returns ends that.
+func (w *watch) attend() (done func()) {
+	finished, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		t := time.NewTimer(time.Until(w.deadline))
+		defer t.Stop()
+		select {
+		case <-t.C:
+			w.end(stopTimeout)
+		case <-w.caller:
+			w.end(stopCanceled)
+		case <-finished:
+		}
+	}()
+	return func() { close(finished); <-ended }
+}
+
+// piece is how many bytes the host handles for a guest before it looks again whether the guest is to stop.
+const piece = 64 << 10
+
+// random is the guest's source of random bytes.
+type random struct{ watch *watch }
+
+func (r random) Read(p []byte) (int, error) {
+	r.watch.proceed()
+	return rand.Read(p[:min(len(p), piece)])
+}
+
+// output is what a guest writes to.
+type output struct {
+	watch *watch
+	to    io.Writer
+}
+
+func (o output) Write(p []byte) (n int, err error) {
+	for err == nil && n < len(p) {
+		o.watch.proceed()
+		var wrote int
+		wrote, err = o.to.Write(p[n:min(len(p), n+piece)])
+		n += wrote
+	}
+	return n, err
+}
+
+// Deadline, Done, Err and Value make it a context.Context. It says that it ended when the guest was stopped.
 func (w *watch) Deadline() (time.Time, bool) { return time.Time{}, false }
 
-func (w *watch) Done() <-chan struct{} { return w.done }
+func (w *watch) Done() <-chan struct{} { return w.closed }
 
 func (w *watch) Err() error {
 	switch w.cause() {
@@ -132,9 +251,12 @@ func (w *watch) Err() error {
 	}
 }
 
-// Value has the instance's visit for the functions of the host.
+// Value has the watch itself for refill, and the instance's visit for the functions of the host.
 func (w *watch) Value(key any) any {
-	if key == (visitKey{}) {
+	switch key {
+	case watchKey{}:
+		return w
+	case visitKey{}:
 		return w.visit
 	}
 	return nil

@@ -1,11 +1,14 @@
 package runtime
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/tetratelabs/wazero/api"
 )
 
 // pause lets the bubble's time pass.
@@ -15,31 +18,50 @@ func pause(t testing.TB, d time.Duration) {
 	synctest.Wait()
 }
 
+// fakeCounter is the counter of a guest that is not there.
+type fakeCounter struct {
+	api.MutableGlobal
+	value uint64
+}
+
+func (c *fakeCounter) Get() uint64  { return c.value }
+func (c *fakeCounter) Set(v uint64) { c.value = v }
+
+// refilled says whether a guest that has used up its fuel goes on.
+func refilled(w *watch) (goesOn bool) {
+	defer func() {
+		if r := recover(); r != nil && r != errStopped {
+			panic(r)
+		}
+	}()
+	w.refill(nil)
+	return true
+}
+
 func TestWatch(t *testing.T) {
 	for _, c := range []struct {
-		name     string
-		act      func(t *testing.T, w *watch, cancel func())
-		cause    stopCause
-		err      error
-		reusable bool
+		name  string
+		act   func(t *testing.T, w *watch, cancel func())
+		cause stopCause
+		err   error
 	}{
-		{"returns in time", func(t *testing.T, w *watch, _ func()) { pause(t, 999*time.Millisecond) }, stopNone, nil, true},
-		{"timeout", func(t *testing.T, w *watch, _ func()) { pause(t, time.Second) }, stopTimeout, context.DeadlineExceeded, false},
-		{"caller gives up", func(t *testing.T, w *watch, cancel func()) { cancel(); synctest.Wait() }, stopCanceled, context.Canceled, false},
-		{"caller gives up as it returns", func(t *testing.T, w *watch, cancel func()) { cancel() }, -1, nil, false},
-		{"close", func(t *testing.T, w *watch, _ func()) { w.end(stopClosed) }, stopClosed, context.Canceled, false},
+		{"returns in time", func(t *testing.T, w *watch, _ func()) { pause(t, 999*time.Millisecond) }, stopNone, nil},
+		{"timeout", func(t *testing.T, w *watch, _ func()) { pause(t, time.Second) }, stopTimeout, context.DeadlineExceeded},
+		{"caller gives up", func(t *testing.T, w *watch, cancel func()) { cancel() }, stopCanceled, context.Canceled},
+		{"close", func(t *testing.T, w *watch, _ func()) { w.end(stopClosed) }, stopClosed, context.Canceled},
 		{"the first counts", func(t *testing.T, w *watch, cancel func()) {
 			w.end(stopClosed)
 			cancel()
 			pause(t, time.Minute)
-		}, stopClosed, context.Canceled, false},
+		}, stopClosed, context.Canceled},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWatch()
+				w.counter = &fakeCounter{}
 				for range 3 { // used again and again
 					w.start(t.Context(), time.Second)
-					if !w.stop() {
+					if !refilled(w) || !w.stop() {
 						t.Fatal("not reusable")
 					}
 				}
@@ -48,11 +70,14 @@ func TestWatch(t *testing.T) {
 				defer cancel()
 				w.start(ctx, time.Second)
 				c.act(t, w, cancel)
-				if got := w.stop(); got != c.reusable {
-					t.Errorf("reusable %v", got)
+				goesOn := c.cause == stopNone
+				if got := refilled(w); got != goesOn {
+					t.Errorf("goes on: %v", got)
 				}
-				synctest.Wait()
-				if c.cause >= 0 && (w.cause() != c.cause || !errors.Is(w.Err(), c.err)) {
+				if got := w.stop(); got != goesOn {
+					t.Errorf("reusable: %v", got)
+				}
+				if w.cause() != c.cause || !errors.Is(w.Err(), c.err) {
 					t.Errorf("cause %d, error %v", w.cause(), w.Err())
 				}
 				select {
@@ -70,21 +95,141 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-func TestGuestSleepEndsWithTheWatch(t *testing.T) {
+func TestFuelIsCounted(t *testing.T) {
+	fuel := &fakeCounter{value: 100}
+	w := newWatch()
+	w.counter = fuel
+	w.start(t.Context(), time.Hour)
+	fuel.value -= 70
+	if got := w.used(); got != 70 {
+		t.Errorf("used %d before it was refilled", got)
+	}
+	over := int64(-25)
+	fuel.value = uint64(over)
+	w.refill(nil)
+	fuel.value -= 5
+	if got := w.used(); got != 130 {
+		t.Errorf("used %d", got)
+	}
+	w.stop()
+	w.start(t.Context(), time.Hour)
+	if got := w.used(); got != 0 {
+		t.Errorf("used %d by a call that has not begun", got)
+	}
+}
+
+func TestNextSlice(t *testing.T) {
+	for _, c := range []struct {
+		slice int64
+		took  time.Duration
+		want  int64
+	}{
+		{firstSlice, 10 * time.Microsecond, 2 * firstSlice},
+		{maxSlice, 10 * time.Microsecond, maxSlice},
+		{100_000, 700 * time.Microsecond, 100_000},
+		{100_000, 2 * time.Millisecond, 50_000},
+		{100_000, time.Hour, minSlice},
+		{minSlice, 0, 2 * minSlice},
+	} {
+		if got := nextSlice(c.slice, c.took); got != c.want {
+			t.Errorf("after %d in %v: %d, want %d", c.slice, c.took, got, c.want)
+		}
+	}
+}
+
+func TestGuestSleepEndsWithTheGuest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
 		w := newWatch()
 		started := time.Now()
-		w.sleep(-1)
-		w.sleep(int64(time.Second))
+		sleep := func(d time.Duration) (goesOn bool) {
+			defer func() { goesOn = recover() == nil }()
+			w.sleep(int64(d))
+			return true
+		}
+		w.start(ctx, 3*time.Second)
+		if !sleep(-1) || !sleep(time.Second) {
+			t.Error("stopped too early")
+		}
 		if d := time.Since(started); d != time.Second {
 			t.Errorf("slept %v", d)
 		}
-		w.start(t.Context(), 2*time.Second)
-		w.sleep(int64(time.Hour))
-		if d := time.Since(started); d != 3*time.Second || w.cause() != stopTimeout {
-			t.Errorf("woke after %v, cause %d", d, w.cause())
+		if sleep(time.Hour) || w.cause() != stopTimeout {
+			t.Errorf("goes on, cause %d", w.cause())
 		}
-		w.stop()
+		if d := time.Since(started); d != 3*time.Second {
+			t.Errorf("woke after %v", d)
+		}
+		for cause, end := range map[stopCause]func(*watch){stopCanceled: func(*watch) { cancel() }, stopClosed: func(w *watch) { w.end(stopClosed) }} {
+			w = newWatch()
+			w.start(ctx, time.Hour)
+			time.AfterFunc(time.Minute, func() { end(w) })
+			if sleep(2*time.Hour) || w.cause() != cause {
+				t.Errorf("goes on, cause %d, want %d", w.cause(), cause)
+			}
+			ctx, cancel = context.WithCancel(t.Context())
+		}
+		cancel()
+	})
+}
+
+// A function of the host that waits is told when the guest's time is up.
+func TestWaitingInTheHostEndsInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for cause, end := range map[stopCause]func(w *watch, cancel func()){
+			stopTimeout:  func(*watch, func()) {},
+			stopCanceled: func(_ *watch, cancel func()) { time.AfterFunc(time.Second, cancel) },
+			stopClosed:   func(w *watch, _ func()) { time.AfterFunc(time.Second, func() { w.end(stopClosed) }) },
+		} {
+			ctx, cancel := context.WithCancel(t.Context())
+			w := newWatch()
+			w.start(ctx, time.Minute)
+			done := w.attend()
+			end(w, cancel)
+			<-w.Done()
+			done()
+			if w.cause() != cause || w.stop() {
+				t.Errorf("cause %d, want %d", w.cause(), cause)
+			}
+			cancel()
+		}
+		w := newWatch()
+		w.start(t.Context(), time.Minute)
+		w.attend()()
+		pause(t, time.Hour)
+		if w.cause() != stopNone {
+			t.Errorf("cause %d after the host had answered", w.cause())
+		}
+	})
+}
+
+// What the host does for a guest with many bytes can be stopped too.
+func TestManyBytesInPieces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatch()
+		w.start(t.Context(), time.Second)
+		var got bytes.Buffer
+		b := bytes.Repeat([]byte("0123456789"), 3*piece/10)
+		if n, err := (output{w, &got}).Write(b); n != len(b) || err != nil || !bytes.Equal(got.Bytes(), b) {
+			t.Errorf("wrote %d of %d bytes, %v", n, len(b), err)
+		}
+		if n, err := (random{w}).Read(b); n != piece || err != nil {
+			t.Errorf("read %d bytes, %v", n, err)
+		}
+		pause(t, time.Second)
+		for name, use := range map[string]func(){
+			"write": func() { output{w, &got}.Write(b) }, "read": func() { random{w}.Read(b) },
+		} {
+			func() {
+				defer func() {
+					if recover() != errStopped {
+						t.Errorf("%s goes on", name)
+					}
+				}()
+				use()
+			}()
+		}
 	})
 }
 

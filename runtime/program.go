@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -114,14 +113,17 @@ type program struct {
 // compile makes a program of code that inspect has passed, from the cache where it has it. It waits for its turn. Where
 // the cache fails, it goes without, and says so in the log. An error that is not ctx's means that the code is
 // not valid.
-func (e *engine) compile(ctx context.Context, code []byte, info *moduleInfo, digest string) (*program, error) {
+func (e *engine) compile(ctx context.Context, code []byte, digest string) (*program, error) {
 	select {
 	case e.turn <- struct{}{}:
 		defer func() { <-e.turn }()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	code = e.meter.prepare(code, info)
+	code, err := e.meter.prepare(code)
+	if err != nil {
+		return nil, err
+	}
 	if e.cache.root == "" {
 		return e.open(ctx, code, wazero.NewCompilationCache())
 	}
@@ -162,8 +164,7 @@ func (e *engine) compileCached(ctx context.Context, code []byte, digest string) 
 // open compiles. The program owns the cache from here on. It compiles in its own goroutine and not in several of the
 // engine's, which are a little faster: there a module that makes the compiler panic ends the host.
 func (e *engine) open(ctx context.Context, code []byte, cache wazero.CompilationCache) (made *program, err error) {
-	config := e.meter.configure(wazero.NewRuntimeConfigCompiler()).
-		WithCompilationCache(cache).WithDebugInfoEnabled(false)
+	config := wazero.NewRuntimeConfigCompiler().WithCompilationCache(cache).WithDebugInfoEnabled(false)
 	p := &program{meter: e.meter, runtime: wazero.NewRuntimeWithConfig(ctx, config), cache: cache}
 	defer func() {
 		if r := recover(); r != nil {
@@ -178,6 +179,9 @@ func (e *engine) open(ctx context.Context, code []byte, cache wazero.Compilation
 			return p, err
 		}
 	}
+	if err = e.meter.install(ctx, p.runtime); err != nil {
+		return p, err
+	}
 	p.module, err = p.runtime.CompileModule(ctx, code)
 	return p, err
 }
@@ -189,8 +193,8 @@ func (p *program) close() error {
 
 // guestConfig is what every guest has: the clocks, random numbers, its output, and the variables in env.
 func guestConfig(w *watch, env map[string]string, stdout, stderr io.Writer) wazero.ModuleConfig {
-	config := wazero.NewModuleConfig().WithName("").WithStdout(stdout).WithStderr(stderr).
-		WithRandSource(rand.Reader).WithSysWalltime().WithSysNanotime().WithNanosleep(w.sleep)
+	config := wazero.NewModuleConfig().WithName("").WithStdout(output{w, stdout}).WithStderr(output{w, stderr}).
+		WithRandSource(random{w}).WithSysWalltime().WithSysNanotime().WithNanosleep(w.sleep)
 	for _, name := range slices.Sorted(maps.Keys(env)) {
 		config = config.WithEnv(name, env[name])
 	}

@@ -247,7 +247,7 @@ func (rt *Runtime) load(ctx context.Context, v *version) (*program, error) {
 
 func (rt *Runtime) compile(ctx context.Context, code []byte, info *moduleInfo, digest string) (*program, error) {
 	started := time.Now()
-	p, err := rt.engine.compile(ctx, code, info, digest)
+	p, err := rt.engine.compile(ctx, code, digest)
 	if err == nil {
 		p.command = info.command()
 		rt.metrics.compile.Observe(time.Since(started).Seconds())

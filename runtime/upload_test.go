@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/shardmill/shardmill/runtime/wasm"
 	"github.com/shardmill/shardmill/sdk/abi"
 )
 
@@ -46,7 +47,7 @@ func claim(id byte) []byte { return sec(id, []byte{0xff, 0xff, 0xff, 0xff, 0x0f}
 func TestRefusedUploads(t *testing.T) {
 	w := open(t, func(o *Options) { o.MaxCodeBytes = 4 << 20 })
 	good := fake{}.build()
-	tooMany := cat(wasmHeader, sec(sectionType, vec()))
+	tooMany := cat(wasm.Header, sec(wasm.SectionType, vec()))
 	for _, c := range []struct {
 		name   string
 		code   []byte
@@ -57,7 +58,7 @@ func TestRefusedUploads(t *testing.T) {
 		{"nothing", nil, Config{}, "code", "is not a WebAssembly module"},
 		{"text", []byte("#!/bin/sh\necho hello"), Config{}, "code", "is not a WebAssembly module"},
 		{"component", []byte("\x00asm\x0d\x00\x01\x00"), Config{}, "code", "component"},
-		{"only a header", wasmHeader, Config{}, "code", "does not export memory"},
+		{"only a header", wasm.Header, Config{}, "code", "does not export memory"},
 		{"truncated", good[:len(good)-3], Config{}, "code", "ends early"},
 		{"too large", make([]byte, 4<<20+1), Config{}, "code", "at most 4194304 bytes"},
 		{"no memory", fake{without: "memory"}.build(), Config{}, "code", "does not export memory"},
@@ -79,20 +80,20 @@ func TestRefusedUploads(t *testing.T) {
 		{"growing _initialize", fake{initialize: growing}.build(), Config{MemoryBytes: 2 << 20}, "code", "limit of 2 MiB"},
 		{"invalid code", fake{handle: []byte{0x6a}}.build(), Config{}, "code", "does not compile"},
 		{"unknown instruction", fake{handle: []byte{0xf0}}.build(), Config{}, "code", "instruction 0xf0"},
-		{"types that are not there", cat(tooMany, claim(sectionType)), Config{}, "code", "ends early"},
-		{"imports that are not there", cat(wasmHeader, claim(sectionImport)), Config{}, "code", "ends early"},
-		{"functions that are not there", cat(wasmHeader, claim(sectionFunction)), Config{}, "code", "ends early"},
-		{"tables that are not there", cat(wasmHeader, claim(sectionTable)), Config{}, "code", "ends early"},
-		{"globals that are not there", cat(wasmHeader, claim(sectionGlobal)), Config{}, "code", "ends early"},
-		{"exports that are not there", cat(wasmHeader, claim(sectionExport)), Config{}, "code", "ends early"},
-		{"elements that are not there", cat(wasmHeader, claim(sectionElement)), Config{}, "code", "ends early"},
-		{"code that is not there", cat(wasmHeader, claim(sectionCode)), Config{}, "code", "ends early"},
-		{"data that is not there", cat(wasmHeader, claim(sectionData)), Config{}, "code", "ends early"},
+		{"types that are not there", cat(tooMany, claim(wasm.SectionType)), Config{}, "code", "ends early"},
+		{"imports that are not there", cat(wasm.Header, claim(wasm.SectionImport)), Config{}, "code", "ends early"},
+		{"functions that are not there", cat(wasm.Header, claim(wasm.SectionFunction)), Config{}, "code", "ends early"},
+		{"tables that are not there", cat(wasm.Header, claim(wasm.SectionTable)), Config{}, "code", "ends early"},
+		{"globals that are not there", cat(wasm.Header, claim(wasm.SectionGlobal)), Config{}, "code", "ends early"},
+		{"exports that are not there", cat(wasm.Header, claim(wasm.SectionExport)), Config{}, "code", "ends early"},
+		{"elements that are not there", cat(wasm.Header, claim(wasm.SectionElement)), Config{}, "code", "ends early"},
+		{"code that is not there", cat(wasm.Header, claim(wasm.SectionCode)), Config{}, "code", "ends early"},
+		{"data that is not there", cat(wasm.Header, claim(wasm.SectionData)), Config{}, "code", "ends early"},
 		{"names that are not there", fake{sections: [][]byte{custom("name", []byte{1, 5, 0xff, 0xff, 0xff, 0xff, 0x0f})}}.build(), Config{}, "code", "ends early"},
 		{"a long name", fake{sections: [][]byte{custom("name", []byte{0, 5, 0xff, 0xff, 0xff, 0xff, 0x0f})}}.build(), Config{}, "code", "ends early"},
 		{"2^31 locals", fake{functions: [][]byte{code(1<<31, i32Const(0)...)}}.build(), Config{}, "code", "locals"},
-		{"a table of 2^27", cat(wasmHeader, sec(sectionTable, vec(cat([]byte{0x70, 0}, appendLEB(nil, 1<<27))))), Config{}, "code", "tables of"},
-		{"two start sections", cat(fake{start: unreachable}.build(), sec(sectionStart, []byte{5})), Config{}, "code", "does not compile"},
+		{"a table of 2^27", cat(wasm.Header, sec(wasm.SectionTable, vec(cat([]byte{0x70, 0}, wasm.AppendLEB(nil, 1<<27))))), Config{}, "code", "tables of"},
+		{"two start sections", cat(fake{start: unreachable}.build(), sec(wasm.SectionStart, []byte{5})), Config{}, "code", "does not compile"},
 		{"unknown section", cat(good, sec(77, nil)), Config{}, "code", "not supported"},
 		{"timeout", good, Config{Timeout: time.Hour}, "timeout", "15m"},
 		{"negative timeout", good, Config{Timeout: -1}, "timeout", "1ms"},
@@ -130,9 +131,9 @@ func TestTablesThatGrow(t *testing.T) {
 	growTable := code(0, cat([]byte{0xd0, 0x70}, i32Const(1), []byte{0xfc, 15, 0})...)
 	module := func(limits ...byte) []byte {
 		b := fake{functions: [][]byte{growTable}}.build()
-		memory := sec(sectionMemory, vec([]byte{0, 1}))
+		memory := sec(wasm.SectionMemory, vec([]byte{0, 1}))
 		before, after, _ := strings.Cut(string(b), string(memory))
-		return cat([]byte(before), sec(sectionTable, vec(cat([]byte{0x70}, limits))), memory, []byte(after))
+		return cat([]byte(before), sec(wasm.SectionTable, vec(cat([]byte{0x70}, limits))), memory, []byte(after))
 	}
 	_, err := w.Deploy(t.Context(), "f", module(0, 1), Config{})
 	if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "declared maximum") {
@@ -187,8 +188,8 @@ func TestHandmadeFailures(t *testing.T) {
 		"grows":             {fake{handle: cat(growing, i64Const(0))}, FailMemory, "limit of 8 MiB"},
 		"spins":             {fake{handle: cat(spinning, i64Const(0))}, FailTimeout, "timeout of 100ms"},
 		"spins in input":    {fake{input: cat(spinning, i32Const(8))}, FailTimeout, "timeout of 100ms"},
-		"recurses":          {fake{handle: cat([]byte{opCall, 7, 0x1a}, i64Const(0)), functions: [][]byte{code(0, cat([]byte{opCall, 7}, i32Const(1), []byte{0x6a})...)}}, FailTrap, "stack overflow"},
-		"calls without end": {fake{handle: cat([]byte{opCall, 7, 0x1a}, i64Const(0)), functions: doubling(40)}, FailTimeout, "timeout of 100ms"},
+		"recurses":          {fake{handle: cat([]byte{wasm.OpCall, 7, 0x1a}, i64Const(0)), functions: [][]byte{code(0, cat([]byte{wasm.OpCall, 7}, i32Const(1), []byte{0x6a})...)}}, FailTrap, "stack overflow"},
+		"calls without end": {fake{handle: cat([]byte{wasm.OpCall, 7, 0x1a}, i64Const(0)), functions: doubling(40)}, FailTimeout, "timeout of 100ms"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			config := config
@@ -211,7 +212,7 @@ func TestHandmadeFailures(t *testing.T) {
 func doubling(n int) (out [][]byte) {
 	for i := range n {
 		next := byte(7 + i + 1)
-		out = append(out, code(0, opCall, next, 0x1a, opCall, next))
+		out = append(out, code(0, wasm.OpCall, next, 0x1a, wasm.OpCall, next))
 	}
 	return append(out, code(0, i32Const(1)...))
 }

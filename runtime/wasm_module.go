@@ -4,36 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"iter"
+
+	"github.com/shardmill/shardmill/runtime/wasm"
 )
 
-// Sections of a WebAssembly module
-// (https://webassembly.github.io/spec/core/binary/modules.html).
 const (
-	sectionCustom    = 0
-	sectionType      = 1
-	sectionImport    = 2
-	sectionFunction  = 3
-	sectionTable     = 4
-	sectionMemory    = 5
-	sectionGlobal    = 6
-	sectionExport    = 7
-	sectionStart     = 8
-	sectionElement   = 9
-	sectionCode      = 10
-	sectionData      = 11
-	sectionDataCount = 12
-
-	externFunction = 0
-	externTable    = 1
-	externMemory   = 2
-	externGlobal   = 3
-
-	maxTableEntries = maxEntries // of all tables together
-	maxLocals       = 50_000     // of one function
+	maxTableEntries = wasm.MaxEntries // of all tables together
+	maxLocals       = 50_000          // of one function
 )
-
-var wasmHeader = []byte{0, 'a', 's', 'm', 1, 0, 0, 0}
 
 // moduleImport is one import; kind is the spec's external kind.
 type moduleImport struct {
@@ -47,7 +25,6 @@ type moduleInfo struct {
 	imports     []moduleImport
 	exports     map[string]string // functions: name → signature like "(i32) -> i32"; a memory: "memory"; others: ""
 	memoryPages uint64            // declared minimum
-	guards      []int             // where in the code guardCalls puts a guard: first instructions of functions
 }
 
 // inspect reads a whole module. It is there to keep harm from the host: the engine's decoder makes room for as
@@ -55,48 +32,25 @@ type moduleInfo struct {
 // bytes could ask for all the memory there is. Whether the code is valid otherwise is the engine's to say.
 // The error is the end of a sentence.
 func inspect(code []byte) (*moduleInfo, error) {
-	if len(code) < len(wasmHeader) || !bytes.Equal(code[:4], wasmHeader[:4]) {
+	if len(code) < len(wasm.Header) || !bytes.Equal(code[:4], wasm.Header[:4]) {
 		return nil, errors.New("is not a WebAssembly module: it does not begin with the bytes \\0asm")
 	}
-	if !bytes.Equal(code[4:8], wasmHeader[4:]) {
+	if !bytes.Equal(code[4:8], wasm.Header[4:]) {
 		return nil, errors.New("is not a core WebAssembly module of version 1 (a component must be built as a core module)")
 	}
 	m := &moduleReader{info: moduleInfo{exports: map[string]string{}}}
-	for s, err := range moduleSections(code) {
+	for s, err := range wasm.Sections(code) {
 		if err == nil {
 			err = m.read(s)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("is a damaged WebAssembly module: section %d at byte %d: %w", s.id, s.head, err)
+			return nil, fmt.Errorf("is a damaged WebAssembly module: section %d at byte %d: %w", s.ID, s.Head, err)
 		}
 	}
 	if m.growsTable && m.unbounded {
 		return nil, fmt.Errorf("grows a table that has no declared maximum of at most %d entries", maxTableEntries)
 	}
 	return &m.info, nil
-}
-
-// moduleSection is one section; its body stands behind the identifier and the size that begin at head.
-type moduleSection struct {
-	id         byte
-	head, body int
-	bytes      []byte
-}
-
-// moduleSections yields the sections in order; an error is the last thing that it yields.
-func moduleSections(code []byte) iter.Seq2[moduleSection, error] {
-	return func(yield func(moduleSection, error) bool) {
-		for at := len(wasmHeader); at < len(code); {
-			r := reader{b: code, at: at + 1}
-			s := moduleSection{id: code[at], head: at}
-			s.bytes = r.bytes()
-			s.body = r.at - len(s.bytes)
-			if !yield(s, r.err) || r.err != nil {
-				return
-			}
-			at = r.at
-		}
-	}
 }
 
 // moduleReader collects moduleInfo from section to section.
@@ -107,121 +61,119 @@ type moduleReader struct {
 	tables     uint64   // entries of all tables
 	unbounded  bool     // a table may grow without a limit worth the name
 	growsTable bool     // there is code that grows one
-	base       int      // where in the module the section's body begins
 }
 
-func (m *moduleReader) read(s moduleSection) error {
-	r := &reader{b: s.bytes}
-	m.base = s.body
-	switch s.id {
-	case sectionCustom:
-		if r.name() == "name" {
+func (m *moduleReader) read(s wasm.Section) error {
+	r := &wasm.Reader{B: s.Bytes}
+	switch s.ID {
+	case wasm.SectionCustom:
+		if r.Name() == "name" {
 			readNames(r)
 		} else {
-			r.skip(r.left())
+			r.Skip(r.Left())
 		}
-	case sectionStart, sectionDataCount:
-		r.skipU32()
+	case wasm.SectionStart, wasm.SectionDataCount:
+		r.SkipU32()
 	default:
-		entry := m.entry(s.id)
+		entry := m.entry(s.ID)
 		if entry == nil {
 			return errors.New("it is of a kind that is not supported")
 		}
-		r.each(entry)
+		r.Each(entry)
 	}
-	if r.err == nil && r.left() > 0 {
-		r.err = fmt.Errorf("it has %d bytes too many", r.left())
+	if r.Err == nil && r.Left() > 0 {
+		r.Err = fmt.Errorf("it has %d bytes too many", r.Left())
 	}
-	return r.err
+	return r.Err
 }
 
 // entry is how an entry of a section is read.
-func (m *moduleReader) entry(id byte) func(*reader) {
+func (m *moduleReader) entry(id byte) func(*wasm.Reader) {
 	switch id {
-	case sectionType:
+	case wasm.SectionType:
 		return m.readType
-	case sectionImport:
+	case wasm.SectionImport:
 		return m.readImport
-	case sectionFunction:
-		return func(r *reader) { m.functions = append(m.functions, r.u32()) }
-	case sectionTable:
+	case wasm.SectionFunction:
+		return func(r *wasm.Reader) { m.functions = append(m.functions, r.U32()) }
+	case wasm.SectionTable:
 		return m.readTable
-	case sectionMemory:
+	case wasm.SectionMemory:
 		return m.readMemory
-	case sectionGlobal:
-		return func(r *reader) { r.skip(2); r.constant() }
-	case sectionExport:
+	case wasm.SectionGlobal:
+		return func(r *wasm.Reader) { r.Skip(2); r.Constant(nil) }
+	case wasm.SectionExport:
 		return m.readExport
-	case sectionElement:
+	case wasm.SectionElement:
 		return readElement
-	case sectionCode:
+	case wasm.SectionCode:
 		return m.readCode
-	case sectionData:
+	case wasm.SectionData:
 		return readData
 	}
 	return nil
 }
 
-func (m *moduleReader) readType(r *reader) {
-	if form := r.byte(); form != 0x60 {
-		r.fail(fmt.Errorf("type form %#x is not supported", form))
+func (m *moduleReader) readType(r *wasm.Reader) {
+	if form := r.Byte(); form != 0x60 {
+		r.Fail(fmt.Errorf("type form %#x is not supported", form))
 		return
 	}
-	params, results := r.valueTypes(), r.valueTypes()
+	params, results := r.ValueTypes(), r.ValueTypes()
 	if results == "" {
 		results = "()"
 	}
 	m.types = append(m.types, "("+params+") -> "+results)
 }
 
-func (m *moduleReader) readImport(r *reader) {
-	i := moduleImport{module: r.name(), name: r.name(), kind: r.byte()}
+func (m *moduleReader) readImport(r *wasm.Reader) {
+	i := moduleImport{module: r.Name(), name: r.Name(), kind: r.Byte()}
 	switch i.kind {
-	case externFunction:
-		index := r.u32()
+	case wasm.ExternFunction:
+		index := r.U32()
 		i.signature = m.signature(index)
 		m.functions = append(m.functions, index)
-	case externTable:
+	case wasm.ExternTable:
 		m.readTable(r)
-	case externMemory:
+	case wasm.ExternMemory:
 		m.readMemory(r)
-	case externGlobal:
-		r.skip(2)
+	case wasm.ExternGlobal:
+		r.Skip(2)
 	default:
-		r.fail(fmt.Errorf("import kind %d is not supported", i.kind))
+		r.Fail(fmt.Errorf("import kind %d is not supported", i.kind))
 	}
-	if r.err == nil {
+	if r.Err == nil {
 		m.info.imports = append(m.info.imports, i)
 	}
 }
 
-func (m *moduleReader) readTable(r *reader) {
-	if element := r.byte(); valueTypeNames[element] == "" {
-		r.fail(fmt.Errorf("table type %#x is not supported", element))
+func (m *moduleReader) readTable(r *wasm.Reader) {
+	if element := r.Byte(); wasm.ValueTypeNames[element] == "" {
+		r.Fail(fmt.Errorf("table type %#x is not supported", element))
 	}
-	low, high, bounded := r.limits()
+	low, high, bounded := r.Limits()
 	if m.tables += low; low > maxTableEntries || m.tables > maxTableEntries {
-		r.fail(fmt.Errorf("tables of %d entries, at most %d are allowed", m.tables, maxTableEntries))
+		r.Fail(fmt.Errorf("tables of %d entries, at most %d are allowed", m.tables, maxTableEntries))
 	}
 	if !bounded || high > maxTableEntries {
 		m.unbounded = true
 	}
 }
 
-func (m *moduleReader) readMemory(r *reader) {
-	m.info.memoryPages, _, _ = r.limits()
+func (m *moduleReader) readMemory(r *wasm.Reader) {
+	m.info.memoryPages, _, _ = r.Limits()
 }
 
-func (m *moduleReader) readExport(r *reader) {
-	name, kind, index := r.name(), r.byte(), r.u32()
+func (m *moduleReader) readExport(r *wasm.Reader) {
+	name, kind, index := r.Name(), r.Byte(), r.U32()
 	what := ""
 	switch {
-	case kind == externFunction && int64(index) < int64(len(m.functions)):
+	case kind == wasm.ExternFunction && int64(index) < int64(len(m.functions)):
 		what = m.signature(m.functions[index])
-	case kind == externMemory:
+	case kind == wasm.ExternMemory:
 		what = "memory"
 	}
-	if r.err == nil {
+	if r.Err == nil {
 		m.info.exports[name] = what
 	}
 }
@@ -234,85 +186,81 @@ func (m *moduleReader) signature(index uint32) string {
 }
 
 // readCode reads one function's locals and instructions.
-func (m *moduleReader) readCode(r *reader) {
-	body := r.bytes()
-	f := &reader{b: body}
+func (m *moduleReader) readCode(r *wasm.Reader) {
+	body := r.Bytes()
+	f := &wasm.Reader{B: body}
 	var locals uint64
-	f.each(func(f *reader) {
-		locals += uint64(f.u32())
-		f.skip(1)
+	f.Each(func(f *wasm.Reader) {
+		locals += uint64(f.U32())
+		f.Skip(1)
 	})
 	if locals > maxLocals {
-		f.fail(fmt.Errorf("a function has %d locals, at most %d are allowed", locals, maxLocals))
+		f.Fail(fmt.Errorf("a function has %d locals, at most %d are allowed", locals, maxLocals))
 	}
-	first := f.at
-	var seen codeTraits
-	for f.err == nil && f.left() > 0 {
-		f.instruction(&seen)
+	var i wasm.Instruction
+	for f.Err == nil && f.Left() > 0 {
+		f.Instruction(&i)
+		m.growsTable = m.growsTable || i.Op == wasm.OpBulk && i.Sub == wasm.SubTableGrow
 	}
-	r.fail(f.err)
-	m.growsTable = m.growsTable || seen.growsTable
-	if seen.calls && !seen.checked {
-		m.info.guards = append(m.info.guards, m.base+r.at-len(body)+first)
-	}
+	r.Fail(f.Err)
 }
 
-func readElement(r *reader) {
-	flags := r.u32()
+func readElement(r *wasm.Reader) {
+	flags := r.U32()
 	passive, explicit, expressions := flags&1 != 0, flags&2 != 0, flags&4 != 0
 	if flags > 7 {
-		r.fail(fmt.Errorf("element kind %d is not supported", flags))
+		r.Fail(fmt.Errorf("element kind %d is not supported", flags))
 	}
 	if !passive {
 		if explicit {
-			r.skipU32()
+			r.SkipU32()
 		}
-		r.constant()
+		r.Constant(nil)
 	}
 	if passive || explicit {
-		r.skip(1)
+		r.Skip(1)
 	}
 	if expressions {
-		r.each((*reader).constant)
+		r.Each(func(r *wasm.Reader) { r.Constant(nil) })
 	} else {
-		r.each((*reader).skipU32)
+		r.Each((*wasm.Reader).SkipU32)
 	}
 }
 
-func readData(r *reader) {
-	switch flags := r.u32(); flags {
+func readData(r *wasm.Reader) {
+	switch flags := r.U32(); flags {
 	case 0:
-		r.constant()
+		r.Constant(nil)
 	case 1:
 	case 2:
-		r.skipU32()
-		r.constant()
+		r.SkipU32()
+		r.Constant(nil)
 	default:
-		r.fail(fmt.Errorf("data kind %d is not supported", flags))
+		r.Fail(fmt.Errorf("data kind %d is not supported", flags))
 	}
-	r.bytes()
+	r.Bytes()
 }
 
 // readNames reads the name section, of which only the names of the module, the functions and the locals have a
 // form that the engine reads.
-func readNames(r *reader) {
-	pair := func(r *reader) { r.skipU32(); r.bytes() }
-	for r.err == nil && r.left() > 0 {
-		id := r.byte()
-		sub := &reader{b: r.bytes()}
+func readNames(r *wasm.Reader) {
+	pair := func(r *wasm.Reader) { r.SkipU32(); r.Bytes() }
+	for r.Err == nil && r.Left() > 0 {
+		id := r.Byte()
+		sub := &wasm.Reader{B: r.Bytes()}
 		switch id {
 		case 0:
-			sub.bytes()
+			sub.Bytes()
 		case 1:
-			sub.each(pair)
+			sub.Each(pair)
 		case 2:
-			sub.each(func(r *reader) { r.skipU32(); r.each(pair) })
+			sub.Each(func(r *wasm.Reader) { r.SkipU32(); r.Each(pair) })
 		default:
-			sub.skip(sub.left())
+			sub.Skip(sub.Left())
 		}
-		if sub.left() > 0 {
-			sub.fail(errShort)
+		if sub.Left() > 0 {
+			sub.Fail(wasm.ErrShort)
 		}
-		r.fail(sub.err)
+		r.Fail(sub.Err)
 	}
 }
