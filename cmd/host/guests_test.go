@@ -154,6 +154,7 @@ type said struct {
 	Outcomes []string
 	Emitted  map[string][]string
 	Body     string
+	State    string
 	Failed   string // the message; "" when the call went well
 }
 
@@ -189,7 +190,7 @@ func (g guest) call(t testing.TB, call runtime.Call) said {
 	for _, o := range reply.Outcomes {
 		s.Outcomes = append(s.Outcomes, fmt.Sprintf("%d %s %s", o.Index, o.Result, o.Reason))
 	}
-	s.Body = string(reply.Body)
+	s.Body, s.State = string(reply.Body), string(reply.State)
 	return s
 }
 
@@ -199,6 +200,8 @@ type guestCase struct {
 	data  []string // of a batch's records
 	size  int      // of a record of its own behind them; 0: none
 	body  string   // of a direct invocation, when there are no records
+	state string   // of the window; "" calls without a window
+	end   bool     // of the window, which ends early
 	fails string   // part of the message when the call is to fail; behind a "=" all of it, which is then the author's own
 }
 
@@ -225,6 +228,13 @@ var guestCases = []guestCase{
 	{name: "after a panic", data: []string{"emit a 2"}},
 	{name: "an outcome of no record", data: []string{"ok", "beyond"}, fails: "record 2 of a batch of 2"},
 	{name: "after that", data: []string{"facts"}},
+	{name: "no window", data: []string{"window", "state x"}},
+	{name: "a window's state stays", data: []string{"window", "ok"}, state: "so far"},
+	{name: "a window's state is set", data: []string{"state one", "window", "state " + strings.Repeat("two", 9)}, state: "so far"},
+	{name: "a window's state is emptied", data: []string{"drop", "state ", "emit a 1"}, state: "so far"},
+	{name: "a window's state is lost with the call", data: []string{"state one", "fail now"}, state: "so far", fails: "=now"},
+	{name: "a window ends", end: true, state: "count=3"},
+	{name: "a window does not end yet", end: true, state: "fail", fails: "=not yet"},
 	{name: "answer", body: "ping"},
 	{name: "answer with what is known", body: "facts"},
 	{name: "answer and emit", body: "emit a hello there"},
@@ -237,6 +247,13 @@ func (c guestCase) call(t testing.TB) runtime.Call {
 	t.Helper()
 	call := runtime.Call{Kind: runtime.KindInvoke, Body: []byte(c.body), ID: "i-" + c.name}
 	if c.body != "" {
+		return call
+	}
+	if c.state != "" {
+		call.State, call.Window = []byte(c.state), runtime.Window{Start: time.UnixMicro(1_700_000_000_000_000), End: time.UnixMicro(1_700_000_060_000_000)}
+	}
+	if c.end {
+		call.Kind, call.Body, call.Window.EndedEarly = runtime.KindWindowClose, nil, true
 		return call
 	}
 	var w record.Builder

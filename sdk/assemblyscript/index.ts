@@ -26,5 +26,5 @@
  */
 
 export { Bytes } from "./assembly/bytes";
-export { Batch, BatchHandler, Call, Invocation, InvokeHandler, Record, onBatch, onInvoke } from "./assembly/call";
+export { Batch, BatchHandler, Call, Invocation, InvokeHandler, Record, Window, WindowEnd, WindowHandler, onBatch, onInvoke, onWindow } from "./assembly/call";
 export { LogLevel, log, now, shardmill_abort, shardmill_console, shardmill_seed, shardmill_trace } from "./assembly/system";

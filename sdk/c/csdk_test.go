@@ -122,6 +122,9 @@ func encode(t *testing.T, kind abi.Kind, function string, n int) []byte {
 		body = w.Finish()
 	}
 	c := abi.Call{Kind: kind, Function: function, Version: 1, Attempt: 1}
+	if function == "reply-state" {
+		c.WindowEnd = 1
+	}
 	size, err := c.Size(len(body), 0)
 	if err != nil {
 		t.Fatal(err)
@@ -147,13 +150,13 @@ func TestReplies(t *testing.T) {
 	}{
 		{"reply-ok", abi.KindBatch, golden(t, "reply-ok")},
 		{"reply-outcomes", abi.KindBatch, golden(t, "reply-outcomes")},
+		{"reply-state", abi.KindBatch, golden(t, "reply-state")},
 		{"reply-outputs", abi.KindBatch, golden(t, "reply-outputs")},
 		{"reply-outputs", abi.KindInvoke, golden(t, "reply-outputs")},
 		{"reply-body", abi.KindInvoke, golden(t, "reply-body")},
 		{"reply-ok", abi.KindBatch, golden(t, "reply-ok")},
 		{"fail", abi.KindBatch, fail(abi.FailureError, "boom")},
 		{"mute", abi.KindInvoke, fail(abi.FailureError, "the handler failed without saying why")},
-		{"f", abi.KindWindowClose, fail(abi.FailureUnsupported, "the function has no handler for a window close")},
 		{"f", abi.KindTransform, fail(abi.FailureUnsupported, "the function has no handler for a transform")},
 	} {
 		if got, _ := s.call(t, c.kind, encode(t, c.kind, c.function, 3), 3); !bytes.Equal(got, c.want) {
@@ -175,6 +178,7 @@ func TestCalls(t *testing.T) {
 			"facts delays  7 3 2 1700000003000000 2", "facts flights-to-delays  flights", "facts 01ARZ3NDEKTSV4RRFFQ69G5FAV  ",
 			`records DFW  {"delay":5}`, "records JFK 80808080808080808080808080808080 ", `records DFW  {"delay":5}`, "records JFK 80808080808080808080808080808080 "}},
 		{"call-invoke", abi.KindInvoke, 0, []string{"facts delays  4294967295 0 1 0 0", "facts   ", "facts i-1  ping"}},
+		{"call-window", abi.KindWindowClose, 0, []string{"windows 1700000000000000 1700000060000000 1  count=3"}},
 	} {
 		_, reply := s.call(t, c.kind, golden(t, c.name), c.records)
 		var got []string
@@ -186,10 +190,6 @@ func TestCalls(t *testing.T) {
 		if !slices.Equal(got, c.want) {
 			t.Errorf("%s:\n%q\nwant\n%q", c.name, got, c.want)
 		}
-	}
-	_, reply := s.call(t, abi.KindWindowClose, golden(t, "call-window"), 0)
-	if f := reply.Failure(); f.Kind != abi.FailureUnsupported {
-		t.Errorf("call-window: %v %s", f.Kind, f.Message)
 	}
 }
 

@@ -67,6 +67,12 @@ typedef struct shardmill_call {
     uint32_t records;              /* how many there are in the batch */
     shardmill_bytes input;         /* of a direct invocation */
 
+    /* The tumbling window that all records of the batch arrived in, or that has ended: microseconds since the Unix epoch, its end
+     * exclusive. Both are 0 when the mapping has none. */
+    int64_t window_start, window_end;
+    int window_ended_early;        /* its state had become larger than 1 MiB, and the window goes on with an empty one */
+    shardmill_bytes state;         /* what the window's batches before have left */
+
     /* Where shardmill_next is. */
     const uint8_t *first, *at, *end;
     uint32_t next;
@@ -79,6 +85,7 @@ typedef int (*shardmill_handler)(shardmill_call *call);
 typedef struct shardmill_handlers {
     shardmill_handler batch;       /* records of one shard of a stream */
     shardmill_handler invoke;      /* a direct invocation: call->input, shardmill_answer */
+    shardmill_handler window;      /* the end of a tumbling window: call->state. A failure has the host call it again */
 } shardmill_handlers;
 
 /* Defines the function's handlers, in one file of it: SHARDMILL_FUNCTION(.batch = handle) */
@@ -104,6 +111,10 @@ void shardmill_emit_record(shardmill_call *call, shardmill_bytes stream, const s
 void shardmill_drop(shardmill_call *call, uint32_t index, shardmill_bytes reason);   /* settled, and not wanted */
 void shardmill_retry(shardmill_call *call, uint32_t index, shardmill_bytes reason);  /* to be delivered again */
 void shardmill_reject(shardmill_call *call, uint32_t index, shardmill_bytes reason); /* no retry can help it */
+
+/* Gives the window another state, for its next batch and its end; without it the state stays. More than 1 MiB ends the window
+ * early, more than 6 MiB fails the call. It has an effect only in a batch of a mapping that has a window. */
+void shardmill_set_state(shardmill_call *call, shardmill_bytes state);
 
 /* The answer to a direct invocation; the last one counts. */
 void shardmill_answer(shardmill_call *call, shardmill_bytes body);
@@ -133,7 +144,7 @@ uint32_t shardmill_kinds_mask(void);
 enum {
     shardmill__dropped = 1, shardmill__retry = 2, shardmill__rejected = 3,
     shardmill__error = 1, shardmill__panicked = 2, shardmill__unsupported = 3, shardmill__bad_call = 4,
-    shardmill__batch = 1, shardmill__invoke = 4,
+    shardmill__batch = 1, shardmill__window = 2, shardmill__invoke = 4, shardmill__max_state = 6 << 20,
     shardmill__max_name = 256, shardmill__max_reason = 1024, shardmill__max_message = 65536, shardmill__max_outputs = 256,
     shardmill__max_key = 65535, shardmill__max_data = (1 << 30) - 1,
     shardmill__call_header = 80, shardmill__reply_header = 40, shardmill__batch_header = 24, shardmill__record_header = 24,
@@ -277,7 +288,8 @@ static struct {
     uint32_t outcome_count;       /* of records that have one */
     int64_t highest;              /* index with an outcome, -1: none */
     int unsorted;                 /* outcomes are not what the reply needs as they are */
-    shardmill__buffer body, message;
+    shardmill__buffer body, state, message;
+    shardmill_bytes kept_state;   /* the reply's state: the call's, or what is in state */
     uint16_t failed;              /* the kind of the first failure; 0: none */
 } shardmill__g;
 
@@ -287,6 +299,7 @@ static void shardmill__reset(void) {
     shardmill__g.outcome_count = 0;
     shardmill__g.highest = -1;
     shardmill__g.unsorted = 0;
+    shardmill__g.kept_state = (shardmill_bytes){NULL, 0};
     shardmill__g.failed = 0;
 }
 
@@ -488,6 +501,18 @@ void shardmill_answer(shardmill_call *call, shardmill_bytes body) {
     shardmill__copy(shardmill__extend(&shardmill__g.body, body.len), body.ptr, body.len);
 }
 
+void shardmill_set_state(shardmill_call *call, shardmill_bytes state) {
+    if (call->window_start == call->window_end || !call->first) return;
+    if (state.len > shardmill__max_state) {
+        shardmill__fails_with(shardmill__error, SHARDMILL_TEXT("the state is longer than 6291456 bytes"));
+        return;
+    }
+    shardmill__g.state.len = 0;
+    char *to = (char *)shardmill__extend(&shardmill__g.state, state.len);
+    shardmill__copy(to, state.ptr, state.len);
+    shardmill__g.kept_state = (shardmill_bytes){to, state.len};
+}
+
 /* Begins the reply of that size and writes the fixed part of its header; the rest of the header is zero. */
 static uint8_t *shardmill__begin(size_t size) {
     shardmill__g.reply.len = 0; /* nothing of the last one is kept */
@@ -574,12 +599,13 @@ static uint8_t *shardmill__put_outputs(uint8_t *to) {
 static void shardmill__reply_ok(void) {
     const size_t outcomes = shardmill__outcomes_size(), n = shardmill__g.outputs.len / sizeof(shardmill__output);
     const shardmill__buffer body = shardmill__g.body;
+    const shardmill_bytes state = shardmill__g.kept_state;
     uint64_t outputs = 0;
     for (size_t i = 0; i < n; i++) {
         const shardmill__output *o = (const shardmill__output *)shardmill__g.outputs.ptr + i;
         outputs += shardmill__section_header(o) + o->size;
     }
-    const uint64_t size = shardmill__reply_header + (uint64_t)outcomes + outputs + shardmill__align(body.len);
+    const uint64_t size = shardmill__reply_header + (uint64_t)outcomes + outputs + shardmill__align(state.len) + shardmill__align(body.len);
     if (size > SHARDMILL__MAX_SIZE) {
         shardmill__fails_with(shardmill__error, SHARDMILL_TEXT("the reply is longer than 2147483640 bytes"));
         shardmill__reply_failure();
@@ -590,9 +616,11 @@ static void shardmill__reply_ok(void) {
     shardmill__put32(p + 20, (uint32_t)outcomes);
     shardmill__put32(p + 24, (uint32_t)n);
     shardmill__put32(p + 28, (uint32_t)outputs);
+    shardmill__put32(p + 32, (uint32_t)state.len);
     shardmill__put32(p + 36, (uint32_t)body.len);
     p = shardmill__put_outcomes(p + shardmill__reply_header);
     p = shardmill__put_outputs(p);
+    p += shardmill__put_padded(p, state.ptr, state.len);
     shardmill__put_padded(p, body.ptr, body.len);
 }
 
@@ -625,9 +653,11 @@ static const char *shardmill__read_call(shardmill_call *c, const uint8_t *b, siz
     c->shard = shardmill__u32(b + 24);
     c->attempt = shardmill__u32(b + 28);
     c->deadline = (int64_t)shardmill__u64(b + 32);
-    shardmill_bytes state;
+    c->window_start = (int64_t)shardmill__u64(b + 64);
+    c->window_end = (int64_t)shardmill__u64(b + 72);
+    c->window_ended_early = b[7] & 1;
     if (!shardmill__section(b, len, names, 40, body)) return "malformed call: the body does not lie in it";
-    if (!shardmill__section(b, len, names, 52, &state)) return "malformed call: the state does not lie in it";
+    if (!shardmill__section(b, len, names, 52, &c->state)) return "malformed call: the state does not lie in it";
     return NULL;
 }
 
@@ -644,6 +674,7 @@ static int shardmill__read_batch(shardmill_call *c, shardmill_bytes body) {
 
 uint32_t shardmill_kinds_mask(void) {
     return (shardmill_the_handlers.batch ? 1u << shardmill__batch : 0) |
+           (shardmill_the_handlers.window ? 1u << shardmill__window : 0) |
            (shardmill_the_handlers.invoke ? 1u << shardmill__invoke : 0);
 }
 
@@ -694,8 +725,12 @@ static void shardmill__run(uint32_t kind, const uint8_t *b, size_t len) {
         return;
     }
     if (kind == shardmill__invoke) c.input = body;
-    const int failed = kind == shardmill__batch ? shardmill_the_handlers.batch(&c) : shardmill_the_handlers.invoke(&c);
-    if (failed) shardmill__fails_with(shardmill__error, SHARDMILL_TEXT("the handler failed without saying why"));
+    if (c.window_start == c.window_end) c.state = shardmill__nothing;
+    if (kind == shardmill__batch) shardmill__g.kept_state = c.state; /* it stays, unless the handler sets another one */
+    const shardmill_handler handler = kind == shardmill__batch    ? shardmill_the_handlers.batch
+                                      : kind == shardmill__window ? shardmill_the_handlers.window
+                                                                  : shardmill_the_handlers.invoke;
+    if (handler(&c) != 0) shardmill__fails_with(shardmill__error, SHARDMILL_TEXT("the handler failed without saying why"));
 }
 
 const uint8_t *shardmill_serve(uint32_t kind, const uint8_t *call, size_t len, size_t *reply_len) {

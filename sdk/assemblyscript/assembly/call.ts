@@ -13,8 +13,12 @@ export type BatchHandler = (batch: Batch) => void;
 /** A handler of direct invocations. */
 export type InvokeHandler = (invocation: Invocation) => void;
 
+/** A handler of the end of a tumbling window; a call that fails is made again, as the mapping's retry policy says. */
+export type WindowHandler = (end: WindowEnd) => void;
+
 export let batchHandler: BatchHandler | null = null;
 export let invokeHandler: InvokeHandler | null = null;
+export let windowHandler: WindowHandler | null = null;
 
 /** Registers the function's handler of stream batches. Call it once, at the top level of the program. */
 export function onBatch(handler: BatchHandler): void {
@@ -26,6 +30,22 @@ export function onBatch(handler: BatchHandler): void {
 export function onInvoke(handler: InvokeHandler): void {
   if (invokeHandler) throw new Error("there is a handler of direct invocations already");
   invokeHandler = handler;
+}
+
+/** Registers the function's handler of the end of tumbling windows. Call it once, at the top level of the program. */
+export function onWindow(handler: WindowHandler): void {
+  if (windowHandler) throw new Error("there is a handler of windows already");
+  windowHandler = handler;
+}
+
+/** A tumbling window: a stretch of time that the records of its batches arrived in, in microseconds since the Unix epoch. */
+export class Window {
+  /** When it begins. */
+  start: i64 = 0;
+  /** When it ends, exclusive. It is the start when there is no window. */
+  end: i64 = 0;
+  /** At its end: its state had become larger than 1 MiB, and the window goes on with an empty one. */
+  endedEarly: bool = false;
 }
 
 /** The facts of one call. Those that do not apply (the stream of a direct invocation) are empty or 0. */
@@ -55,6 +75,15 @@ export class Call {
     let from = this.at + load<u16>(this.at, 8);
     for (let i: usize = 0; i < n; i++) from += load<u16>(this.at + 2 * i, 10);
     return String.UTF8.decodeUnsafe(from, load<u16>(this.at + 2 * n, 10));
+  }
+
+  /** Reads the window and its state. */
+  window(to: Window, state: Bytes): void {
+    to.start = load<i64>(this.at, 64);
+    to.end = load<i64>(this.at, 72);
+    to.endedEarly = (load<u8>(this.at, 7) & 1) != 0;
+    const length = to.start == to.end ? 0 : load<i32>(this.at, 56);
+    state.set(length ? this.at + load<u32>(this.at, 52) : this.at, length);
   }
 
   get kind(): u32 {
@@ -128,6 +157,10 @@ export class Batch {
   record: Record = new Record();
   /** How many records there are. */
   length: i32 = 0;
+  /** The tumbling window that all records of the batch are in. */
+  window: Window = new Window();
+  /** What the window's batches before this one have left; empty in the first. */
+  state: Bytes = new Bytes();
   private first: usize = 0;
   private at: usize = 0;
   private end: usize = 0;
@@ -147,6 +180,8 @@ export class Batch {
     this.first = body.ptr + BATCH_HEADER;
     this.end = body.ptr + body.length;
     this.reply.recordsInCall(length);
+    this.call.window(this.window, this.state);
+    this.reply.setState(this.state); // it stays, unless the handler sets another one
     this.rewind();
     return true;
   }
@@ -177,6 +212,19 @@ export class Batch {
   rewind(): void {
     this.at = this.first;
     this.record.index = -1;
+  }
+
+  /**
+   * Gives the window another state, for its next batch and its end; without it the state stays. More than 1 MiB ends the window
+   * early, more than 6 MiB fails the call. It has an effect only when the mapping has a window.
+   */
+  setState(state: Bytes): void {
+    if (this.window.start != this.window.end) this.reply.setState(state);
+  }
+
+  /** setState for text. */
+  setStateText(state: string): void {
+    this.setState(Bytes.fromString(state));
   }
 
   /**
@@ -249,6 +297,39 @@ export class Invocation {
   }
 
   /** Batch.emitText for direct invocations. */
+  emitText(stream: string, key: string, data: string): void {
+    this.reply.emit(stream, Bytes.fromString(key), Bytes.fromString(data), 0);
+  }
+
+  /** Fails the call; the first message counts. The handler is to return then. */
+  fail(message: string): void {
+    this.reply.fails(FAILED, message);
+  }
+}
+
+/** The end of a tumbling window of one shard. */
+export class WindowEnd {
+  /** Which window has ended. */
+  window: Window = new Window();
+  /** What the last batch of the window has set; empty when none has. */
+  state: Bytes = new Bytes();
+
+  constructor(
+    /** What this call is about. */
+    public call: Call,
+    private reply: Reply,
+  ) {}
+
+  read(): void {
+    this.call.window(this.window, this.state);
+  }
+
+  /** Batch.emit at the end of a window. */
+  emit(stream: string, key: Bytes, data: Bytes): void {
+    this.reply.emit(stream, key, data, 0);
+  }
+
+  /** Batch.emitText at the end of a window. */
   emitText(stream: string, key: string, data: string): void {
     this.reply.emit(stream, Bytes.fromString(key), Bytes.fromString(data), 0);
   }

@@ -1,16 +1,18 @@
 /** The guest's side of the ABI: the bytes of a call become a call of a handler, and that the bytes of a reply. */
 
 import { Bytes } from "./bytes";
-import { Batch, Call, Invocation, batchHandler, invokeHandler } from "./call";
+import { Batch, Call, Invocation, WindowEnd, batchHandler, invokeHandler, windowHandler } from "./call";
 import { BAD_CALL, Memory, Reply, UNSUPPORTED } from "./reply";
 
 const KIND_BATCH: u32 = 1;
+const KIND_WINDOW: u32 = 2;
 const KIND_INVOKE: u32 = 4;
 
 const input = new Memory();
 const reply = new Reply();
 const call = new Call();
 const batch = new Batch(call, reply);
+const windowEnd = new WindowEnd(call, reply);
 const invocation = new Invocation(call, reply);
 const body = new Bytes();
 
@@ -19,7 +21,7 @@ export function shardmill_abi_v1(): i32 {
 }
 
 export function shardmill_kinds(): u32 {
-  return (batchHandler ? 1 << KIND_BATCH : 0) | (invokeHandler ? 1 << KIND_INVOKE : 0);
+  return (batchHandler ? 1 << KIND_BATCH : 0) | (windowHandler ? 1 << KIND_WINDOW : 0) | (invokeHandler ? 1 << KIND_INVOKE : 0);
 }
 
 /** The input area stays where it is until a larger one is asked for. */
@@ -43,10 +45,16 @@ export function shardmill_handle(kind: u32, ptr: usize, length: u32): u64 {
 
 function run(kind: u32): void {
   const onBatch = batchHandler;
+  const onWindow = windowHandler;
   const onInvoke = invokeHandler;
   if (kind == KIND_BATCH && onBatch) {
     if (batch.read(call.body(body))) onBatch(batch);
     else reply.fails(BAD_CALL, "the body is not a record batch");
+    return;
+  }
+  if (kind == KIND_WINDOW && onWindow) {
+    windowEnd.read();
+    onWindow(windowEnd);
     return;
   }
   if (kind == KIND_INVOKE && onInvoke) {
@@ -61,7 +69,7 @@ function kindName(kind: u32): string {
   switch (kind) {
     case KIND_BATCH:
       return "stream batch";
-    case 2:
+    case KIND_WINDOW:
       return "window close";
     case 3:
       return "transform";

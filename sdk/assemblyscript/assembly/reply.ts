@@ -7,6 +7,7 @@ const RECORD_HEADER: usize = 24;
 const MAX_NAME: i32 = 256;
 const MAX_REASON: i32 = 1024;
 const MAX_MESSAGE: i32 = 65536;
+const MAX_STATE: i32 = 6 << 20;
 const MAX_OUTPUTS: i32 = 256;
 const MAX_KEY: i32 = 65535;
 const MAX_DATA: i32 = (1 << 30) - 1;
@@ -96,6 +97,7 @@ export class Reply {
   private highest: i32 = -1; // index with an outcome
   private unsorted: bool = false;
   private body: Memory = new Memory();
+  private state: Memory = new Memory();
   private failed: u16 = 0; // kind of the first failure
   private message: string = "";
 
@@ -106,6 +108,7 @@ export class Reply {
     this.outcomes.length = 0;
     this.last.length = 0;
     this.body.length = 0;
+    this.state.length = 0;
     this.used = 0;
     this.current = -1;
     this.inCall = 0;
@@ -212,6 +215,12 @@ export class Reply {
     padded(p + 8, text, length);
   }
 
+  setState(state: Bytes): void {
+    if (state.length > MAX_STATE) return this.fails(FAILED, "the state is longer than 6291456 bytes");
+    this.state.length = 0;
+    memory.copy(this.state.extend(state.length), state.ptr, state.length);
+  }
+
   answer(body: Bytes): void {
     this.body.length = 0;
     memory.copy(this.body.extend(body.length), body.ptr, body.length);
@@ -253,16 +262,17 @@ export class Reply {
     const outcomes = this.outcomesSize();
     let outputs: u64 = 0;
     for (let i = 0; i < this.used; i++) outputs += this.outputs[i].header() + this.outputs[i].size;
-    const size = <u64>REPLY_HEADER + outcomes + outputs + align(this.body.length);
+    const size = <u64>REPLY_HEADER + outcomes + outputs + align(this.state.length) + align(this.body.length);
     if (size > MAX_REPLY) return this.fails(FAILED, "the reply is longer than 2147483640 bytes");
     const p = this.begin(<usize>size);
     store<u32>(p, this.outcomeCount, 16);
     store<u32>(p, <u32>outcomes, 20);
     store<u32>(p, this.used, 24);
     store<u32>(p, <u32>outputs, 28);
+    store<u32>(p, <u32>this.state.length, 32);
     store<u32>(p, <u32>this.body.length, 36);
-    const at = this.writeOutputs(this.writeOutcomes(p + REPLY_HEADER));
-    padded(at, this.body.ptr, this.body.length);
+    const state = this.writeOutputs(this.writeOutcomes(p + REPLY_HEADER));
+    padded(padded(state, this.state.ptr, this.state.length), this.body.ptr, this.body.length);
   }
 
   /** How long the outcome at p is. */

@@ -32,6 +32,7 @@ function encode(kind, name, n) {
   b.writeUInt32LE(80 + names, 40);
   b.writeUInt32LE(body, 44);
   b.write(name, 80);
+  if (name === "reply-state") b[72] = 1; // the end of a window
   if (!body) return b;
   b.write("SMRB", 80 + names);
   b.set([1, 0, 1, 0], 88 + names);
@@ -43,7 +44,7 @@ function encode(kind, name, n) {
 
 test("replies", () => {
   const call = instance();
-  for (const name of ["reply-ok", "reply-outcomes", "reply-outputs", "reply-ok"]) {
+  for (const name of ["reply-ok", "reply-outcomes", "reply-outputs", "reply-state", "reply-ok"]) {
     assert.deepEqual(call(1, encode(1, name, 3)), golden(name), name);
   }
   assert.deepEqual(call(4, encode(4, "reply-body", 0)), golden("reply-body"));
@@ -55,7 +56,8 @@ test("calls", () => {
   for (const part of ["delays7 3 2 1700000003000000 2", "flights-to-delaysflights", 'DFW{"delay":5}']) assert.ok(reply.includes(part), part);
   assert.equal(reply.split("JFK").length, 3);
   assert.ok(text(call(4, golden("call-invoke"))).includes("ping"));
-  assert.equal(call(2, golden("call-window"))[40], 3);
+  assert.ok(text(call(2, golden("call-window"))).includes("1700000000000000 1700000060000000 true count=3"));
+  assert.equal(call(3, encode(3, "f", 0))[40], 3);
 });
 
 // Whatever is wrong with a call, it is answered, or ends the instance; it is never read beyond its length.

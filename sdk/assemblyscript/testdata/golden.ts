@@ -1,6 +1,6 @@
 // A function whose replies are those of sdk/abi/testdata, named by the function in the call; golden.mjs calls it.
 
-import { Batch, Bytes, Invocation, onBatch, onInvoke } from "shardmill";
+import { Batch, Bytes, Invocation, WindowEnd, onBatch, onInvoke, onWindow } from "shardmill";
 export * from "shardmill/exports";
 
 const none = new Bytes();
@@ -15,6 +15,11 @@ onBatch((b: Batch): void => {
     b.emitText("delays", "DFW", '{"flights":12}');
     b.emit("späte-flüge", none, none);
     b.emitText("delays", "JFK", '{"flights":1}');
+  } else if (name == "reply-state") {
+    b.setStateText("not this");
+    b.setStateText("count=4");
+    b.emitText("s", "k", "v");
+    b.drop(0, "x");
   } else if (name == "throw") {
     trace("numbers", 2, 1.5, Math.floor(Math.random()));
     console.warn('odd "text"');
@@ -31,6 +36,11 @@ onBatch((b: Batch): void => {
       }
     }
   }
+});
+
+onWindow((end: WindowEnd): void => {
+  const w = end.window;
+  end.emit("windows", Bytes.fromString(`${w.start} ${w.end} ${w.endedEarly} `), end.state);
 });
 
 onInvoke((i: Invocation): void => {

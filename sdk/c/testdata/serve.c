@@ -20,6 +20,11 @@ static void replies(shardmill_call *c) {
         shardmill_reject(c, 2, SHARDMILL_TEXT("not a flight"));
         shardmill_drop(c, 0, none);
         shardmill_retry(c, 1, SHARDMILL_TEXT("later"));
+    } else if (named(c, "reply-state")) {
+        shardmill_set_state(c, SHARDMILL_TEXT("not this"));
+        shardmill_set_state(c, SHARDMILL_TEXT("count=4"));
+        shardmill_emit(c, SHARDMILL_TEXT("s"), SHARDMILL_TEXT("k"), SHARDMILL_TEXT("v"));
+        shardmill_drop(c, 0, SHARDMILL_TEXT("x"));
     } else if (named(c, "reply-outputs")) {
         shardmill_emit(c, SHARDMILL_TEXT("delays"), SHARDMILL_TEXT("DFW"), SHARDMILL_TEXT("{\"flights\":12}"));
         shardmill_emit(c, SHARDMILL_TEXT("späte-flüge"), none, none);
@@ -52,7 +57,15 @@ static int handle(shardmill_call *c) {
     return 0;
 }
 
-SHARDMILL_FUNCTION(.batch = handle, .invoke = handle)
+static int window(shardmill_call *c) {
+    char numbers[96];
+    const int n = snprintf(numbers, sizeof numbers, "%lld %lld %d", (long long)c->window_start, (long long)c->window_end, c->window_ended_early);
+    shardmill_set_state(c, SHARDMILL_TEXT("of no use"));
+    shardmill_emit(c, SHARDMILL_TEXT("windows"), (shardmill_bytes){numbers, (size_t)n}, c->state);
+    return 0;
+}
+
+SHARDMILL_FUNCTION(.batch = handle, .window = window, .invoke = handle)
 
 int main(void) {
     uint32_t frame[2];

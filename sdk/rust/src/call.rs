@@ -27,6 +27,7 @@ pub(crate) fn u64_at(b: &[u8], at: usize) -> u64 {
 pub struct Call<'a> {
     bytes: &'a [u8],
     pub(crate) body: &'a [u8],
+    state: &'a [u8],
 }
 
 impl<'a> Call<'a> {
@@ -50,8 +51,17 @@ impl<'a> Call<'a> {
             return Err("malformed call: its names end behind it");
         }
         let body = section(bytes, names, 40).ok_or("malformed call: the body does not lie in it")?;
-        section(bytes, names, 52).ok_or("malformed call: the state does not lie in it")?;
-        Ok(Call { bytes, body })
+        let state = section(bytes, names, 52).ok_or("malformed call: the state does not lie in it")?;
+        Ok(Call { bytes, body, state })
+    }
+
+    fn window(&self) -> Option<Window> {
+        let (start, end) = (u64_at(self.bytes, 64) as i64, u64_at(self.bytes, 72) as i64);
+        (start != end).then(|| Window { start, end, ended_early: self.bytes[7] & 1 != 0 })
+    }
+
+    fn state(&self) -> &'a [u8] {
+        self.window().map_or(&[], |_| self.state)
     }
 
     fn name(&self, n: usize) -> &'a str {
@@ -117,6 +127,17 @@ fn section(bytes: &[u8], low: usize, header: usize) -> Option<&[u8]> {
         return None;
     }
     bytes.get(at..at.checked_add(len)?)
+}
+
+/// A tumbling window: a stretch of time that the records of its batches arrived in, in microseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// When it begins.
+    pub start: i64,
+    /// When it ends, exclusive.
+    pub end: i64,
+    /// At its end: its state had become larger than 1 MiB, and the window goes on with an empty one.
+    pub ended_early: bool,
 }
 
 /// One record, a view into the call.
@@ -204,6 +225,7 @@ impl<'a> Batch<'a> {
             return None;
         }
         reply.records_in_call(len);
+        reply.set_state(call.state()); // it stays, unless the handler sets another one
         Some(Batch { call, run, len, reply })
     }
 
@@ -225,6 +247,24 @@ impl<'a> Batch<'a> {
     /// What this call is about: mapping, stream, shard, attempt.
     pub fn call(&self) -> Call<'a> {
         self.call
+    }
+
+    /// The tumbling window that all records of the batch are in; `None` when the mapping has none.
+    pub fn window(&self) -> Option<Window> {
+        self.call.window()
+    }
+
+    /// What the window's batches before this one have left; empty in the first.
+    pub fn state(&self) -> &'a [u8] {
+        self.call.state()
+    }
+
+    /// Gives the window another state, for its next batch and its end; without it the state stays. More than 1 MiB ends the window
+    /// early, more than 6 MiB fails the call. It has an effect only when the mapping has a window.
+    pub fn set_state(&mut self, state: impl AsRef<[u8]>) {
+        if self.window().is_some() {
+            self.reply.set_state(state.as_ref());
+        }
     }
 
     /// Adds a record to be put to a stream when the handler has returned `Ok`. A record that cannot be encoded, or a 257th
@@ -282,6 +322,38 @@ impl<'a> Invocation<'a> {
     }
 
     /// [`Batch::emit`] for direct invocations.
+    pub fn emit(&mut self, stream: &str, key: impl AsRef<[u8]>, data: impl AsRef<[u8]>) {
+        self.reply.emit(stream, key.as_ref(), data.as_ref(), None);
+    }
+}
+
+/// The end of a tumbling window of one shard.
+pub struct WindowEnd<'a> {
+    call: Call<'a>,
+    reply: &'a mut Reply,
+}
+
+impl<'a> WindowEnd<'a> {
+    pub(crate) fn new(call: Call<'a>, reply: &'a mut Reply) -> WindowEnd<'a> {
+        WindowEnd { call, reply }
+    }
+
+    /// Which window has ended.
+    pub fn window(&self) -> Window {
+        self.call.window().unwrap_or(Window { start: 0, end: 0, ended_early: false })
+    }
+
+    /// What the last batch of the window has set; empty when none has.
+    pub fn state(&self) -> &'a [u8] {
+        self.call.state()
+    }
+
+    /// What this call is about.
+    pub fn call(&self) -> Call<'a> {
+        self.call
+    }
+
+    /// [`Batch::emit`] at the end of a window.
     pub fn emit(&mut self, stream: &str, key: impl AsRef<[u8]>, data: impl AsRef<[u8]>) {
         self.reply.emit(stream, key.as_ref(), data.as_ref(), None);
     }

@@ -1,32 +1,40 @@
 //! The guest's side of the ABI: the bytes of a call become a call of a handler, and that the bytes of a reply.
 
-use crate::call::{Batch, Call, Invocation};
+use crate::call::{Batch, Call, Invocation, WindowEnd};
 use crate::reply::{Reply, Words, BAD_CALL, ERROR, UNSUPPORTED};
-use crate::{BatchHandler, InvokeHandler, Result};
+use crate::{BatchHandler, InvokeHandler, Result, WindowHandler};
 use alloc::format;
 use alloc::vec::Vec;
 use core::cell::UnsafeCell;
 
 const KIND_BATCH: u32 = 1;
+const KIND_WINDOW: u32 = 2;
 const KIND_INVOKE: u32 = 4;
 
 /// What a function can do.
 pub struct Handlers {
     /// Handles stream batches.
     pub batch: Option<BatchHandler>,
+    /// Handles the ends of tumbling windows.
+    pub window: Option<WindowHandler>,
     /// Handles direct invocations.
     pub invoke: Option<InvokeHandler>,
 }
 
+impl Handlers {
+    /// A function that can do nothing.
+    pub const NONE: Handlers = Handlers { batch: None, window: None, invoke: None };
+}
+
 /// The call kinds that there are handlers for, a bit for each.
 pub fn kinds(h: &Handlers) -> u32 {
-    (h.batch.is_some() as u32) << KIND_BATCH | (h.invoke.is_some() as u32) << KIND_INVOKE
+    (h.batch.is_some() as u32) << KIND_BATCH | (h.window.is_some() as u32) << KIND_WINDOW | (h.invoke.is_some() as u32) << KIND_INVOKE
 }
 
 fn kind_name(kind: u32) -> &'static str {
     match kind {
         KIND_BATCH => "stream batch",
-        2 => "window close",
+        KIND_WINDOW => "window close",
         3 => "transform",
         KIND_INVOKE => "direct invoke",
         _ => "call of an unknown kind",
@@ -46,12 +54,13 @@ fn run(h: &Handlers, kind: u32, bytes: &[u8], reply: &mut Reply) -> Vec<u8> {
         Ok(_) => return failed(reply, BAD_CALL, "the header is of another kind of call"),
         Err(why) => return failed(reply, BAD_CALL, why),
     };
-    let answer = match (kind, h.batch, h.invoke) {
-        (KIND_BATCH, Some(handler), _) => match Batch::parse(call, reply) {
+    let answer = match (kind, h.batch, h.window, h.invoke) {
+        (KIND_BATCH, Some(handler), _, _) => match Batch::parse(call, reply) {
             Some(mut batch) => handler(&mut batch).map(|()| Vec::new()),
             None => return failed(reply, BAD_CALL, "the body is not a record batch"),
         },
-        (KIND_INVOKE, _, Some(handler)) => handler(&mut Invocation::new(call, reply)),
+        (KIND_WINDOW, _, Some(handler), _) => handler(&mut WindowEnd::new(call, reply)).map(|()| Vec::new()),
+        (KIND_INVOKE, _, _, Some(handler)) => handler(&mut Invocation::new(call, reply)),
         _ => return failed(reply, UNSUPPORTED, &format!("the function has no handler for a {}", kind_name(kind))),
     };
     settled(reply, answer)

@@ -66,7 +66,7 @@ mod reply;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 
-pub use call::{Batch, Call, Invocation, Record, Records};
+pub use call::{Batch, Call, Invocation, Record, Records, Window, WindowEnd};
 pub use error::{Error, Result};
 
 #[doc(hidden)]
@@ -82,26 +82,24 @@ pub type BatchHandler = for<'a> fn(&mut Batch<'a>) -> Result;
 /// A handler of direct invocations; what it returns is the answer.
 pub type InvokeHandler = for<'a> fn(&mut Invocation<'a>) -> Result<alloc::vec::Vec<u8>>;
 
-/// Makes a crate a function: `handler!(f)` for a handler of stream batches, or `handler!(batch: f, invoke: g)`, or one of the two.
+/// A handler of the end of a tumbling window. An error has the host call it again, as the mapping's retry policy says.
+pub type WindowHandler = for<'a> fn(&mut WindowEnd<'a>) -> Result;
+
+/// Makes a crate a function: `handler!(f)` for a handler of stream batches, or `handler!(batch: f, window: g, invoke: h)`, or some of
+/// the three.
 /// It is used once, in the crate that is compiled to WebAssembly; for other targets it only checks the handlers' types.
 #[macro_export]
 macro_rules! handler {
     ($batch:path) => {
-        $crate::handler!(@ ::core::option::Option::Some($batch), ::core::option::Option::None);
+        $crate::handler!(batch: $batch);
     };
-    (batch: $batch:path $(,)?) => {
-        $crate::handler!(@ ::core::option::Option::Some($batch), ::core::option::Option::None);
-    };
-    (invoke: $invoke:path $(,)?) => {
-        $crate::handler!(@ ::core::option::Option::None, ::core::option::Option::Some($invoke));
-    };
-    (batch: $batch:path, invoke: $invoke:path $(,)?) => {
-        $crate::handler!(@ ::core::option::Option::Some($batch), ::core::option::Option::Some($invoke));
-    };
-    (@ $batch:expr, $invoke:expr) => {
+    ($($kind:ident: $handler:path),+ $(,)?) => {
         const _: () = {
             #[allow(dead_code)]
-            static HANDLERS: $crate::__private::Handlers = $crate::__private::Handlers { batch: $batch, invoke: $invoke };
+            static HANDLERS: $crate::__private::Handlers = $crate::__private::Handlers {
+                $($kind: ::core::option::Option::Some($handler),)+
+                ..$crate::__private::Handlers::NONE
+            };
 
             #[cfg(target_family = "wasm")]
             extern "C" {

@@ -9,6 +9,7 @@ const MAX_REASON: usize = 1024;
 const MAX_TYPE: usize = 256;
 const MAX_MESSAGE: usize = 64 << 10;
 const MAX_STACK: usize = 256 << 10;
+const MAX_STATE: usize = 6 << 20;
 const MAX_OUTPUTS: usize = 256;
 const MAX_KEY: usize = (1 << 16) - 1;
 const MAX_DATA: usize = (1 << 30) - 1;
@@ -73,6 +74,7 @@ pub(crate) struct Reply {
     outcome_count: u32, // records that have one
     next: usize,        // the least index whose outcome can be said without sorting
     unsorted: bool,
+    state: Vec<u8>,
     failure: Option<(u16, String, String, String)>, // the first one: kind, type, message, stack
 }
 
@@ -84,6 +86,7 @@ impl Reply {
         self.outputs.clear();
         self.names.clear();
         self.outcomes.clear();
+        self.state.clear();
         self.last.clear();
         self.in_call = 0;
         self.outcome_count = 0;
@@ -168,6 +171,14 @@ impl Reply {
         }
     }
 
+    pub(crate) fn set_state(&mut self, state: &[u8]) {
+        if state.len() > MAX_STATE {
+            return self.fails(ERROR, "", "the state is longer than 6291456 bytes", "");
+        }
+        self.state.clear();
+        self.state.extend_from_slice(state);
+    }
+
     pub(crate) fn outcome(&mut self, index: usize, result: u8, reason: &str) {
         if index >= self.in_call {
             panic!("outcome for record {} of a batch of {}", index, self.in_call);
@@ -233,26 +244,31 @@ impl Reply {
     fn write(&mut self, body: &[u8]) -> bool {
         self.settle();
         let outputs: usize = self.outputs.iter().map(|o| section_header(o) + o.size).sum();
-        let size = [self.outcomes.len(), outputs, body.len(), 7].iter().try_fold(REPLY_HEADER, |sum, n| sum.checked_add(*n));
+        let size = [self.outcomes.len(), outputs, align(self.state.len()), body.len(), 7].iter().try_fold(REPLY_HEADER, |sum, n| sum.checked_add(*n));
         let size = match size {
             Some(size) if size <= MAX_REPLY => size & !7, // all but the body are multiples of 8
             _ => return false,
         };
-        let (count, outcomes) = (self.outcome_count, core::mem::take(&mut self.outcomes));
+        let (count, outcomes, state) = (self.outcome_count, core::mem::take(&mut self.outcomes), core::mem::take(&mut self.state));
         let output_count = self.outputs.len();
         let b = self.begin(size);
         put(b, 16, count);
         put(b, 20, outcomes.len() as u32);
         put(b, 24, output_count as u32);
         put(b, 28, outputs as u32);
+        put(b, 32, state.len() as u32);
         put(b, 36, body.len() as u32);
         let (to, b) = b[REPLY_HEADER..].split_at_mut(outcomes.len());
         to.copy_from_slice(&outcomes);
-        let (to, padding) = b[outputs..].split_at_mut(body.len());
+        let (to, b) = b[outputs..].split_at_mut(align(state.len()));
+        to[..state.len()].copy_from_slice(&state);
+        to[state.len()..].fill(0);
+        let (to, padding) = b.split_at_mut(body.len());
         to.copy_from_slice(body);
         padding.fill(0);
         self.write_outputs(REPLY_HEADER + outcomes.len());
         self.outcomes = outcomes;
+        self.state = state;
         true
     }
 

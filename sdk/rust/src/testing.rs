@@ -20,7 +20,9 @@
 //! ```
 
 use crate::call::{align, u16_at, u32_at, Records, BATCH_HEADER, CALL_HEADER, RECORD_HEADER};
-use crate::guest::{serve, Handlers};
+use crate::guest::serve;
+#[doc(hidden)]
+pub use crate::guest::Handlers;
 use crate::reply::{Reply, REPLY_HEADER};
 use crate::{BatchHandler, InvokeHandler};
 use alloc::format;
@@ -90,18 +92,18 @@ pub fn batch<K: AsRef<[u8]>, D: AsRef<[u8]>>(handler: BatchHandler, records: &[(
     body[8..12].copy_from_slice(&[1, 0, 1, 0]);
     body[12..16].copy_from_slice(&len.to_le_bytes());
     body[16..20].copy_from_slice(&(records.len() as u32).to_le_bytes());
-    handle(&Handlers { batch: Some(handler), invoke: None }, 1, &body, records.len())
+    handle(&Handlers { batch: Some(handler), ..Handlers::NONE }, 1, &body, records.len())
 }
 
 /// Runs a handler of direct invocations.
 pub fn invoke(handler: InvokeHandler, body: impl AsRef<[u8]>) -> Result<Said, Failure> {
-    handle(&Handlers { batch: None, invoke: Some(handler) }, 4, body.as_ref(), 0)
+    handle(&Handlers { invoke: Some(handler), ..Handlers::NONE }, 4, body.as_ref(), 0)
 }
 
 /// Has the handlers serve a call as it is, and returns the bytes of the reply.
 #[doc(hidden)]
-pub fn raw(batch: Option<BatchHandler>, invoke: Option<InvokeHandler>, kind: u32, call: &[u8]) -> Vec<u8> {
-    serve(&Handlers { batch, invoke }, kind, call, &mut Reply::default()).to_vec()
+pub fn raw(handlers: Handlers, kind: u32, call: &[u8]) -> Vec<u8> {
+    serve(&handlers, kind, call, &mut Reply::default()).to_vec()
 }
 
 fn handle(h: &Handlers, kind: u8, body: &[u8], records: usize) -> Result<Said, Failure> {

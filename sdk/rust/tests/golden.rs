@@ -1,7 +1,7 @@
 //! The bytes of calls and replies are those of sdk/abi/testdata, which every SDK is tested on.
 
-use shardmill::testing::{batch, invoke, raw, Failure};
-use shardmill::{Batch, Invocation, Result};
+use shardmill::testing::{batch, invoke, raw, Failure, Handlers};
+use shardmill::{Batch, BatchHandler, Invocation, InvokeHandler, Result, Window, WindowEnd};
 use std::fs;
 use std::path::Path;
 
@@ -26,6 +26,19 @@ fn call(n: usize) -> Vec<u8> {
     b
 }
 
+fn on_batch(handler: BatchHandler) -> Handlers {
+    Handlers { batch: Some(handler), ..Handlers::NONE }
+}
+
+fn on_invoke(handler: InvokeHandler) -> Handlers {
+    Handlers { invoke: Some(handler), ..Handlers::NONE }
+}
+
+fn window(w: &mut WindowEnd) -> Result {
+    w.emit("windows", "", w.state());
+    Ok(())
+}
+
 fn nothing(_: &mut Batch) -> Result {
     Ok(())
 }
@@ -46,10 +59,10 @@ fn outputs(b: &mut Batch) -> Result {
 
 #[test]
 fn replies_are_golden() {
-    assert_eq!(raw(Some(nothing), None, 1, &call(3)), golden("reply-ok.bin"));
-    assert_eq!(raw(Some(outcomes), None, 1, &call(3)), golden("reply-outcomes.bin"));
-    assert_eq!(raw(Some(outputs), None, 1, &call(3)), golden("reply-outputs.bin"));
-    assert_eq!(raw(None, Some(|_| Ok(b"pong!".to_vec())), 4, &golden("call-invoke.bin")), golden("reply-body.bin"));
+    assert_eq!(raw(on_batch(nothing), 1, &call(3)), golden("reply-ok.bin"));
+    assert_eq!(raw(on_batch(outcomes), 1, &call(3)), golden("reply-outcomes.bin"));
+    assert_eq!(raw(on_batch(outputs), 1, &call(3)), golden("reply-outputs.bin"));
+    assert_eq!(raw(on_invoke(|_| Ok(b"pong!".to_vec())), 4, &golden("call-invoke.bin")), golden("reply-body.bin"));
 }
 
 fn facts(b: &mut Batch) -> Result {
@@ -70,10 +83,40 @@ fn ping(i: &mut Invocation) -> Result<Vec<u8>> {
     Ok(Vec::new())
 }
 
+fn state(b: &mut Batch) -> Result {
+    assert_eq!((b.window(), b.state()), (Some(Window { start: 0, end: 1, ended_early: false }), &b""[..]));
+    b.set_state("not this");
+    b.set_state("count=4");
+    b.emit("s", "k", "v");
+    b.drop(0, "x");
+    Ok(())
+}
+
+fn window_end(w: &mut WindowEnd) -> Result {
+    let want = Window { start: 1_700_000_000_000_000, end: 1_700_000_060_000_000, ended_early: true };
+    assert_eq!((w.window(), w.state(), w.call().stream()), (want, &b"count=3"[..], "flights"));
+    Ok(())
+}
+
+#[test]
+fn windows() {
+    let mut in_window = call(1);
+    in_window[72] = 1; // its end
+    assert_eq!(raw(on_batch(state), 1, &in_window), golden("reply-state.bin"));
+    let end = Handlers { window: Some(window_end), ..Handlers::NONE };
+    assert_eq!(raw(end, 2, &golden("call-window.bin")), golden("reply-ok.bin"));
+    fn too_long(b: &mut Batch) -> Result {
+        b.set_state(vec![0; (6 << 20) + 1]);
+        Ok(())
+    }
+    assert_eq!(raw(on_batch(too_long), 1, &in_window)[40], 1);
+    assert_eq!(raw(on_batch(too_long), 1, &call(1)), golden("reply-ok.bin"), "without a window");
+}
+
 #[test]
 fn calls_are_golden() {
-    assert_eq!(raw(Some(facts), None, 1, &golden("call-batch.bin")), golden("reply-ok.bin"));
-    assert_eq!(raw(None, Some(ping), 4, &golden("call-invoke.bin")), golden("reply-ok.bin"));
+    assert_eq!(raw(on_batch(facts), 1, &golden("call-batch.bin")), golden("reply-ok.bin"));
+    assert_eq!(raw(on_invoke(ping), 4, &golden("call-invoke.bin")), golden("reply-ok.bin"));
 }
 
 /// Whatever is wrong with a call, it is answered: with a failure, or because what is wrong does not matter.
@@ -88,7 +131,7 @@ fn bad_calls_are_answered() {
     std::panic::set_hook(Box::new(|_| {}));
     for name in ["call-batch.bin", "call-invoke.bin", "call-window.bin"] {
         let good = golden(name);
-        let answer = |call: &[u8]| raw(Some(copy), Some(|i| Ok(i.body().to_vec())), good[6] as u32, call);
+        let answer = |call: &[u8]| raw(Handlers { batch: Some(copy), window: Some(window), invoke: Some(|i| Ok(i.body().to_vec())) }, good[6] as u32, call);
         for n in 0..good.len() {
             assert_eq!(&answer(&good[..n])[..4], b"SMRP", "{} cut to {}", name, n);
             for bit in [1, 2, 0x10, 0x80, 0xff] {
@@ -101,9 +144,9 @@ fn bad_calls_are_answered() {
             assert_eq!(answer(&good[..n])[40], 4, "{} cut to {} is a bad call", name, n);
         }
     }
-    assert_eq!(raw(None, Some(ping), 1, &golden("call-batch.bin"))[40], 3, "unsupported");
-    assert_eq!(raw(Some(nothing), None, 2, &golden("call-window.bin"))[40], 3, "unsupported");
-    assert_eq!(raw(Some(nothing), None, 4, &golden("call-batch.bin"))[40], 4, "another kind");
+    assert_eq!(raw(on_invoke(ping), 1, &golden("call-batch.bin"))[40], 3, "unsupported");
+    assert_eq!(raw(on_batch(nothing), 2, &golden("call-window.bin"))[40], 3, "unsupported");
+    assert_eq!(raw(on_batch(nothing), 4, &golden("call-batch.bin"))[40], 4, "another kind");
 }
 
 #[test]

@@ -59,6 +59,21 @@ static void emit_many(shardmill_call *c, shardmill_bytes key, unsigned long n) {
     }
 }
 
+static void emit_window(shardmill_call *c, shardmill_bytes key) {
+    char text[2048] = "no window";
+    int n = (int)strlen(text);
+    if (c->window_start != c->window_end)
+        n = snprintf(text, sizeof text, "start=%" PRId64 " end=%" PRId64 " early=%s state=%.*s", c->window_start, c->window_end,
+                     c->window_ended_early ? "true" : "false", SHOW(c->state));
+    shardmill_emit(c, SHARDMILL_TEXT("facts"), key, (shardmill_bytes){text, (size_t)n});
+}
+
+static int window(shardmill_call *c) {
+    if (is(c->state, "fail")) return shardmill_fail(c, SHARDMILL_TEXT("not yet"));
+    emit_window(c, SHARDMILL_TEXT("end"));
+    return 0;
+}
+
 static int record(shardmill_call *c, const shardmill_record *r) {
     shardmill_bytes rest = r->data;
     const shardmill_bytes command = word(&rest);
@@ -87,6 +102,10 @@ static int record(shardmill_call *c, const shardmill_record *r) {
         emit_many(c, r->key, number(first));
     } else if (is(command, "facts")) {
         emit_facts(c, r);
+    } else if (is(command, "state")) {
+        shardmill_set_state(c, rest);
+    } else if (is(command, "window")) {
+        emit_window(c, r->key);
     } else if (is(command, "fail")) {
         return shardmill_fail(c, rest);
 #ifdef __wasm__
@@ -129,4 +148,4 @@ static int invoke(shardmill_call *c) {
     return 0;
 }
 
-SHARDMILL_FUNCTION(.batch = batch, .invoke = invoke)
+SHARDMILL_FUNCTION(.batch = batch, .window = window, .invoke = invoke)

@@ -17,6 +17,13 @@ func init() {
 	slog.SetDefault(slog.New(sdk.NewLogHandler(slog.LevelDebug)))
 	sdk.OnBatch(batch)
 	sdk.OnInvoke(invoke)
+	sdk.OnWindow(func(_ context.Context, w *sdk.WindowEnd) error {
+		if string(w.State()) == "fail" {
+			return errors.New("not yet")
+		}
+		w.Emit("facts", "end", window(w.Window(), w.State()))
+		return nil
+	})
 }
 
 func main() {}
@@ -63,6 +70,10 @@ func record(b *sdk.Batch, i int, r sdk.Record) error {
 		text := fmt.Sprintf("%s index=%d sequence=%d arrival=%d hash=%t records=%d",
 			facts(b.Call()), i, r.Sequence, r.Arrival, r.ExplicitHash != nil, b.Len())
 		b.Emit("facts", string(r.Key), []byte(text))
+	case "state":
+		b.SetState([]byte(rest))
+	case "window":
+		b.Emit("facts", string(r.Key), window(b.Window(), b.State()))
 	case "log":
 		var level slog.Level
 		_ = level.UnmarshalText([]byte(first))
@@ -73,6 +84,13 @@ func record(b *sdk.Batch, i int, r sdk.Record) error {
 		panic(rest)
 	}
 	return nil
+}
+
+func window(w sdk.Window, state []byte) []byte {
+	if w.Start.IsZero() {
+		return []byte("no window")
+	}
+	return fmt.Appendf(nil, "start=%d end=%d early=%t state=%s", w.Start.UnixMicro(), w.End.UnixMicro(), w.EndedEarly, state)
 }
 
 func facts(c *sdk.Call) string {

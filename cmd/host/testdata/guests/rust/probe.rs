@@ -1,8 +1,8 @@
 //! Probe does what its records say; see ../README.md.
 
-use shardmill::{Batch, Call, Invocation, Record, Result};
+use shardmill::{Batch, Call, Invocation, Record, Result, Window, WindowEnd};
 
-shardmill::handler!(batch: batch, invoke: invoke);
+shardmill::handler!(batch: batch, window: window_end, invoke: invoke);
 
 fn batch(b: &mut Batch) -> Result {
     b.records().try_for_each(|r| record(b, &r))
@@ -43,6 +43,11 @@ fn record(b: &mut Batch, r: &Record) -> Result {
             let text = format!("{} index={} sequence={} arrival={} hash={} records={}", known, i, r.sequence, r.arrival, hash, records);
             b.emit("facts", r.key, text);
         }
+        "state" => b.set_state(rest),
+        "window" => {
+            let text = window(b.window(), b.state());
+            b.emit("facts", r.key, text);
+        }
         "log" => match first {
             "debug" => shardmill::debug!("{}", second),
             "info" => shardmill::info!("{}", second),
@@ -53,6 +58,22 @@ fn record(b: &mut Batch, r: &Record) -> Result {
         "panic" => panic!("{}", rest),
         _ => {}
     }
+    Ok(())
+}
+
+fn window(w: Option<Window>, state: &[u8]) -> String {
+    match w {
+        None => "no window".into(),
+        Some(w) => format!("start={} end={} early={} state={}", w.start, w.end, w.ended_early, String::from_utf8_lossy(state)),
+    }
+}
+
+fn window_end(w: &mut WindowEnd) -> Result {
+    if w.state() == b"fail" {
+        return Err("not yet".into());
+    }
+    let text = window(Some(w.window()), w.state());
+    w.emit("facts", "end", text);
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 // Probe does what its records say; see ../../README.md.
 
-import { Batch, Bytes, Call, Invocation, LogLevel, Record, log, onBatch, onInvoke } from "shardmill";
+import { Batch, Bytes, Call, Invocation, LogLevel, Record, Window, WindowEnd, log, onBatch, onInvoke, onWindow } from "shardmill";
 export * from "shardmill/exports";
 
 onBatch((b: Batch): void => {
@@ -21,6 +21,7 @@ class Word {
 }
 
 function record(b: Batch, r: Record): bool {
+  if (r.data.length > 64 && r.data.indexOf(0x20) < 0) return true; // no command
   if (r.data.length > 100_000) { // text would be twice as long
     b.emitRecord("b", r);
     return true;
@@ -50,7 +51,9 @@ function record(b: Batch, r: Record): bool {
   } else if (name == "facts") {
     const text = `${facts(b.call)} index=${r.index} sequence=${r.sequence} arrival=${r.arrival} hash=${r.explicitHash != 0} records=${b.length}`;
     b.emit("facts", r.key, Bytes.fromString(text));
-  } else if (name == "log") {
+  } else if (name == "state") b.setStateText(rest);
+  else if (name == "window") b.emit("facts", r.key, window(b.window, b.state));
+  else if (name == "log") {
     if (first == "error") console.error(argument.behind);
     else log(LogLevel.debug, argument.behind);
   } else if (name == "fail") {
@@ -59,6 +62,16 @@ function record(b: Batch, r: Record): bool {
   } else if (name == "panic") throw new Error(rest);
   return true;
 }
+
+function window(w: Window, state: Bytes): Bytes {
+  if (w.start == w.end) return Bytes.fromString("no window");
+  return Bytes.fromString(`start=${w.start} end=${w.end} early=${w.endedEarly} state=${state.toString()}`);
+}
+
+onWindow((end: WindowEnd): void => {
+  if (end.state.is("fail")) return end.fail("not yet");
+  end.emit("facts", Bytes.fromString("end"), window(end.window, end.state));
+});
 
 function facts(c: Call): string {
   const names = `function=${c.functionName} mapping=${c.mapping} stream=${c.stream} invocation=${c.invocation}`;
