@@ -88,6 +88,21 @@ func (sh *shape) admit(s *staging, now time.Time) error {
 	return nil
 }
 
+// giveBack puts the staged parts back into their shards' buckets: they were taken out, as a whole or one by one, and not put.
+func (sh *shape) giveBack(s *staging, whole bool) {
+	for i := range s.parts {
+		p := &s.parts[i]
+		bytes := p.Records.Size()
+		if !whole {
+			bytes = 0
+			for r := range p.Records.All() {
+				bytes += len(r.Key) + len(r.Data)
+			}
+		}
+		sh.flows[s.touched[i]].bucket.back(p.Records.Len(), bytes)
+	}
+}
+
 // observe counts what was put, and samples hash keys of it.
 func (sh *shape) observe(s *staging) {
 	for i := range s.parts {

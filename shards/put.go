@@ -65,7 +65,7 @@ func (st *Stream) put(ctx context.Context, sh *shape, records []record.Record, r
 		}
 	}
 	s.divide(s.builder.Run(), sh.def.Shards)
-	if err := st.append(ctx, sh, s, begin); err != nil {
+	if err := st.append(ctx, sh, s, begin, false); err != nil {
 		return results[:base], err
 	}
 	s.settle(results[base:], len(records))
@@ -134,7 +134,7 @@ func (st *Stream) putRun(ctx context.Context, sh *shape, run record.Run, results
 			return nil, st.fail("put to", err)
 		}
 	}
-	if err := st.append(ctx, sh, s, begin); err != nil {
+	if err := st.append(ctx, sh, s, begin, !wanted); err != nil {
 		return results[:base], err
 	}
 	if wanted {
@@ -157,12 +157,10 @@ func (sh *shape) slotOf(r *record.Record) (int, error) {
 	return sh.routing.slot(HashKey(r.Key)), nil
 }
 
-// append gives the staged parts to the log and remembers what comes back.
-func (st *Stream) append(ctx context.Context, sh *shape, s *staging, begin time.Time) error {
-	if s.throttled > 0 {
-		st.metrics.throttled.Add(float64(s.throttled))
-	}
+// append gives the staged parts, which are within the limits as a whole or one by one, to the log and remembers what comes back.
+func (st *Stream) append(ctx context.Context, sh *shape, s *staging, begin time.Time, whole bool) error {
 	if len(s.parts) == 0 && s.once == nil {
+		st.metrics.throttled.Add(float64(s.throttled))
 		return nil
 	}
 	records, bytes := 0, 0
@@ -180,10 +178,15 @@ func (st *Stream) append(ctx context.Context, sh *shape, s *staging, begin time.
 	} else {
 		err = st.log.Append(ctx, s.parts)
 	}
-	if err != nil {
-		if !errors.Is(err, journal.ErrSealed) {
-			st.metrics.putFailures.Inc()
+	if errors.Is(err, journal.ErrSealed) { // it is tried again: the limits and the metrics are to see it once
+		if sh.limited {
+			sh.giveBack(s, whole)
 		}
+		return st.fail("put to", err)
+	}
+	st.metrics.throttled.Add(float64(s.throttled))
+	if err != nil {
+		st.metrics.putFailures.Inc()
 		return st.fail("put to", err)
 	}
 	if !put {

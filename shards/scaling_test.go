@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/shardmill/shardmill/sdk/record"
+	"github.com/shardmill/shardmill/shards/journal"
 )
 
 func TestBucket(t *testing.T) {
@@ -110,6 +111,50 @@ func TestLimitsOfPuts(t *testing.T) {
 			if i := slices.IndexFunc(results, func(r Result) bool { return r.Err != nil }); i >= 0 || err != nil {
 				t.Errorf("without limits: record %d, %v", i, err)
 			}
+		}
+	})
+}
+
+// A put that is tried again because a shard of it closed meanwhile is charged once to the shards that go on.
+func TestLimitsOfPutsThatAreTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		st := r.create(t, Config{Name: "s", Shards: 2, Limits: LimitsAWS})
+		low, high := Hash{}.Bytes(), MaxHash.Bytes()
+		records := []record.Record{
+			{Key: []byte("k"), Data: make([]byte, 99), ExplicitHash: low[:]}, {Key: []byte("k"), Data: make([]byte, 99), ExplicitHash: high[:]},
+		}
+		var b record.Builder
+		for _, rec := range records {
+			if err := b.Append(rec); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := st.shape.Load()
+		if _, err := r.Split(t.Context(), "s", 0, Hash{1, 0}); err != nil {
+			t.Fatal(err)
+		}
+		// What a put finds that had the shape from before the split.
+		for name, put := range map[string]func() error{
+			"record by record": func() error { _, err := st.put(t.Context(), before, records, nil, time.Now()); return err },
+			"of a run": func() error {
+				_, err := st.putRun(t.Context(), before, b.Run(), []Result{}, time.Now(), nil)
+				return err
+			},
+			"all or nothing": func() error { _, err := st.putRun(t.Context(), before, b.Run(), nil, time.Now(), nil); return err },
+		} {
+			if err := put(); !errors.Is(err, journal.ErrSealed) {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if got := &before.flows[1].bucket; got.records != limitRecords || got.bytes != limitBytes {
+				t.Errorf("%s: %v records and %v bytes are left for the second try", name, got.records, got.bytes)
+			}
+		}
+		if results, err := st.Put(t.Context(), records, nil); err != nil || results[1].Shard != 1 {
+			t.Fatalf("%+v, %v", results, err)
+		}
+		if got := &before.flows[1].bucket; got.records != limitRecords-1 || got.bytes != limitBytes-100 {
+			t.Errorf("after the put %v records and %v bytes are left", got.records, got.bytes)
 		}
 	})
 }
