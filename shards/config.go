@@ -2,6 +2,7 @@ package shards
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -63,6 +64,7 @@ type Config struct {
 	Mode           Mode          // who chooses the number of shards; "": provisioned
 	Limits         Limits        // what a shard takes; "": whatever the hardware can
 	Tags           map[string]string
+	Attributes     map[string]json.RawMessage // as of a Change
 }
 
 // normalized fills in the defaults and checks the limits. Its error is a *FieldError.
@@ -83,6 +85,9 @@ func (c Config) normalized() (Config, error) {
 	if err := checkRetention(c.Retention); err != nil {
 		return c, err
 	}
+	if err := (&Change{Attributes: c.Attributes}).check(); err != nil {
+		return c, err
+	}
 	set := c.settings()
 	return c, set.check()
 }
@@ -98,7 +103,7 @@ func checkShards(n int) error {
 func (c *Config) settings() settings {
 	return settings{
 		RetentionMillis: c.Retention.Milliseconds(), MaxRecordBytes: c.MaxRecordBytes,
-		Mode: c.Mode, Limits: c.Limits, Tags: maps.Clone(c.Tags),
+		Mode: c.Mode, Limits: c.Limits, Tags: maps.Clone(c.Tags), Attributes: withAttributes(nil, c.Attributes, c.Mode),
 	}
 }
 

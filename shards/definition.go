@@ -70,7 +70,7 @@ func (d *definition) retention() time.Duration {
 }
 
 // differences names where a stream of this definition is not what a normalized config asks for: each setting, what it is and what it
-// was to be. Tags are no part of that, nor is the number of shards where the store chooses it.
+// was to be. Tags and attributes are no part of that, nor is the number of shards where the store chooses it.
 func (d *definition) differences(c Config) (list []string) {
 	differs := func(name string, is, asked any) {
 		if is != asked {

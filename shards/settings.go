@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"strconv"
+	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -51,6 +52,9 @@ type settings struct {
 	Attributes      map[string]json.RawMessage `json:"attributes,omitempty"`
 }
 
+// OnDemandAttribute begins the names of attributes that a stream has only while it is on demand: whoever makes it provisioned removes them.
+const OnDemandAttribute = "on-demand."
+
 // Change is what Update changes of a stream. A nil field stays as it is.
 type Change struct {
 	Retention      *time.Duration
@@ -60,7 +64,7 @@ type Change struct {
 	SetTags        map[string]string
 	RemoveTags     []string // keys; those that are not there are ignored; removed before SetTags are set
 	// Attributes are settings that mean nothing to this package: an edge keeps them with the stream. Each value is JSON;
-	// null removes the attribute.
+	// null removes the attribute. One of OnDemandAttribute is not set on a provisioned stream.
 	Attributes map[string]json.RawMessage
 }
 
@@ -111,12 +115,15 @@ func (set settings) with(c Change) settings {
 		set.Limits = *c.Limits
 	}
 	set.Tags = withTags(set.Tags, c.SetTags, c.RemoveTags)
-	if len(c.Attributes) == 0 {
-		return set
-	}
-	attributes := make(map[string]json.RawMessage, len(set.Attributes)+len(c.Attributes))
-	maps.Copy(attributes, set.Attributes)
-	for name, value := range c.Attributes {
+	set.Attributes = withAttributes(set.Attributes, c.Attributes, set.Mode)
+	return set
+}
+
+// withAttributes are the attributes of a stream that has a mode, after some were set; nil when none are left.
+func withAttributes(old, set map[string]json.RawMessage, mode Mode) map[string]json.RawMessage {
+	attributes := make(map[string]json.RawMessage, len(old)+len(set))
+	maps.Copy(attributes, old)
+	for name, value := range set {
 		var compact bytes.Buffer // as the definition is going to hold it
 		if err := json.Compact(&compact, value); err != nil || compact.String() == "null" {
 			delete(attributes, name)
@@ -124,11 +131,13 @@ func (set settings) with(c Change) settings {
 		}
 		attributes[name] = compact.Bytes()
 	}
-	set.Attributes = attributes
-	if len(attributes) == 0 {
-		set.Attributes = nil
+	if mode != OnDemand {
+		maps.DeleteFunc(attributes, func(name string, _ json.RawMessage) bool { return strings.HasPrefix(name, OnDemandAttribute) })
 	}
-	return set
+	if len(attributes) == 0 {
+		return nil
+	}
+	return attributes
 }
 
 // withTags are tags after some were removed and others set; nil when none are left.

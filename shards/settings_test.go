@@ -103,6 +103,32 @@ func TestUpdateRefused(t *testing.T) {
 	}
 }
 
+// Attributes can be there from the creation on; those of streams that are on demand go with that mode, whoever changes it, and do not come back.
+func TestAttributesOfAMode(t *testing.T) {
+	r := newRig(t)
+	all := map[string]json.RawMessage{"a": []byte("1"), OnDemandAttribute + "b": []byte(`{ "c": 2 }`), "none": []byte("null")}
+	kept := map[string]json.RawMessage{"a": []byte("1")}
+	both := map[string]json.RawMessage{"a": []byte("1"), OnDemandAttribute + "b": []byte(`{"c":2}`)}
+	r.create(t, Config{Name: "provisioned", Attributes: all})
+	r.create(t, Config{Name: "on-demand", Mode: OnDemand, Attributes: all})
+	r.reopen(t)
+	for name, want := range map[string]map[string]json.RawMessage{"provisioned": kept, "on-demand": both} {
+		if got := r.stream(t, name).describe().Attributes; !cmp.Equal(got, want) {
+			t.Errorf("%s has %s; want %s", name, got, want)
+		}
+	}
+	for _, c := range []Change{{Mode: ptr(Provisioned)}, {Attributes: all}, {Mode: ptr(OnDemand)}} {
+		d, err := r.Update(t.Context(), "on-demand", c)
+		if err != nil || !cmp.Equal(d.Attributes, kept) {
+			t.Errorf("after %+v: %s, %v", c, d.Attributes, err)
+		}
+	}
+	bad := Config{Name: "bad", Attributes: map[string]json.RawMessage{"a": []byte("{")}}
+	if _, _, err := r.Create(t.Context(), bad); !errors.Is(err, ErrInvalid) {
+		t.Errorf("an attribute that is no JSON: %v", err)
+	}
+}
+
 func ptr[T any](v T) *T { return &v }
 
 // TestUpdateIsSeenByTheNextCall lets a reader and a putter live through changes.

@@ -170,8 +170,6 @@ func updateStreamMode(c *call, in *streamModeInput) (any, error) {
 		return nil, nil
 	}
 	change.Limits = &c.limits
-	change.Attributes = attributeOf(attributeWarm, nil)
-	change.Attributes[attributeDistribution] = []byte("null")
 	return c.update(d.Name, change)
 }
 

@@ -1,6 +1,8 @@
 package aws
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -250,6 +252,44 @@ func TestModes(t *testing.T) {
 	if d := ok(r.store.Describe(r.ctx, *name))(t); d.Limits != shards.Unlimited {
 		t.Errorf("the limits are %q", d.Limits)
 	}
+}
+
+// creations fails what changes a stream: a creation is one write, which a crash does not halve.
+type creations struct{ Streams }
+
+func (creations) Update(context.Context, string, shards.Change) (shards.Description, error) {
+	return shards.Description{}, errors.New("a second write")
+}
+
+func TestCreateStreamIsOneWrite(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.Streams = creations{o.Streams} })
+	ok(r.CreateStream(r.ctx, &kinesis.CreateStreamInput{
+		StreamName: aws.String("s"), StreamModeDetails: &types.StreamModeDetails{StreamMode: types.StreamModeOnDemand},
+		WarmThroughputMiBps: aws.Int32(100), MaxRecordSizeInKiB: aws.Int32(2048), Tags: map[string]string{"a": "b"},
+	}))(t)
+	got := r.summary("s")
+	if got.WarmThroughput == nil || *got.WarmThroughput.TargetMiBps != 100 || *got.MaxRecordSizeInKiB != 2048 {
+		t.Errorf("the summary is %+v", got)
+	}
+}
+
+// AUTO goes with the mode also where the native API changes it.
+func TestDistributionGoesWithTheMode(t *testing.T) {
+	r := newRig(t)
+	ok(r.CreateStream(r.ctx, &kinesis.CreateStreamInput{
+		StreamName: aws.String("s"), StreamModeDetails: &types.StreamModeDetails{StreamMode: types.StreamModeOnDemand}, WarmThroughputMiBps: aws.Int32(100),
+	}))(t)
+	arn := r.summary("s").StreamARN
+	ok(r.UpdateStreamRecordDistributionStrategy(r.ctx, &kinesis.UpdateStreamRecordDistributionStrategyInput{StreamARN: arn, RecordDistributionStrategy: types.RecordDistributionStrategyAuto}))(t)
+	for _, mode := range []shards.Mode{shards.Provisioned, shards.OnDemand} {
+		ok(r.store.Update(r.ctx, "s", shards.Change{Mode: &mode}))(t)
+		got := r.summary("s")
+		if got.RecordDistributionStrategy != types.RecordDistributionStrategyUserPartitionKey || got.WarmThroughput != nil {
+			t.Errorf("%s: %+v", mode, got)
+		}
+	}
+	_, err := r.PutRecord(r.ctx, &kinesis.PutRecordInput{StreamName: aws.String("s"), Data: []byte("x")})
+	refused(t, err, "ValidationException", "")
 }
 
 func TestAccount(t *testing.T) {

@@ -12,11 +12,11 @@ import (
 
 // The attributes that a stream's AWS-only settings are kept in, each as JSON.
 const (
-	attributeEncryption   = "aws.encryption"         // {"KeyId":"…"} while it is on
-	attributeMonitoring   = "aws.monitoring"         // the metrics, a list of names
-	attributeDistribution = "aws.recordDistribution" // "AUTO"; absent is USER_PARTITION_KEY
-	attributeWarm         = "aws.warmThroughput"     // MiB per second
-	attributePolicy       = "aws.policy"             // the resource policy, a string; of a consumer with "." and its name behind it
+	attributeEncryption   = "aws.encryption"                                    // {"KeyId":"…"} while it is on
+	attributeMonitoring   = "aws.monitoring"                                    // the metrics, a list of names
+	attributeDistribution = shards.OnDemandAttribute + "aws.recordDistribution" // "AUTO"; absent is USER_PARTITION_KEY
+	attributeWarm         = shards.OnDemandAttribute + "aws.warmThroughput"     // MiB per second
+	attributePolicy       = "aws.policy"                                        // the resource policy, a string; of a consumer with "." and its name behind it
 )
 
 // isEncrypted says whether StartStreamEncryption was called. Nothing is encrypted by that: the setting is kept and shown.
@@ -89,6 +89,9 @@ func createStream(c *call, in *createStreamInput) (any, error) {
 	case !onDemand:
 		config.Limits = c.limits
 	}
+	if in.WarmThroughputMiBps != 0 {
+		config.Attributes = attributeOf(attributeWarm, in.WarmThroughputMiBps)
+	}
 	_, created, err := c.streams.Create(c.r.Context(), config)
 	if err != nil {
 		return nil, err
@@ -96,10 +99,7 @@ func createStream(c *call, in *createStreamInput) (any, error) {
 	if !created {
 		return nil, shards.ErrExists
 	}
-	if in.WarmThroughputMiBps != 0 {
-		_, err = c.streams.Update(c.r.Context(), in.StreamName, shards.Change{Attributes: attributeOf(attributeWarm, in.WarmThroughputMiBps)})
-	}
-	return nil, err
+	return nil, nil
 }
 
 // overShards refuses more shards than a stream can have.
