@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/shardmill/shardmill/internal/catalog"
 	"github.com/shardmill/shardmill/internal/flood"
@@ -80,7 +81,8 @@ type Handler struct {
 	lambda   *lambda // nil: Lambda's API is not served
 	reads    *readLimits
 
-	largePages    chan struct{} // holds a token per page that may be large
+	largePages    chan struct{}       // holds a token per page that may be large
+	incoming      *semaphore.Weighted // bytes of bodies on their way in, see arrival
 	subscriptions *subscriptions
 
 	stop func()
@@ -123,7 +125,7 @@ func New(o Options) (*Handler, error) {
 	h := &Handler{
 		streams: o.Streams, settings: o.Settings, region: o.Region, account: o.Account, limits: o.Limits,
 		logger: o.Logger, metrics: newMetrics(o.Registerer), table: make(map[string]operation), reads: newReadLimits(), subscriptions: newSubscriptions(),
-		largePages: make(chan struct{}, maxLargePages),
+		largePages: make(chan struct{}, maxLargePages), incoming: semaphore.NewWeighted(maxIncoming),
 	}
 	for _, op := range operations() {
 		h.table[op.name] = op

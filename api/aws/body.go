@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 )
 
 const (
@@ -23,7 +25,19 @@ const (
 	maxKeptBody = 2 << 20
 	// bodyIdle is the longest pause in a body.
 	bodyIdle = 30 * time.Second
+	// bodyStart and bodyRate say how long a body may take from its first byte to its last: see bodyTime.
+	bodyStart = time.Minute
+	bodyRate  = 128 << 10 // bytes in a second
+	// maxIncoming is how many bytes of bodies above unshared each may be on their way in, of all clients together.
+	maxIncoming = 256 << 20
+	// unshared is how much of a body does not count for maxIncoming: small requests come in beside any number of large ones.
+	unshared = 64 << 10
 )
+
+// bodyTime is how long a body of at most so many bytes may take to come in.
+func bodyTime(most int) time.Duration {
+	return bodyStart + time.Duration(most/bodyRate)*time.Second
+}
 
 // body is a request's, in memory that is used again. Operations may change its bytes.
 type body struct{ b []byte }
@@ -50,6 +64,8 @@ func (c *call) readBody() (*body, error) {
 	if size > int64(most) {
 		return nil, c.tooLarge(most)
 	}
+	in := arrival{incoming: c.incoming, until: time.Now().Add(bodyTime(most))}
+	defer in.end()
 	into := bodies.Get().(*body)
 	b := into.b[:0]
 	if need := min(max(int(size)+1, 512), trusted); cap(b) < need { // one byte more, so that the end is seen without growing
@@ -59,8 +75,13 @@ func (c *call) readBody() (*body, error) {
 		if len(b) == cap(b) {
 			b = slices.Grow(b, min(len(b), max(int(size)+1-len(b), 512))) // doubled, up to what is to come
 		}
-		_ = c.control.SetReadDeadline(time.Now().Add(bodyIdle))
-		n, err := c.r.Body.Read(b[len(b):cap(b)])
+		end, err := in.admit(len(b), cap(b))
+		if err != nil {
+			into.release()
+			return nil, err
+		}
+		_ = c.control.SetReadDeadline(in.deadline())
+		n, err := c.r.Body.Read(b[len(b):end])
 		b = b[:len(b)+n]
 		into.b = b
 		if err == nil && len(b) <= most {
@@ -74,9 +95,47 @@ func (c *call) readBody() (*body, error) {
 		if (err == nil || err == io.EOF) && c.isLambda {
 			return nil, c.tooLarge(most)
 		}
-		return nil, bodyFault(err)
+		return nil, bodyFault(err, most, in.late())
 	}
 }
+
+// arrival is a body on its way in: what it has of maxIncoming, and when it has to be there.
+type arrival struct {
+	incoming *semaphore.Weighted
+	held     int64
+	until    time.Time
+}
+
+// admit says up to where a body of which n bytes are there may be read, at most to end, which is more. It takes twice as much as is there, so that a
+// large body asks a few times only. It does not wait: that would hold up the client, who can try again.
+func (a *arrival) admit(n, end int) (int, error) {
+	if may := unshared + int(a.held); n < may {
+		return min(may, end), nil
+	}
+	more := int64(min(end, 2*n) - n)
+	if !a.incoming.TryAcquire(more) {
+		return 0, errIncoming
+	}
+	a.held += more
+	return n + int(more), nil
+}
+
+// deadline is when the next byte has to be there.
+func (a *arrival) deadline() time.Time {
+	if next := time.Now().Add(bodyIdle); next.Before(a.until) {
+		return next
+	}
+	return a.until
+}
+
+// late is whether the whole body has taken too long.
+func (a *arrival) late() bool { return !time.Now().Before(a.until) }
+
+func (a *arrival) end() { a.incoming.Release(a.held) }
+
+// errIncoming is an answer that the SDKs try again, after a while.
+var errIncoming = &fault{code: codeUnavailable, status: http.StatusServiceUnavailable,
+	message: "Too many large requests are on their way in; try again in a moment."}
 
 // errTooLarge is a body over maxBody.
 var errTooLarge = &fault{code: "RequestEntityTooLargeException", status: http.StatusRequestEntityTooLarge,
@@ -94,11 +153,15 @@ func (c *call) tooLarge(most int) *fault {
 	return errTooLarge
 }
 
-// bodyFault is what an error of reading is answered with; nil is a body that is too large.
-func bodyFault(err error) error {
+// bodyFault is what an error of reading a body of at most so many bytes is answered with; nil is a body that is too large. late is whether
+// all of it has taken too long.
+func bodyFault(err error, most int, late bool) error {
 	switch {
 	case err == nil, err == io.EOF:
 		return errTooLarge
+	case errors.Is(err, os.ErrDeadlineExceeded) && late:
+		return &fault{code: "RequestTimeoutException", status: http.StatusRequestTimeout,
+			message: "The body did not come within " + bodyTime(most).String() + "."}
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return &fault{code: "RequestTimeoutException", status: http.StatusRequestTimeout,
 			message: "No byte of the body came for 30 seconds."}

@@ -23,6 +23,7 @@ const (
 	codeLimit           = "LimitExceededException"
 	codeNotFound        = "ResourceNotFoundException"
 	codeSerialization   = "SerializationException"
+	codeUnavailable     = "ServiceUnavailableException"
 	codeThrottled       = "ProvisionedThroughputExceededException"
 	codeUnsupported     = "UnsupportedOperationException"
 	codeValidation      = "ValidationException"

@@ -3,7 +3,6 @@ package aws
 import (
 	"bytes"
 	"errors"
-	"net/http"
 	"net/http/httptest"
 	"reflect"
 	"strconv"
@@ -89,14 +88,14 @@ func FuzzJSON(f *testing.F) {
 	})
 }
 
-// hungry notes how much memory it is asked to fill.
+// hungry notes how much memory there is for what it is asked for.
 type hungry struct {
 	body []byte
 	most int
 }
 
 func (h *hungry) Read(b []byte) (int, error) {
-	h.most = max(h.most, len(b))
+	h.most = max(h.most, cap(b))
 	if len(h.body) == 0 {
 		return 0, errors.New("the client has gone")
 	}
@@ -124,10 +123,8 @@ func TestBodyMemory(t *testing.T) {
 // readHungry reads a body that breaks off, and says how much memory was set aside at once.
 func readHungry(t *testing.T, h *hungry, said int64) int {
 	t.Helper()
-	req := httptest.NewRequest(http.MethodPost, "/", h)
-	req.ContentLength = said
-	w := httptest.NewRecorder()
-	c := &call{w: w, r: req, control: http.NewResponseController(w), operation: operation{permission: put}}
+	c := bodyCall(h, httptest.NewRecorder(), put)
+	c.r.ContentLength = said
 	if _, err := c.readBody(); err == nil {
 		t.Error("a body that broke off was taken")
 	}

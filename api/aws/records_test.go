@@ -203,7 +203,7 @@ func TestBodyBreaksOff(t *testing.T) {
 	for err, want := range map[error]string{
 		os.ErrDeadlineExceeded: "RequestTimeoutException", io.ErrUnexpectedEOF: codeSerialization, nil: "RequestEntityTooLargeException",
 	} {
-		if f, is := bodyFault(err).(*fault); !is || f.code != want {
+		if f, is := bodyFault(err, maxBody, false).(*fault); !is || f.code != want {
 			t.Errorf("%v is %v, want %s", err, f, want)
 		}
 	}
