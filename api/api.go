@@ -14,6 +14,7 @@ import (
 	"github.com/go-chi/chi/v5"
 	"github.com/go-chi/chi/v5/middleware"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/shardmill/shardmill/internal/flood"
 	"github.com/shardmill/shardmill/internal/secrets"
@@ -135,6 +136,7 @@ type Handler struct {
 	router    chi.Router
 	origin    *http.CrossOriginProtection
 	failures  map[Kind]*flood.Gate // of what is the host's fault, in the log
+	incoming  *semaphore.Weighted  // bytes of bodies on their way in, see arrival
 
 	stop func()
 	// untilStop gives a context that ends with its parent or by Stop.
@@ -154,7 +156,8 @@ func New(o Options) *Handler {
 	h := &Handler{
 		streams: o.Streams, functions: o.Functions, mappings: o.Mappings, secrets: o.Secrets,
 		logger: o.Logger, metrics: newMetrics(o.Registerer), limits: o.Limits.withDefaults(), version: o.Version,
-		router: chi.NewRouter(), origin: http.NewCrossOriginProtection(),
+		incoming: semaphore.NewWeighted(maxIncoming),
+		router:   chi.NewRouter(), origin: http.NewCrossOriginProtection(),
 		stop: sync.OnceFunc(stop), failures: make(map[Kind]*flood.Gate, len(kinds)),
 	}
 	for _, row := range kinds {
@@ -240,7 +243,7 @@ func (h *Handler) answer(rt route, c *call, w middleware.WrapResponseWriter) {
 	switch {
 	case c.r.Context().Err() != nil:
 		log.Debug("client went away")
-	case p.Status >= 500 && p.Kind() != KindFunctionFailed && p.Kind() != KindStopping:
+	case p.Status >= 500 && p.Kind() != KindFunctionFailed && p.Kind() != KindStopping && p.Kind() != KindBusy:
 		// A full disk fails every put: the log has the first, and then one a minute of each kind.
 		if unlogged, ok := h.failures[p.Kind()].Admit(time.Now()); ok {
 			log.Error("request failed", "unlogged", unlogged)

@@ -102,6 +102,7 @@
 //	500  internal                The host failed
 //	500  damaged                 Stored records are damaged
 //	502  function-failed         The function failed
+//	503  busy                    Too much is on its way in
 //	503  stopping                The host is stopping
 //	503  not-ready               The host is not ready
 //	507  no-space                The disk cannot take this

@@ -123,7 +123,9 @@ func (c *call) readForm(query *FunctionConfig) (config FunctionConfig, module []
 	if c.r.ContentLength > limit {
 		return config, nil, tooLarge("wasm", c.limits.Module)
 	}
-	c.r.Body = io.NopCloser(c.guard(c.limited(limit), c.limits.BodyIdle, nil))
+	body := c.guardWhole(limit)
+	defer body.arrival.end()
+	c.r.Body = io.NopCloser(body)
 	form, err := c.r.MultipartReader()
 	if err != nil {
 		return config, nil, malformedForm(err)

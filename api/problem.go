@@ -58,6 +58,7 @@ const (
 	KindInternal           Kind = "internal"
 	KindDamaged            Kind = "damaged"
 	KindFunctionFailed     Kind = "function-failed"
+	KindBusy               Kind = "busy"
 	KindStopping           Kind = "stopping"
 	KindNotReady           Kind = "not-ready"
 	KindNoSpace            Kind = "no-space"
@@ -109,6 +110,7 @@ var kinds = []kindRow{
 	{KindInternal, 500, "The host failed"},
 	{KindDamaged, 500, "Stored records are damaged"},
 	{KindFunctionFailed, 502, "The function failed"},
+	{KindBusy, 503, "Too much is on its way in"},
 	{KindStopping, 503, "The host is stopping"},
 	{KindNotReady, 503, "The host is not ready"},
 	{KindNoSpace, 507, "The disk cannot take this"},

@@ -99,9 +99,11 @@ func (c *call) readBody(limit int64) ([]byte, error) {
 	}
 	var b bytes.Buffer
 	if c.r.ContentLength > 0 {
-		b.Grow(int(c.r.ContentLength) + bytes.MinRead)
+		b.Grow(int(min(c.r.ContentLength, trusted)) + bytes.MinRead)
 	}
-	if _, err := b.ReadFrom(c.guard(c.limited(limit), c.limits.BodyIdle, nil)); err != nil {
+	g := c.guardWhole(limit)
+	defer g.arrival.end()
+	if _, err := b.ReadFrom(g); err != nil {
 		return nil, err
 	}
 	return b.Bytes(), nil
