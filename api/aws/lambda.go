@@ -67,7 +67,9 @@ func bare(name, method, path string, needs permission, status int, f func(c *cal
 var lambdaPath = regexp.MustCompile(`^/20[0-9]{2}-[0-9]{2}-[0-9]{2}/`)
 
 // IsLambda says whether a path is one of Lambda's: they begin with the date of a version of its API.
-func IsLambda(path string) bool { return lambdaPath.MatchString(path) }
+func IsLambda(path string) bool {
+	return strings.HasPrefix(path, "/20") && lambdaPath.MatchString(path)
+}
 
 // large is a row whose body may be larger than others.
 func (r route) large(limit int) route {

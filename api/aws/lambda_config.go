@@ -19,7 +19,7 @@ type functionSettings struct {
 	MemorySize       *int     `aws:"range=128..32768"`
 	PackageType      string   `aws:"enum=Zip,Image"`
 	Architectures    []string `aws:"len=1..1;elem.enum=x86_64,arm64"`
-	Environment      *environmentInput
+	Environment      *environment
 	EphemeralStorage *ephemeralStorage
 	TracingConfig    *tracingConfig
 	SnapStart        *snapStartInput
@@ -41,7 +41,8 @@ type foreignConfig struct {
 	TenancyConfig          anything
 }
 
-type environmentInput struct{ Variables anything }
+// environment is a function's variables, in a request and in an answer.
+type environment struct{ Variables map[string]string }
 
 type ephemeralStorage struct {
 	Size int `aws:"required;range=512..10240"`
@@ -80,7 +81,6 @@ func (in *functionSettings) refuse() error {
 		given bool
 	}{
 		{"PackageType Image", in.PackageType == "Image"},
-		{"Environment.Variables", in.Environment != nil && bool(in.Environment.Variables)},
 		{"EphemeralStorage", in.EphemeralStorage != nil && in.EphemeralStorage.Size != defaultStorage},
 		{"TracingConfig.Mode Active", in.TracingConfig != nil && in.TracingConfig.Mode == "Active"},
 		{"SnapStart", in.SnapStart != nil && in.SnapStart.ApplyOn == "PublishedVersions"},
@@ -136,6 +136,9 @@ func (in *functionSettings) apply(r *functionRecord, config *runtime.Config) {
 	if in.MemorySize != nil {
 		config.MemoryBytes = int64(*in.MemorySize) << 20
 	}
+	if in.Environment != nil {
+		config.Env = in.Environment.Variables
+	}
 }
 
 // What a function has that was made natively, or without saying.
@@ -172,6 +175,7 @@ type functionOutput struct {
 	SnapStart        snapStart
 	LoggingConfig    loggingConfig
 	DeadLetterConfig *deadLetterConfig `json:",omitzero"`
+	Environment      *environment      `json:",omitzero"`
 }
 
 // functionOutput is $LATEST of a function, or the version that a qualifier leads to.
@@ -197,6 +201,9 @@ func (c *call) versionOutput(f *runtime.Function, v *runtime.VersionDetail, r *f
 				out.Description = p.Description
 			}
 		}
+	}
+	if len(v.Config.Env) > 0 {
+		out.Environment = &environment{v.Config.Env}
 	}
 	if r.DeadLetter != "" {
 		out.DeadLetterConfig = &deadLetterConfig{c.streamARN(r.DeadLetter)}

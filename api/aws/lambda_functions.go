@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strconv"
@@ -236,7 +237,7 @@ func updateFunctionConfiguration(c *call, in *updateConfigInput) (any, error) {
 	}
 	config := f.Config
 	in.apply(&r, &config)
-	if config.Timeout != f.Config.Timeout || config.MemoryBytes != f.Config.MemoryBytes {
+	if config.Timeout != f.Config.Timeout || config.MemoryBytes != f.Config.MemoryBytes || !maps.Equal(config.Env, f.Config.Env) {
 		code, err := c.lambda.functions.Code(c.r.Context(), f.Name, f.Version)
 		if err != nil {
 			return nil, err

@@ -1,8 +1,6 @@
 package aws
 
 import (
-	"archive/zip"
-	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"maps"
@@ -20,21 +18,6 @@ import (
 )
 
 const testRole = "arn:aws:iam::000000000000:role/r"
-
-// zipped is a zip of files, by name.
-func zipped(t testing.TB, files map[string][]byte) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	z := zip.NewWriter(&b)
-	for _, name := range slices.Sorted(maps.Keys(files)) {
-		w := ok(z.Create(name))(t)
-		ok(w.Write(files[name]))(t)
-	}
-	if err := z.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
 
 func sha(b []byte) string {
 	sum := sha256.Sum256(b)
@@ -58,12 +41,13 @@ func TestFunctionLife(t *testing.T) {
 	made := l.createFunction("f", guest{}, func(in *awslambda.CreateFunctionInput) {
 		in.Code.ZipFile, in.Runtime, in.Handler, in.Description = code, types.RuntimeProvidedal2023, aws.String("main"), aws.String("does it")
 		in.Timeout, in.MemorySize, in.Tags, in.Architectures = aws.Int32(7), aws.Int32(256), map[string]string{"team": "red"}, []types.Architecture{types.ArchitectureArm64}
+		in.Environment = &types.Environment{Variables: map[string]string{"LEVEL": "debug"}}
 		in.TracingConfig, in.EphemeralStorage = &types.TracingConfig{Mode: types.TracingModePassThrough}, &types.EphemeralStorage{Size: aws.Int32(512)}
 	})
 	if *made.FunctionName != "f" || *made.FunctionArn != lambdaARN+"function:f" || *made.Role != testRole || *made.Handler != "main" || *made.Description != "does it" ||
 		*made.Timeout != 7 || *made.MemorySize != 256 || made.Runtime != types.RuntimeProvidedal2023 || made.State != types.StateActive || *made.Version != "$LATEST" ||
 		made.LastUpdateStatus != types.LastUpdateStatusSuccessful || made.PackageType != types.PackageTypeZip || made.CodeSize != int64(len(code)) || *made.CodeSha256 != sha(code) ||
-		made.Architectures[0] != types.ArchitectureArm64 || *made.RevisionId == "" {
+		made.Architectures[0] != types.ArchitectureArm64 || made.Environment.Variables["LEVEL"] != "debug" || *made.RevisionId == "" {
 		t.Errorf("made %+v", made)
 	}
 	if at := ok(time.Parse("2006-01-02T15:04:05.000-0700", *made.LastModified))(t); time.Since(at) > time.Minute {
@@ -88,7 +72,11 @@ func TestFunctionLife(t *testing.T) {
 		t.Errorf("changed to %+v", changed)
 	}
 	changed = ok(l.lambda.UpdateFunctionConfiguration(l.ctx, &awslambda.UpdateFunctionConfigurationInput{FunctionName: aws.String("f"), Timeout: aws.Int32(9), MemorySize: aws.Int32(128)}))(t)
-	if *changed.Timeout != 9 || *changed.MemorySize != 128 || *changed.CodeSha256 != sha(code) || ok(l.functions.Get("f"))(t).Version != 2 {
+	if *changed.Timeout != 9 || *changed.MemorySize != 128 || changed.Environment.Variables["LEVEL"] != "debug" || *changed.CodeSha256 != sha(code) || ok(l.functions.Get("f"))(t).Version != 2 {
+		t.Errorf("changed to %+v", changed)
+	}
+	changed = ok(l.lambda.UpdateFunctionConfiguration(l.ctx, &awslambda.UpdateFunctionConfigurationInput{FunctionName: aws.String("f"), Environment: &types.Environment{}}))(t)
+	if changed.Environment != nil || *changed.Timeout != 9 {
 		t.Errorf("changed to %+v", changed)
 	}
 	_, err := l.lambda.UpdateFunctionConfiguration(l.ctx, &awslambda.UpdateFunctionConfigurationInput{FunctionName: aws.String("f"), RevisionId: made.RevisionId})
@@ -103,7 +91,7 @@ func TestFunctionLife(t *testing.T) {
 		t.Error("a dry run has changed the code")
 	}
 	updated := ok(l.lambda.UpdateFunctionCode(l.ctx, &awslambda.UpdateFunctionCodeInput{FunctionName: aws.String("f"), ZipFile: raw, Publish: true}))(t)
-	if *updated.CodeSha256 != sha(raw) || updated.CodeSize != int64(len(raw)) || *updated.Version != "4" || *updated.FunctionArn != lambdaARN+"function:f:4" {
+	if *updated.CodeSha256 != sha(raw) || updated.CodeSize != int64(len(raw)) || *updated.Version != "5" || *updated.FunctionArn != lambdaARN+"function:f:5" {
 		t.Errorf("updated %+v", updated)
 	}
 	if native := ok(l.functions.Get("f"))(t); native.Config.Emit[0] != "out" || native.Config.Concurrency != 3 {
@@ -151,7 +139,6 @@ func TestFunctionRefusals(t *testing.T) {
 		},
 		"PublishTo is not supported by functions here.":                 func(in *input) { in.PublishTo = types.FunctionVersionLatestPublishedLatestPublished },
 		"PackageType Image is not supported by functions here.":         func(in *input) { in.PackageType = types.PackageTypeImage },
-		"Environment.Variables is not supported by functions here.":     func(in *input) { in.Environment = &types.Environment{Variables: map[string]string{"A": "b"}} },
 		"Layers is not supported by functions here.":                    func(in *input) { in.Layers = []string{"arn"} },
 		"VpcConfig is not supported by functions here.":                 func(in *input) { in.VpcConfig = &types.VpcConfig{SubnetIds: []string{"s"}} },
 		"TracingConfig.Mode Active is not supported by functions here.": func(in *input) { in.TracingConfig = &types.TracingConfig{Mode: types.TracingModeActive} },
@@ -165,6 +152,7 @@ func TestFunctionRefusals(t *testing.T) {
 	for name, change := range map[string]func(*input){
 		"a role that is none":  func(in *input) { in.Role = aws.String("me") },
 		"a name that is none":  func(in *input) { in.FunctionName = aws.String("a:b:c:d") },
+		"an odd variable":      func(in *input) { in.Environment = &types.Environment{Variables: map[string]string{"a b": "c"}} },
 		"no memory":            func(in *input) { in.MemorySize = aws.Int32(1) },
 		"a long description":   func(in *input) { in.Description = aws.String(strings.Repeat("x", 257)) },
 		"an odd architecture":  func(in *input) { in.Architectures = []types.Architecture{"vax"} },
@@ -191,65 +179,6 @@ func TestFunctionRefusals(t *testing.T) {
 	refusedWith[*types.InvalidParameterValueException](t, err, 400, "Only $LATEST can be changed; versions are immutable.")
 	_, err = l.lambda.UpdateFunctionCode(l.ctx, &awslambda.UpdateFunctionCodeInput{FunctionName: aws.String("h"), ZipFile: module})
 	refusedWith[*types.ResourceNotFoundException](t, err, 404, "Function not found: "+lambdaARN+"function:h")
-}
-
-// TestZips refuses bombs and whatever is odd.
-func TestZips(t *testing.T) {
-	module := guest{}.module()
-	plain := zipped(t, map[string][]byte{"m.wasm": module})
-	if got, err := moduleOf(plain); err != nil || !bytes.Equal(got, module) {
-		t.Errorf("%d bytes, %v", len(got), err)
-	}
-	if got, err := moduleOf(module); err != nil || !bytes.Equal(got, module) {
-		t.Errorf("%d bytes, %v", len(got), err)
-	}
-	bomb := zipped(t, map[string][]byte{"m.wasm": make([]byte, maxModule+1)})
-	many := map[string][]byte{}
-	for i := range 25_000 {
-		many[strconv.Itoa(i)] = nil
-	}
-	lying := bytes.Clone(bomb) // says it is small
-	at := bytes.LastIndex(lying, []byte("PK\x01\x02"))
-	copy(lying[at+24:], []byte{1, 0, 0, 0})
-	flagged := func(offset int, b ...byte) []byte {
-		z := bytes.Clone(plain)
-		copy(z[bytes.LastIndex(z, []byte("PK\x01\x02"))+offset:], b)
-		return z
-	}
-	var link bytes.Buffer
-	z := zip.NewWriter(&link)
-	header := &zip.FileHeader{Name: "m.wasm"}
-	header.SetMode(0o777 | 1<<27) // a symbolic link
-	w := ok(z.CreateHeader(header))(t)
-	ok(w.Write([]byte("/etc/passwd")))(t)
-	if err := z.Close(); err != nil {
-		t.Fatal(err)
-	}
-	for name, tt := range map[string]struct {
-		blob []byte
-		want string
-	}{
-		"empty": {nil, "unzip"}, "text": {[]byte("hello"), "unzip"}, "cut": {plain[:len(plain)-1], "unzip"}, "no directory": {plain[:40], "unzip"},
-		"a bomb": {bomb, "must be smaller"}, "a bomb that lies": {lying, "unzip"}, "many files": {zipped(t, many), "unzip"},
-		"a link": {link.Bytes(), "no regular file"}, "encrypted": {flagged(8, 1), "encrypted"}, "an unknown method": {flagged(10, 99), "unzip"},
-		"a wrong checksum": {flagged(16, 1, 2, 3, 4), "unzip"}, "an offset behind the end": {flagged(42, 0xff, 0xff, 0xff, 0x7f), "unzip"},
-		"a folder": {zipped(t, map[string][]byte{"m.wasm/": nil}), "no file"},
-	} {
-		if got, err := moduleOf(tt.blob); err == nil || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%s: %d bytes, %v, want %s", name, len(got), err, tt.want)
-		}
-	}
-}
-
-func FuzzZip(f *testing.F) {
-	f.Add(zipped(f, map[string][]byte{"m.wasm": []byte("\x00asm"), "x": []byte("y")}))
-	f.Add([]byte("PK\x05\x06"))
-	f.Fuzz(func(t *testing.T, blob []byte) {
-		module, err := moduleOf(blob)
-		if err == nil && len(module) > maxModule {
-			t.Fatalf("%d bytes", len(module))
-		}
-	})
 }
 
 // TestVersions publishes, lists, keeps and deletes versions.

@@ -40,8 +40,8 @@
 // and reads the answer as Lambda does.
 //
 // The context has the deadline of the call; [sdk.FromContext] has its facts, and so has the LambdaContext of aws-lambda-go's lambdacontext
-// in programs that import it, AwsRequestID being the invocation and InvokedFunctionArn the function's name. Neither
-// environment variables, clients nor identities are there.
+// in programs that import it, AwsRequestID being the invocation and InvokedFunctionArn the function's name. Clients
+// and identities are not there, and of the environment variables only the function's own.
 //
 // # Costs
 //
