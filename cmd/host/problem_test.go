@@ -29,7 +29,7 @@ func TestProblemsInThisProgramsWords(t *testing.T) {
 		{of(api.KindConflict, api.Problem{Instance: "/v1/mappings/m", Reason: "Stream cannot be changed; delete the mapping.", Detail: "x"}),
 			"put: Stream cannot be changed; delete the mapping"},
 		{of(api.KindNoSpace, api.Problem{Reason: "No space.", Detail: "No space. Send it again.", Put: &api.PutAnswer{Put: 1234, Failed: 2, UndecidedFrom: 1237}}),
-			`put: No space; delete a stream or a function, shorten a retention with "shardmill stream update", or make space on the host's disk; then try again` +
+			`put: No space; delete a stream or a function, shorten a retention with "shardmill stream update", or make space on the host's disk, or mend it; then try again` +
 				`. 1,234 records are on disk, 2 refused; send the lines from line 1,237 on again ("tail -n +1237" gives them)`},
 		{of(api.KindFunctionFailed, api.Problem{Reason: "Function f version 1 failed (trap): unreachable.", Function: &api.FunctionFailure{Name: "f"}}),
 			`put: Function f version 1 failed (trap): unreachable; "shardmill function logs f" shows what it wrote`},
