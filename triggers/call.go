@@ -80,6 +80,9 @@ type request struct {
 	final bool   // the window ends, and there are no records
 	early bool   // because its state is too large
 	what  string // for people
+
+	through  door
+	envelope event.Envelope // with doorLambda
 }
 
 var (
@@ -104,13 +107,11 @@ func (l *lane) exchange(work context.Context, s *settings, q request) (outcome, 
 	} else {
 		call.Source.First, call.Source.Last = q.head[0].First().Sequence, l.batch.last(q.head)
 	}
-	through := p.r.entrance.find(p.r.functions, s)
-	var envelope event.Envelope
-	if through == doorLambda {
+	if q.through = p.r.entrance.find(p.r.functions, s); q.through == doorLambda {
 		body := bodies.Get().(*[]byte)
 		defer bodies.Put(body)
-		envelope = l.envelope(s, q)
-		*body = event.Append((*body)[:0], envelope, q.head)
+		q.envelope = l.envelope(s, q)
+		*body = event.Append((*body)[:0], q.envelope, q.head)
 		call.Kind, call.Body, call.Records, call.State, call.Window = runtime.KindInvoke, *body, nil, nil, runtime.Window{}
 	}
 	err := p.r.functions.Invoke(work, call, reply)
@@ -119,7 +120,7 @@ func (l *lane) exchange(work context.Context, s *settings, q request) (outcome, 
 		p.progress.cutOff(cutOffText(q, &call))
 		return outcome{}, errCutOff
 	}
-	o, err := l.outcome(s, q, reply, err, through, envelope)
+	o, err := l.outcome(s, &q, reply, err)
 	p.progress.invoked(l.number, o, q.n, err)
 	return o, nil
 }
@@ -151,15 +152,15 @@ func (l *lane) fit(s *settings, n int) int {
 }
 
 // outcome reads what a call came to. The error says why it was not simply ok.
-func (l *lane) outcome(s *settings, q request, reply *runtime.Reply, err error, through door, envelope event.Envelope) (outcome, error) {
+func (l *lane) outcome(s *settings, q *request, reply *runtime.Reply, err error) (outcome, error) {
 	o := outcome{Class: classify(err), RetryFrom: max(q.n, 1)}
 	if o.Class != replied {
 		l.last = lastOf(err)
 		return o, err
 	}
 	l.state = reply.State
-	if through == doorLambda {
-		o, err = l.readEvent(s, q, reply, envelope)
+	if q.through == doorLambda {
+		o, err = l.readEvent(s, q, reply)
 	} else if !q.final {
 		o, err = l.readReply(s, q, reply)
 	}
@@ -178,7 +179,7 @@ func (l *lane) outcome(s *settings, q request, reply *runtime.Reply, err error, 
 }
 
 // readReply reads the reply of the SDK's door.
-func (l *lane) readReply(s *settings, q request, reply *runtime.Reply) (o outcome, err error) {
+func (l *lane) readReply(s *settings, q *request, reply *runtime.Reply) (o outcome, err error) {
 	o.Class = replied
 	var count settled
 	o.RetryFrom, count = readOutcomes(reply.Outcomes, q.n)
@@ -196,8 +197,8 @@ func (l *lane) readReply(s *settings, q request, reply *runtime.Reply) (o outcom
 }
 
 // readEvent reads the reply of Lambda's door.
-func (l *lane) readEvent(s *settings, q request, reply *runtime.Reply, e event.Envelope) (outcome, error) {
-	r, err := event.ParseReply(reply.Body, e, q.head, s.ReportItemFailures && !q.final)
+func (l *lane) readEvent(s *settings, q *request, reply *runtime.Reply) (outcome, error) {
+	r, err := event.ParseReply(reply.Body, q.envelope, q.head, s.ReportItemFailures && !q.final)
 	if err != nil {
 		return outcome{Class: failed}, err
 	}
