@@ -40,7 +40,7 @@
 // long as that fails the checkpoint does not pass it.
 //
 // With Bisect a batch that fails becomes parts, which are delivered one after the other; with Isolate the one record that fails is
-// looked for at once. decide has the rules; docs/event-source-mappings.md tells users.
+// looked for at once, and parked with its key while it waits (fan.park), so that the shard goes on. decide has the rules; docs/event-source-mappings.md tells users.
 //
 // # Lanes
 //

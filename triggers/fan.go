@@ -30,10 +30,12 @@ type fan struct {
 	running sync.WaitGroup // the lanes' goroutines
 
 	mu      sync.Mutex
-	lanes   []*queue
-	covered uint64        // everything up to here has been dealt or needs no handling
-	hurry   bool          // batch windows are over: the lanes are to become idle
-	eased   chan struct{} // has a token after something was settled
+	lanes   []*queue          // those that are dealt to, and then those for parked keys
+	dealt   int               // how many are dealt to
+	parked  map[string]*queue // by key
+	covered uint64            // everything up to here has been dealt or needs no handling
+	hurry   bool              // batch windows are over: the lanes are to become idle
+	eased   chan struct{}     // has a token after something was settled
 }
 
 // queue is a lane and what waits for it. The fan's lock guards everything but the lane.
@@ -47,10 +49,16 @@ type queue struct {
 	busy    int       // bytes under way
 	running bool
 	wake    chan struct{} // has a token after something was dealt
+
+	key string // the key that is parked here; "" = none
 }
 
-func newFan(p *poller, lanes int) *fan {
-	f := &fan{p: p, seed: maphash.MakeSeed(), eased: make(chan struct{}, 1)}
+func newFan(p *poller, lanes int, isolate bool) *fan {
+	f := &fan{p: p, seed: maphash.MakeSeed(), dealt: lanes, eased: make(chan struct{}, 1)}
+	if isolate {
+		f.parked = map[string]*queue{}
+		lanes += maxParked
+	}
 	for i := range lanes {
 		f.lanes = append(f.lanes, &queue{lane: lane{p: p, number: i}, wake: make(chan struct{}, 1)})
 	}
@@ -74,7 +82,7 @@ func (f *fan) deal(read, work context.Context) error {
 			}
 		}
 		s := f.p.r.settings.Load()
-		if s.lanes() != len(f.lanes) {
+		if !f.suits(s) {
 			return f.drain(read)
 		}
 		if err := f.wait(read, f.roomy); err != nil {
@@ -84,6 +92,11 @@ func (f *fan) deal(read, work context.Context) error {
 			return err
 		}
 	}
+}
+
+// suits says whether the settings still want this fan.
+func (f *fan) suits(s *settings) bool {
+	return s.lanes() == f.dealt && s.isolates() == (f.parked != nil)
 }
 
 // share deals what the feed has, as far as there is room.
@@ -99,7 +112,7 @@ func (f *fan) share(read, work context.Context, s *settings) error {
 			feed.pass()
 			continue
 		}
-		f.lanes[maphash.Bytes(f.seed, r.Key)%uint64(len(f.lanes))].add(r, &s.limits)
+		f.of(r.Key).add(r, &s.limits)
 		feed.polled++
 		feed.advance()
 	}
@@ -121,6 +134,16 @@ func (f *fan) share(read, work context.Context, s *settings) error {
 		return nil
 	}
 	return f.p.saver.settle(work, f.p.mark(position))
+}
+
+// of is the lane of a key. The lock must be held.
+func (f *fan) of(key []byte) *queue {
+	if len(f.parked) > 0 {
+		if q := f.parked[string(key)]; q != nil {
+			return q
+		}
+	}
+	return f.lanes[maphash.Bytes(f.seed, key)%uint64(f.dealt)]
 }
 
 // add puts a record behind what waits for a lane.
@@ -171,18 +194,23 @@ func (f *fan) position() uint64 {
 func (f *fan) settled(l *lane) uint64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	q := f.lanes[l.number]
-	q.busy = l.batch.bytes
+	f.lanes[l.number].look()
+	signal(f.eased)
+	return f.position()
+}
+
+// look notes what the lane has in hand. It is called by the lane, with the lock held.
+func (q *queue) look() {
+	b := &q.lane.batch
+	q.busy = b.bytes
 	switch {
-	case l.batch.records > 0:
-		q.low = l.batch.first().Sequence
+	case b.records > 0:
+		q.low = b.first().Sequence
 	case len(q.waiting) > 0:
 		q.low = q.waiting[0].sequence
 	default:
 		q.low = 0
 	}
-	signal(f.eased)
-	return f.position()
 }
 
 // wait waits until what is asked for, under the lock, is so. Meanwhile the lanes do not wait for their batches to fill.
@@ -243,7 +271,10 @@ func (f *fan) next(read context.Context, q *queue) bool {
 	for {
 		f.mu.Lock()
 		if len(q.waiting) == 0 || read.Err() != nil {
-			q.running = false
+			if q.running = false; len(q.waiting) == 0 {
+				delete(f.parked, q.key)
+				q.key = ""
+			}
 			f.mu.Unlock()
 			signal(f.eased)
 			return false

@@ -25,6 +25,11 @@ type lane struct {
 // process sees the batch through.
 func (l *lane) process(read, work context.Context) error {
 	l.tries = tries{}
+	return l.persist(read, work)
+}
+
+// persist is process for a batch on which tries have been spent already.
+func (l *lane) persist(read, work context.Context) error {
 	for {
 		d, err := l.attempt(work)
 		if err != nil {
@@ -33,6 +38,10 @@ func (l *lane) process(read, work context.Context) error {
 		if err := l.apply(read, work, d); err != nil {
 			return err
 		}
+		if l.culprit(d) && l.p.fan.park(read, work, l, d) {
+			l.tries = tries{}
+			d = decision{}
+		}
 		if l.batch.records == 0 {
 			return nil
 		}
@@ -40,6 +49,11 @@ func (l *lane) process(read, work context.Context) error {
 			return context.Cause(read)
 		}
 	}
+}
+
+// culprit says whether a decision leaves a single record at the head that is to be tried again, while others could go on.
+func (l *lane) culprit(d decision) bool {
+	return l.p.fan != nil && d.Delay > 0 && d.Next.Refusals == 0 && l.batch.records > 0 && l.batch.headLen() == 1 && l.p.r.settings.Load().Isolate
 }
 
 // attempt decides on the batch's age, and then on what the function makes of its first part.

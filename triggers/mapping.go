@@ -77,7 +77,7 @@ type Mapping struct {
 	// Bisect halves a batch that fails, and delivers the halves one after the other, each with all its attempts, down to single records.
 	Bisect bool
 	// Isolate looks for the one record of a batch that fails at once, by halving, without waiting in between; it alone is tried again and
-	// given up, and what is behind it is delivered together. It goes before Bisect. Lambda has no such setting.
+	// given up, and the shard goes on without its partition key meanwhile. It goes before Bisect. Lambda has no such setting.
 	Isolate bool
 
 	// Filters are event patterns, see package filter: the function has the records that one of them matches. Of aggregates each user record

@@ -68,9 +68,9 @@ func (p *poller) run(read, work context.Context) (ended bool) {
 
 // round sees one batch through; with several lanes it goes on until there is an error or the number of lanes changes.
 func (p *poller) round(read, work context.Context) error {
-	n := p.r.settings.Load().lanes()
+	s := p.r.settings.Load()
 	switch {
-	case p.fan == nil && n == 1:
+	case p.fan == nil && s.lanes() == 1 && !s.isolates():
 		if err := p.fill(read, work); err != nil {
 			return err
 		}
@@ -79,7 +79,7 @@ func (p *poller) round(read, work context.Context) error {
 		if p.window.isOpen() {
 			return p.lane.closeWindow(read, work, false)
 		}
-		p.fan = newFan(p, n)
+		p.fan = newFan(p, s.lanes(), s.isolates())
 	}
 	err := p.fan.deal(read, work)
 	if read.Err() != nil {

@@ -110,6 +110,17 @@ func (p *progress) another(lane int) {
 	p.mu.Unlock()
 }
 
+// parked notes that one lane has taken over the record that held up another, and the arrivals of what they now have; left is 0 when that is
+// nothing.
+func (p *progress) parked(from, to int, arrival, left int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lane(max(from, to))
+	p.lanes[to] = p.lanes[from]
+	p.lanes[to].oldest = arrival
+	p.lanes[from] = laneProgress{oldest: left}
+}
+
 // invoking notes that a lane begins an attempt.
 func (p *progress) invoking(lane, attempt int) {
 	p.mu.Lock()

@@ -37,6 +37,9 @@ type settings struct {
 // lanes is how many there are of a shard.
 func (s *settings) lanes() int { return max(1, s.Parallelization) }
 
+// isolates says whether records that fail alone are parked, so that others go on. In a window, whose state is all records', they are not.
+func (s *settings) isolates() bool { return s.Isolate && s.TumblingWindow == 0 }
+
 // newSettings makes the settings of a definition. What cannot be used any more is an error.
 func newSettings(name string, d *definition, waits policy) (*settings, error) {
 	s := &settings{Mapping: d.mapping(name), ID: d.ID, policy: waits, limits: limits{records: d.BatchSize, bytes: maxPayload}}
