@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	goruntime "runtime"
 	"time"
@@ -17,43 +16,57 @@ import (
 	"github.com/shardmill/shardmill/triggers"
 )
 
-// invoke measures records of 1 KiB through a function in Go that touches each of them.
+// touchers are one function in several languages, which looks at every record and does nothing else: where its source is, and
+// how many records a second are to go through it at least.
+var touchers = []struct {
+	figure, source string
+	goal           float64
+}{
+	{"invoke", "runtime/testdata/touch", 5_000_000},
+	{"invoke.c", "cmd/host/testdata/touch/c", 8_000_000},
+	{"invoke.rust", "cmd/host/testdata/touch/rust", 8_000_000},
+}
+
+// invoke measures records of 1 KiB through functions that touch each of them.
 func (b *bench) invoke(ctx context.Context) error {
-	source := filepath.Join(b.source, "runtime", "testdata", "touch")
-	if _, err := exec.LookPath("go"); err != nil {
-		b.a.say("left out: invoke figures need the Go toolchain")
-		return nil
+	for _, t := range touchers {
+		source := filepath.Join(b.source, filepath.FromSlash(t.source))
+		if _, err := os.Stat(source); err != nil {
+			b.a.say("left out: invoke figures need a checkout of Shardmill (--source)")
+			return nil
+		}
+		module, err := buildModule(ctx, source)
+		if missing := (*toolchainError)(nil); errors.As(err, &missing) {
+			b.a.say("left out: %s figures: %s", t.figure, oneLine(err))
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		err = b.withHost(ctx, "invoke", func(h *host) error {
+			if _, err := h.functions.Deploy(ctx, "touch", module, runtime.Config{}); err != nil {
+				return err
+			}
+			return errors.Join(b.touch(ctx, h, t.figure, 100, t.goal), b.touch(ctx, h, t.figure, 1000, t.goal))
+		})
+		if err != nil {
+			return err
+		}
 	}
-	if _, err := os.Stat(source); err != nil {
-		b.a.say("left out: invoke figures need a checkout of Shardmill (--source)")
-		return nil
-	}
-	out := filepath.Join(b.dir, "touch.wasm")
-	if err := buildFunction(ctx, source, out); err != nil {
-		return err
-	}
-	module, err := os.ReadFile(out)
+	return nil
+}
+
+// touch reports how many records a second go through the function in batches of n.
+func (b *bench) touch(ctx context.Context, h *host, figure string, n int, goal float64) error {
+	rate, allocations, err := b.calls(ctx, h, n)
 	if err != nil {
 		return err
 	}
-	return b.withHost(ctx, "invoke", func(h *host) error {
-		if _, err := h.functions.Deploy(ctx, "touch", module, runtime.Config{}); err != nil {
-			return err
-		}
-		for _, n := range []int{100, 1000} {
-			rate, allocations, err := b.calls(ctx, h, n)
-			if err != nil {
-				return err
-			}
-			if err := errors.Join(
-				b.report(measured(fmt.Sprintf("invoke.batch%d", n), rate, "records/s").atLeast(5_000_000)),
-				b.report(measured(fmt.Sprintf("invoke.batch%d.allocs", n), allocations, "per record").atMost(0.2)),
-			); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	name := fmt.Sprintf("%s.batch%d", figure, n)
+	return errors.Join(
+		b.report(measured(name, rate, "records/s").atLeast(goal)),
+		b.report(measured(name+".allocs", allocations, "per record").atMost(0.2)),
+	)
 }
 
 // calls invokes the function with batches of n records, one call after the other.

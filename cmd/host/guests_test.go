@@ -373,3 +373,28 @@ func TestGuestsLog(t *testing.T) {
 func plainJSON(s string) string {
 	return strings.NewReplacer(`\u0022`, `\"`, `\u005c`, `\\`, `\u0009`, `\t`).Replace(s)
 }
+
+// Records of 1 KiB through a function that looks at each of them, in every language but Go, which has BenchmarkInvoke in runtime.
+func BenchmarkGuests(b *testing.B) {
+	for _, language := range guestLanguages[1:] {
+		b.Run(language, func(b *testing.B) {
+			g := deployGuest(b, built(b, filepath.Join("testdata", "touch", language)))
+			const n = 100
+			var w record.Builder
+			for range n {
+				if err := w.Append(record.Record{Key: []byte("partition"), Data: make([]byte, 1<<10)}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			call := runtime.Call{Function: "guest", Kind: runtime.KindBatch, Records: []record.Run{w.Run()}}
+			var reply runtime.Reply
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := g.runtime.Invoke(b.Context(), call, &reply); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.N)*n/b.Elapsed().Seconds(), "records/s")
+		})
+	}
+}
