@@ -42,6 +42,13 @@
 //   - What means nothing here is stored and returned; what would be a lie is refused. docs/aws-compatibility.md says which is which,
 //     operation by operation.
 //
+// # What is kept of functions
+//
+// The runtime knows no roles, descriptions, tags or policies. They are in Settings under the key "function/" and the function's name, as one JSON
+// document (functionRecord), with the versions that were published, which [Published] keeps from being dropped, and the digests of the files
+// that code came in. A function without one was made natively. Invocations of the type Event wait in the stream [AsyncStream]; what a record of it
+// holds is said there.
+//
 // # Sequence numbers
 //
 // Decimal numbers of 56 digits, drawn in internal/sequence.

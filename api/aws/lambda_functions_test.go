@@ -3,6 +3,7 @@ package aws
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -179,6 +180,23 @@ func TestFunctionRefusals(t *testing.T) {
 	refusedWith[*types.InvalidParameterValueException](t, err, 400, "Only $LATEST can be changed; versions are immutable.")
 	_, err = l.lambda.UpdateFunctionCode(l.ctx, &awslambda.UpdateFunctionCodeInput{FunctionName: aws.String("h"), ZipFile: module})
 	refusedWith[*types.ResourceNotFoundException](t, err, 404, "Function not found: "+lambdaARN+"function:h")
+}
+
+// TestUploadsThatTheHostRefuses have errors of their own.
+func TestUploadsThatTheHostRefuses(t *testing.T) {
+	l := newLambdaRig(t)
+	for _, tt := range []struct {
+		err           error
+		code, message string
+	}{
+		{runtime.ErrUntrusted, "InvalidCodeSignatureException", ""},
+		{runtime.ErrNoSpace, codeService, "The host's disk is full; nothing was stored."},
+		{&runtime.FieldError{Field: "code", Problem: "does not export memory"}, codeParameter, "code does not export memory"},
+	} {
+		l.handler.lambda.functions = stubFunctions{deploy: fmt.Errorf("runtime: %w", tt.err)}
+		_, err := l.lambda.UpdateFunctionCode(l.ctx, &awslambda.UpdateFunctionCodeInput{FunctionName: aws.String("f"), ZipFile: guest{}.module()})
+		refused(t, err, tt.code, tt.message)
+	}
 }
 
 // TestVersions publishes, lists, keeps and deletes versions.

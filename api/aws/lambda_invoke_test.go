@@ -147,6 +147,11 @@ type stubFunctions struct {
 	Functions
 	invoke func(runtime.Call, *runtime.Reply) error
 	wait   func(context.Context, runtime.Call) error // in the place of invoke
+	deploy error                                     // of Deploy
+}
+
+func (s stubFunctions) Deploy(context.Context, string, []byte, runtime.Config) (runtime.Function, error) {
+	return runtime.Function{}, s.deploy
 }
 
 func (s stubFunctions) Get(string) (runtime.Function, error) {
