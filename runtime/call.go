@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/shardmill/shardmill/internal/capsule"
 	"github.com/shardmill/shardmill/sdk/abi"
 	"github.com/shardmill/shardmill/sdk/record"
 )
@@ -50,6 +51,7 @@ type Call struct {
 	Body     []byte       // for KindInvoke
 	State    []byte       // of the window, for KindBatch and KindWindowClose; at most 6 MiB
 	Window   Window       // for KindBatch and KindWindowClose
+	Keep     *Keep        // which calls like this are kept as capsules; nil: none
 	ID       string       // names the invocation in logs and errors, at most 128 bytes; "" has one made
 }
 
@@ -84,6 +86,9 @@ type Reply struct {
 	plain  bool   // raw is the body, and not a reply of the ABI
 	parsed abi.Reply
 	hidden mask // for what the outcomes say
+
+	tape     *capsule.Tape // what the guest has read; nil: not noted
+	deadline int64         // that the guest was told, µs since the Unix epoch
 }
 
 // maxKeptReply is how large a buffer a Reply keeps for the next call.
@@ -94,6 +99,18 @@ func (r *Reply) reset() {
 		r.raw = nil
 	}
 	*r = Reply{Outcomes: r.Outcomes[:0], Body: nil, State: nil, raw: r.raw[:0]}
+}
+
+// read fills in what the guest's reply says.
+func (r *Reply) read() {
+	if r.plain {
+		r.Body = r.raw
+		return
+	}
+	for o := range r.parsed.Outcomes() {
+		r.Outcomes = append(r.Outcomes, Outcome{o.Index, o.Result, r.hidden.text(text(o.Reason))})
+	}
+	r.Body, r.State = r.parsed.Body(), r.parsed.State()
 }
 
 // Emission is one run of output records for one stream.

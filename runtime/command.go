@@ -10,27 +10,31 @@ import (
 // runCommand makes one call of a program: a new instance runs from its start to its end, with the call's body on stdin. What it
 // writes to stdout is the answer, stderr is its log, and status 0 is success. The caller holds a slot of the pool, which is given
 // back.
-func runCommand(ctx context.Context, p *program, v *version, log *capture, doors *Doors, call *Call, reply *Reply) error {
-	memory, err := reserveMemory(v.config.MemoryBytes)
+func runCommand(ctx context.Context, p *program, v *version, log *capture, doors *Doors, s *senses, call *Call, reply *Reply) error {
+	i, err := emptyInstance(&v.identity, log, doors, s)
 	if err != nil {
 		v.pool.giveUp()
 		return err
 	}
-	i := &instance{identity: &v.identity, memory: memory, watch: newWatch(), log: log}
-	visit := i.visit(doors)
 	v.pool.add(i)
 	defer v.pool.release(i, false)
+	return i.execute(ctx, p, call, reply)
+}
+
+// execute runs the program in the instance, which is good for nothing else afterwards.
+func (i *instance) execute(ctx context.Context, p *program, call *Call, reply *Reply) (err error) {
+	log := i.log
 	answer := &boundedBuffer{bytes: reply.raw[:0], limit: maxReplyBytes}
 	log.begin(reply.Invocation)
 	started := time.Now()
-	i.watch.start(ctx, v.config.Timeout)
-	config := guestConfig(i.watch, v.config.Env, answer, &log.stderr).WithStdin(bytes.NewReader(call.Body)).
-		WithArgs(v.function).WithStartFunctions(exportStart)
-	visit.begin()
-	i.module, err = p.instantiate(i.watch, memory, config)
-	visit.end()
+	i.watch.start(ctx, i.identity.config.Timeout)
+	config := guestConfig(i.senses, i.identity.config.Env, answer, &log.stderr).WithStdin(bytes.NewReader(call.Body)).
+		WithArgs(i.identity.function).WithStartFunctions(exportStart)
+	i.watch.visit.begin()
+	i.module, err = p.instantiate(i.watch, i.memory, config)
+	i.watch.visit.end()
 	intact := i.watch.stop()
-	reply.Duration, reply.Fuel, reply.MemoryPeak = time.Since(started), i.watch.used(), int64(memory.size.Load())
+	reply.Duration, reply.Fuel, reply.MemoryPeak = time.Since(started), i.watch.used(), int64(i.memory.size.Load())
 	var exit *exited
 	switch {
 	case errors.As(err, &exit) && exit.code == 0 && i.watch.cause() == stopNone:

@@ -35,12 +35,14 @@ type instance struct {
 	module    api.Module
 	memory    *linearMemory
 	watch     *watch
+	senses    *senses
 	log       *capture
 	input     api.Function
 	handle    api.Function
 	stack     [3]uint64 // arguments and results
 	inputAt   uint32    // the input area, good for calls of up to inputSize bytes
 	inputSize uint32
+	deadline  int64  // that the guest is told, µs since the Unix epoch; set before a call, it is kept, 0 = it is computed
 	highWater uint64 // with more memory than this it is not used again
 
 	generation int       // set by the pool
@@ -49,15 +51,18 @@ type instance struct {
 
 // newInstance makes an instance. The error is a *FunctionError where the guest failed.
 func newInstance(ctx context.Context, p *program, id *identity, log *capture, doors *Doors) (*instance, error) {
-	memory, err := reserveMemory(id.config.MemoryBytes)
+	return newTapedInstance(ctx, p, id, log, doors, new(senses))
+}
+
+// newTapedInstance is newInstance for a guest whose readings are noted or played.
+func newTapedInstance(ctx context.Context, p *program, id *identity, log *capture, doors *Doors, s *senses) (*instance, error) {
+	i, err := emptyInstance(id, log, doors, s)
 	if err != nil {
 		return nil, err
 	}
-	i := &instance{identity: id, memory: memory, watch: newWatch(), log: log}
-	i.visit(doors)
 	log.begin("")
 	i.watch.start(ctx, id.config.Timeout)
-	i.module, err = p.instantiate(i.watch, memory, guestConfig(i.watch, id.config.Env, &log.stdout, &log.stderr).WithStartFunctions(abi.ExportInitialize))
+	i.module, err = p.instantiate(i.watch, i.memory, guestConfig(s, id.config.Env, &log.stdout, &log.stderr).WithStartFunctions(abi.ExportInitialize))
 	if reusable := i.watch.stop(); err == nil && !reusable {
 		err = errStopped
 	}
@@ -73,15 +78,20 @@ func newInstance(ctx context.Context, p *program, id *identity, log *capture, do
 	}
 	i.watch.counter = counterOf(i.module)
 	i.input, i.handle = i.module.ExportedFunction(abi.ExportInput), i.module.ExportedFunction(abi.ExportHandle)
-	size := memory.size.Load()
-	i.highWater = size + (memory.limit-size)/4*3
+	size := i.memory.size.Load()
+	i.highWater = size + (i.memory.limit-size)/4*3
 	return i, nil
 }
 
-// visit gives the instance its way to the outside.
-func (i *instance) visit(doors *Doors) *visit {
-	i.watch.visit = &visit{doors: doors, config: &i.identity.config, log: i.log, metrics: i.log.metrics}
-	return i.watch.visit
+// emptyInstance has memory and its way to the outside, and no module yet.
+func emptyInstance(id *identity, log *capture, doors *Doors, s *senses) (*instance, error) {
+	memory, err := reserveMemory(id.config.MemoryBytes)
+	if err != nil {
+		return nil, err
+	}
+	s.watch = newWatch()
+	s.watch.visit = &visit{doors: doors, config: &id.config, log: log, metrics: log.metrics}
+	return &instance{identity: id, memory: memory, watch: s.watch, senses: s, log: log}, nil
 }
 
 func (i *instance) close() {
@@ -128,6 +138,7 @@ func (i *instance) invoke(ctx context.Context, call *Call, reply *Reply) (reusab
 	err = i.exchange(ctx, call, reply, started)
 	i.watch.visit.end()
 	intact := i.watch.stop()
+	reply.deadline, i.deadline = i.deadline, 0
 	reply.Duration = time.Since(started)
 	reply.Fuel = i.watch.used()
 	reply.MemoryPeak = int64(i.memory.size.Load())
@@ -170,14 +181,17 @@ func (i *instance) exchange(ctx context.Context, call *Call, reply *Reply, start
 
 // head fills in the head of the call and counts its records and the bytes of its body.
 func (i *instance) head(ctx context.Context, call *Call, reply *Reply, started time.Time) (head abi.Call, records, size int) {
-	deadline := started.Add(i.identity.config.Timeout)
-	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
-		deadline = d
+	if i.deadline == 0 {
+		deadline := started.Add(i.identity.config.Timeout)
+		if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
+			deadline = d
+		}
+		i.deadline = deadline.UnixMicro()
 	}
 	head = abi.Call{
 		Kind: call.Kind, Mapping: call.Source.Mapping, Stream: call.Source.Stream,
 		Function: i.identity.function, Invocation: reply.Invocation, Version: uint32(i.identity.number),
-		Shard: call.Source.Shard, Attempt: uint32(max(call.Attempt, 1)), Deadline: deadline.UnixMicro(),
+		Shard: call.Source.Shard, Attempt: uint32(max(call.Attempt, 1)), Deadline: i.deadline,
 	}
 	if !call.Window.End.IsZero() {
 		head.WindowStart, head.WindowEnd = call.Window.Start.UnixMicro(), call.Window.End.UnixMicro()

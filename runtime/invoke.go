@@ -38,6 +38,7 @@ func (rt *Runtime) Invoke(ctx context.Context, call Call, reply *Reply) error {
 	}
 	started := time.Now()
 	err = rt.invoke(ctx, f, v, &call, reply)
+	rt.keepCapsule(v, &call, reply, started, err)
 	f.metrics.observe(err, reply.Duration, reply.Emitted)
 	v.calls.Add(1)
 	f.record(&call, reply, started, err)
@@ -58,14 +59,7 @@ func (rt *Runtime) invoke(ctx context.Context, f *function, v *version, call *Ca
 	if err := rt.run(ctx, f, v, call, reply); err != nil {
 		return err
 	}
-	if reply.plain {
-		reply.Body = reply.raw
-		return nil
-	}
-	for o := range reply.parsed.Outcomes() {
-		reply.Outcomes = append(reply.Outcomes, Outcome{o.Index, o.Result, reply.hidden.text(text(o.Reason))})
-	}
-	reply.Body, reply.State = reply.parsed.Body(), reply.parsed.State()
+	reply.read()
 	return rt.emit(ctx, f, v, call, reply)
 }
 
@@ -87,7 +81,10 @@ func (rt *Runtime) run(ctx context.Context, f *function, v *version, call *Call,
 		return err
 	}
 	if p.command {
-		return runCommand(ctx, p, v, newCapture(&v.identity, f.logs, f.metrics), &rt.options.Doors, call, reply)
+		s := &senses{note: noteFor(call)}
+		err := runCommand(ctx, p, v, newCapture(&v.identity, f.logs, f.metrics), &rt.options.Doors, s, call, reply)
+		reply.tape = s.note
+		return err
 	}
 	i := v.pool.take()
 	if i == nil {
@@ -99,7 +96,9 @@ func (rt *Runtime) run(ctx context.Context, f *function, v *version, call *Call,
 		rt.metrics.start.Observe(time.Since(started).Seconds())
 		v.pool.add(i)
 	}
+	i.senses.note = noteFor(call)
 	reusable, err := i.invoke(ctx, call, reply)
+	reply.tape, i.senses.note = i.senses.note, nil
 	if !reusable {
 		f.metrics.discarded.Inc()
 	}
@@ -111,13 +110,8 @@ func (rt *Runtime) run(ctx context.Context, f *function, v *version, call *Call,
 
 // emit hands the output records over, first making sure that all of them may be.
 func (rt *Runtime) emit(ctx context.Context, f *function, v *version, call *Call, reply *Reply) error {
-	for o := range reply.parsed.Outputs() {
-		if _, granted := slices.BinarySearch(v.config.Emit, string(o.Stream)); !granted {
-			return &FunctionError{
-				Function: f.name, Version: v.number, Invocation: reply.Invocation, Kind: FailDenied,
-				Message: fmt.Sprintf("it emitted to stream %q, which its configuration does not grant", shorten(text(o.Stream))),
-			}
-		}
+	if err := v.checkGrants(reply); err != nil {
+		return err
 	}
 	for o := range reply.parsed.Outputs() {
 		if rt.options.Emitter == nil {
@@ -137,6 +131,19 @@ func (rt *Runtime) emit(ctx context.Context, f *function, v *version, call *Call
 			return fmt.Errorf("%w: stream %q: %w", ErrEmit, o.Stream, err)
 		}
 		reply.Emitted += o.Records.Len()
+	}
+	return nil
+}
+
+// checkGrants makes sure that the function may emit to every stream that it did emit to.
+func (v *version) checkGrants(reply *Reply) error {
+	for o := range reply.parsed.Outputs() {
+		if _, granted := slices.BinarySearch(v.config.Emit, string(o.Stream)); !granted {
+			return &FunctionError{
+				Function: v.function, Version: v.number, Invocation: reply.Invocation, Kind: FailDenied,
+				Message: fmt.Sprintf("it emitted to stream %q, which its configuration does not grant", shorten(text(o.Stream))),
+			}
+		}
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"context"
-	"crypto/rand"
 	"io"
 	goruntime "runtime"
 	"sync/atomic"
@@ -210,14 +209,6 @@ func (w *watch) attend() (done func()) {
 
 // piece is how many bytes the host handles for a guest before it looks again whether the guest is to stop.
 const piece = 64 << 10
-
-// random is the guest's source of random bytes.
-type random struct{ watch *watch }
-
-func (r random) Read(p []byte) (int, error) {
-	r.watch.proceed()
-	return rand.Read(p[:min(len(p), piece)])
-}
 
 // output is what a guest writes to.
 type output struct {

@@ -10,10 +10,12 @@ import (
 	goruntime "runtime"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
+	"github.com/tetratelabs/wazero/sys"
 
 	"github.com/shardmill/shardmill/sdk/abi"
 )
@@ -192,14 +194,16 @@ func (p *program) close() error {
 }
 
 // guestConfig is what every guest has: the clocks, random numbers, its output, and the variables in env.
-func guestConfig(w *watch, env map[string]string, stdout, stderr io.Writer) wazero.ModuleConfig {
-	config := wazero.NewModuleConfig().WithName("").WithStdout(output{w, stdout}).WithStderr(output{w, stderr}).
-		WithRandSource(random{w}).WithSysWalltime().WithSysNanotime().WithNanosleep(w.sleep)
+func guestConfig(s *senses, env map[string]string, stdout, stderr io.Writer) wazero.ModuleConfig {
+	config := wazero.NewModuleConfig().WithName("").WithStdout(output{s.watch, stdout}).WithStderr(output{s.watch, stderr}).
+		WithRandSource(s).WithWalltime(s.walltime, clockResolution).WithNanotime(s.nanotime, clockResolution).WithNanosleep(s.sleep)
 	for _, name := range slices.Sorted(maps.Keys(env)) {
 		config = config.WithEnv(name, env[name])
 	}
 	return config
 }
+
+const clockResolution = sys.ClockResolution(time.Microsecond)
 
 // instantiate makes an instance of the program in memory and runs what runs at the start, under w.
 func (p *program) instantiate(w *watch, memory *linearMemory, config wazero.ModuleConfig) (m api.Module, err error) {

@@ -34,7 +34,9 @@ type Options struct {
 	// in it can be removed at any time, and must not be written by others.
 	CacheDir string
 	// History keeps what is known of invocations over restarts; nil forgets it.
-	History    History
+	History History
+	// Capsules keeps what Call.Keep asks for; nil keeps nothing.
+	Capsules   Capsules
 	Logger     *slog.Logger          // nil discards
 	Registerer prometheus.Registerer // nil registers nothing
 
@@ -82,6 +84,7 @@ type Runtime struct {
 	engine  *engine
 	metrics *metrics
 	gauges  *gauges
+	keeper  *keeper
 
 	storing chan struct{}                 // held by the one that changes what is stored
 	spawn   func(f func(context.Context)) // starts a goroutine that Close cancels and waits for
@@ -107,7 +110,7 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 	}
 	rt := &Runtime{
 		options: o, engine: e, metrics: newMetrics(),
-		storing: make(chan struct{}, 1), functions: map[string]*function{},
+		storing: make(chan struct{}, 1), functions: map[string]*function{}, keeper: newKeeper(),
 	}
 	rt.gauges = &gauges{rt}
 	if err := rt.register(); err != nil {

@@ -54,7 +54,7 @@ var table = []row{
 	},
 	{
 		path: "runtime", level: engineLevel,
-		below: []string{"runtime/fuel", "runtime/wasm", "internal/catalog", "internal/field", "sdk", "sdk/abi", "sdk/record"},
+		below: []string{"runtime/fuel", "runtime/wasm", "internal/capsule", "internal/catalog", "internal/field", "sdk", "sdk/abi", "sdk/record"},
 		never: noHTTP,
 	},
 	// Functions that were written for Lambda import its event types.
@@ -66,6 +66,7 @@ var table = []row{
 	{path: "runtime/wasm", level: 1, never: noHTTP},
 	{path: "triggers/event", level: 1, beside: []string{"internal/sequence", "sdk/record"}, never: noHTTP},
 	{path: "triggers/filter", level: 1, never: noHTTP},
+	{path: "internal/capsule", level: 1, beside: []string{"sdk/record"}, never: noHTTP},
 	{path: "internal/catalog", level: 1, never: noHTTP},
 	{path: "internal/field", level: 1},
 	{path: "internal/secrets", level: 1, beside: []string{"internal/catalog", "internal/field"}, never: noHTTP},
@@ -87,7 +88,7 @@ var table = []row{
 	{path: "sdk/record", level: 1, standardOnly: true},
 }
 
-var apiMay = []string{"api/auth", "triggers", "delivery", "shards", "runtime", "sdk", "sdk/record", "internal/catalog", "internal/field", "internal/flood", "internal/aggregate", "internal/sequence"}
+var apiMay = []string{"api/auth", "triggers", "delivery", "shards", "runtime", "sdk", "sdk/record", "internal/catalog", "internal/field", "internal/flood", "internal/aggregate", "internal/capsule", "internal/sequence"}
 
 // owners are the libraries that only some may link.
 var owners = []owner{

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"runtime"
 	"strconv"
@@ -74,6 +75,14 @@ func invoke(ctx context.Context, in []byte) ([]byte, error) {
 		fmt.Print(rest)
 	case "complain":
 		fmt.Fprintln(os.Stderr, rest)
+	case "dice": // says what differs from run to run
+		fmt.Println("rolling")
+		return []byte(dice()), nil
+	case "dice-fail":
+		sdk.Emit(ctx, "out", "key", []byte(dice()))
+		return nil, errors.New(dice())
+	case "count-fail":
+		return nil, fmt.Errorf("call %d of this instance", calls)
 	case "emit":
 		stream, data, _ := strings.Cut(rest, " ")
 		sdk.Emit(ctx, stream, "key", []byte(data))
@@ -118,3 +127,14 @@ func batch(_ context.Context, b *sdk.Batch) error {
 	}
 	return nil
 }
+
+// dice is made of the clocks, random numbers and the order of a map.
+func dice() string {
+	text := fmt.Sprint(time.Now().UnixNano(), " ", rand.Int64(), " ", time.Since(began))
+	for k := range map[int]int{1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 6, 7: 7, 8: 8, 9: 9} {
+		text += fmt.Sprint(" ", k)
+	}
+	return text
+}
+
+var began = time.Now()

@@ -1,0 +1,283 @@
+package runtime
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/shardmill/shardmill/internal/capsule"
+	"github.com/shardmill/shardmill/sdk/record"
+)
+
+// Keep says which calls are kept as capsules.
+type Keep struct {
+	Failed   bool          // those that fail, or ask for records again or reject some
+	Slow     time.Duration // those that take longer; 0 = none
+	Sample   float64       // this part of all others, 0 to 1
+	Settings []byte        // JSON: the mapping's settings, for the capsule
+}
+
+// Capsules keeps capsules; *capsule.Store is one.
+type Capsules interface {
+	Put(c *capsule.Capsule) error
+}
+
+// noteFor is a new tape for a call that may be kept.
+func noteFor(call *Call) *capsule.Tape {
+	if call.Keep == nil {
+		return nil
+	}
+	return new(capsule.Tape)
+}
+
+// why is the reason to keep a call, or "".
+func (k *Keep) why(reply *Reply, err error) string {
+	switch failed := (*FunctionError)(nil); {
+	case errors.As(err, &failed):
+		if k.Failed {
+			return capsule.Failed
+		}
+	case err != nil:
+		return "" // not the function's
+	case k.Failed && troubled(reply):
+		return capsule.Failed
+	case k.Slow > 0 && reply.Duration > k.Slow:
+		return capsule.Slow
+	case k.Sample > 0 && rand.Float64() < k.Sample:
+		return capsule.Sampled
+	}
+	return ""
+}
+
+// troubled is whether a reply asks for a record again, or rejects one.
+func troubled(reply *Reply) bool {
+	for _, o := range reply.Outcomes {
+		if o.Result == ResultRetry || o.Result == ResultRejected {
+			return true
+		}
+	}
+	return false
+}
+
+// keeper makes capsules, one at a time: what comes meanwhile is left out, and so is what has been kept already, a batch that fails
+// again and again.
+type keeper struct {
+	mu   sync.Mutex
+	busy bool
+	seen map[string]bool
+	age  []string // of seen, the oldest first
+}
+
+const maxSeen = 1000
+
+func newKeeper() *keeper { return &keeper{seen: map[string]bool{}} }
+
+// begin is whether a capsule named so is to be made now; end must be called then.
+func (k *keeper) begin(name string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.busy || k.seen[name] {
+		return false
+	}
+	k.busy, k.seen[name] = true, true
+	if k.age = append(k.age, name); len(k.age) > maxSeen {
+		delete(k.seen, k.age[0])
+		k.age = k.age[1:]
+	}
+	return true
+}
+
+func (k *keeper) end() {
+	k.mu.Lock()
+	k.busy = false
+	k.mu.Unlock()
+}
+
+// keepCapsule keeps a call that has ended, if it is to be kept. The call is made again for that, beside whatever goes on.
+func (rt *Runtime) keepCapsule(v *version, call *Call, reply *Reply, started time.Time, err error) {
+	if call.Keep == nil || reply.tape == nil || rt.options.Capsules == nil {
+		return
+	}
+	why := call.Keep.why(reply, err)
+	if why == "" {
+		return
+	}
+	result := outcomeOfReply(reply, err)
+	name := reply.Invocation
+	if why == capsule.Failed && call.Kind != KindInvoke {
+		s := call.Source
+		name = fmt.Sprint(s.Mapping, " ", s.Shard, " ", s.First, " ", s.Last, " ", v.number, " ", result.Kind)
+	}
+	if !rt.keeper.begin(name) {
+		return
+	}
+	c := capsuleOf(v, call, reply, started, why, result)
+	rt.spawn(func(ctx context.Context) {
+		defer rt.keeper.end()
+		if err := rt.rehearse(ctx, v, c); err != nil {
+			rt.options.Logger.Warn("a capsule could not be kept", "function", v.function, "invocation", c.ID, "error", err)
+		}
+	})
+}
+
+// capsuleOf copies what a capsule needs of a call.
+func capsuleOf(v *version, call *Call, reply *Reply, started time.Time, why string, result capsule.Outcome) *capsule.Capsule {
+	c := &capsule.Capsule{
+		Summary: capsule.Summary{
+			ID: reply.Invocation, Made: started.UTC(), Why: why, Function: v.function, Version: v.number, Digest: v.digest,
+			Mapping: call.Source.Mapping, Stream: call.Source.Stream, Shard: call.Source.Shard, First: call.Source.First, Last: call.Source.Last,
+			Outcome: result.Kind, Message: result.Message,
+		},
+		Limits: capsule.Limits{TimeoutMs: v.config.Timeout.Milliseconds(), MemoryBytes: v.config.MemoryBytes, Emit: v.config.Emit, Env: v.config.Env},
+		Call: capsule.Call{
+			Kind: uint8(call.Kind), Attempt: call.Attempt, Invocation: reply.Invocation, Deadline: reply.deadline,
+			Body: bytes.Clone(call.Body), State: bytes.Clone(call.State),
+			WindowStart: call.Window.Start, WindowEnd: call.Window.End, WindowEarly: call.Window.EndedEarly,
+		},
+		During: *reply.tape, Result: result,
+	}
+	if json.Valid(call.Keep.Settings) {
+		c.Settings = bytes.Clone(call.Keep.Settings)
+	}
+	if len(call.Records) > 0 {
+		c.Call.Records = capsule.Join(call.Records)
+		c.Records = record.Batch(c.Call.Records).Len()
+	}
+	return c
+}
+
+// rehearse makes the capsule's call again, in an instance of its own that reads what the call has read, and keeps the capsule with what
+// came of it.
+func (rt *Runtime) rehearse(ctx context.Context, v *version, c *capsule.Capsule) error {
+	p, err := rt.use(ctx, v)
+	if err != nil {
+		return err
+	}
+	defer rt.done(v)
+	start := new(capsule.Tape)
+	c.Again, err = replay(ctx, p, v, &rt.options.Doors, c, &senses{note: start})
+	if err != nil {
+		return err
+	}
+	c.Start = *start
+	c.Reproduced = !start.Cut && !c.During.Cut && c.Again.Same(&c.Result)
+	return rt.options.Capsules.Put(c)
+}
+
+// replay makes a capsule's call in a new instance, which makes itself with the readings of s and then plays those of the call. The
+// error is the host's.
+func replay(ctx context.Context, p *program, v *version, doors *Doors, c *capsule.Capsule, s *senses) (capsule.Outcome, error) {
+	call := Call{
+		Function: v.function, Kind: Kind(c.Call.Kind), Attempt: c.Call.Attempt, Body: c.Call.Body, State: c.Call.State, ID: c.Call.Invocation,
+		Source: Source{Mapping: c.Mapping, Stream: c.Stream, Shard: c.Shard, First: c.First, Last: c.Last},
+		Window: Window{Start: c.Call.WindowStart, End: c.Call.WindowEnd, EndedEarly: c.Call.WindowEarly},
+	}
+	if c.Call.Records != nil {
+		call.Records = []record.Run{record.Batch(c.Call.Records).Run()}
+	}
+	reply := &Reply{Invocation: c.Call.Invocation, Version: c.Version}
+	during := c.During
+	play := &player{tape: capsule.Tape{Wall: during.Wall, Mono: during.Mono, Random: during.Random}}
+	log := newCapture(&v.identity, newLogRing(0), nil)
+	var i *instance
+	var err error
+	if p.command {
+		s.note, s.play = nil, play
+		if i, err = emptyInstance(&v.identity, log, doors, s); err != nil {
+			return capsule.Outcome{}, err
+		}
+		defer i.close()
+		err = i.execute(ctx, p, &call, reply)
+	} else {
+		if i, err = newTapedInstance(ctx, p, &v.identity, log, doors, s); err == nil {
+			defer i.close()
+			s.note, s.play = nil, play
+			i.deadline = c.Call.Deadline
+			_, err = i.invoke(ctx, &call, reply)
+		}
+	}
+	if err == nil {
+		err = v.finish(reply)
+	}
+	if failed := (*FunctionError)(nil); err != nil && !errors.As(err, &failed) {
+		return capsule.Outcome{}, err
+	}
+	return outcomeOfReply(reply, err), nil
+}
+
+// finish reads the reply of a call that puts nothing.
+func (v *version) finish(reply *Reply) error {
+	reply.read()
+	return v.checkGrants(reply)
+}
+
+// outcomeOfReply is what a call came to, copied.
+func outcomeOfReply(reply *Reply, err error) capsule.Outcome {
+	o := capsule.Outcome{Kind: outcomeOK, DurationNs: int64(reply.Duration), MemoryPeak: reply.MemoryPeak}
+	if failed := (*FunctionError)(nil); errors.As(err, &failed) {
+		o.Kind, o.Message, o.Type, o.Stack, o.ExitCode = string(failed.Kind), failed.Message, failed.Type, failed.Stack, failed.ExitCode
+		return o
+	}
+	o.Body, o.State = bytes.Clone(reply.Body), bytes.Clone(reply.State)
+	for _, r := range reply.Outcomes {
+		o.Records = append(o.Records, capsule.RecordResult{Index: r.Index, Result: resultName(r.Result), Reason: r.Reason})
+	}
+	for out := range reply.parsed.Outputs() {
+		o.Outputs = append(o.Outputs, capsule.Output{Stream: text(out.Stream), Records: capsule.Join([]record.Run{out.Records})})
+	}
+	return o
+}
+
+func resultName(r Result) string {
+	switch r {
+	case ResultDropped:
+		return "dropped"
+	case ResultRetry:
+		return "retry"
+	case ResultRejected:
+		return "rejected"
+	}
+	return strconv.Itoa(int(r))
+}
+
+// Replay makes a capsule's call in a new instance of code, with the capsule's own readings and limits, and puts nothing. With the code
+// that the capsule was made with, it comes to c.Again, always. diverged is whether the code read more than the capsule has: from there
+// on it had this machine's clocks and random numbers. cacheDir keeps compiled code, as Options.CacheDir; "" keeps none. Errors: a *FieldError for code that is refused, and that of ctx.
+func Replay(ctx context.Context, code []byte, c *capsule.Capsule, cacheDir string) (o capsule.Outcome, diverged bool, err error) {
+	logger := slog.New(slog.DiscardHandler)
+	e, err := newEngine(ctx, meter{}, cacheDir, logger)
+	if err != nil {
+		return o, false, fmt.Errorf("runtime: replay: %w", err)
+	}
+	info, err := inspect(code)
+	if err != nil {
+		return o, false, fmt.Errorf("runtime: replay: %w", badCode(err.Error(), ""))
+	}
+	config := Config{
+		Timeout: time.Duration(c.Limits.TimeoutMs) * time.Millisecond, MemoryBytes: c.Limits.MemoryBytes, Emit: c.Limits.Emit, Env: c.Limits.Env,
+	}
+	if config, err = config.normalize(); err != nil {
+		return o, false, fmt.Errorf("runtime: replay: %w", err)
+	}
+	if err := info.admit(e.host, &config); err != nil {
+		return o, false, fmt.Errorf("runtime: replay: %w", err)
+	}
+	p, err := e.compile(ctx, code, digestOf(code))
+	if err != nil {
+		return o, false, fmt.Errorf("runtime: replay: %w", badCode("does not compile: "+err.Error(), ""))
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
+	p.command = info.command()
+	v := newVersion(identity{function: c.Function, number: c.Version, digest: digestOf(code), size: len(code), config: config})
+	s := &senses{play: &player{tape: capsule.Tape{Wall: c.Start.Wall, Mono: c.Start.Mono, Random: c.Start.Random}}}
+	start := s.play
+	o, err = replay(ctx, p, v, new(Doors), c, s)
+	return o, start.over || s.play != nil && s.play.over, err
+}

@@ -1,0 +1,95 @@
+package runtime
+
+import (
+	"crypto/rand"
+	"time"
+
+	"github.com/shardmill/shardmill/internal/capsule"
+)
+
+// senses are what a guest reads of the world: clocks and random numbers. Where it has a tape they are noted there, or come from it.
+// They are used by the goroutine that runs the instance.
+type senses struct {
+	watch *watch
+	note  *capsule.Tape // what is read is added here; nil notes nothing
+	play  *player       // what is read comes from here, as long as there is any; nil is the world
+}
+
+// player hands a tape out again.
+type player struct {
+	tape capsule.Tape
+	over bool // more was asked for than it has
+}
+
+// epoch is when the guests' monotonic clock began.
+var epoch = time.Now()
+
+// walltime implements sys.Walltime.
+func (s *senses) walltime() (sec int64, nsec int32) {
+	if s.note == nil && s.play == nil {
+		now := time.Now()
+		return now.Unix(), int32(now.Nanosecond())
+	}
+	now := s.reading(func(t *capsule.Tape) *[]int64 { return &t.Wall }, func() int64 { return time.Now().UnixNano() })
+	return now / 1e9, int32(now % 1e9)
+}
+
+// nanotime implements sys.Nanotime.
+func (s *senses) nanotime() int64 {
+	if s.note == nil && s.play == nil {
+		return int64(time.Since(epoch))
+	}
+	return s.reading(func(t *capsule.Tape) *[]int64 { return &t.Mono }, func() int64 { return int64(time.Since(epoch)) })
+}
+
+// reading is one of a clock.
+func (s *senses) reading(clock func(*capsule.Tape) *[]int64, world func() int64) int64 {
+	var v int64
+	if s.play != nil && len(*clock(&s.play.tape)) > 0 {
+		from := clock(&s.play.tape)
+		v, *from = (*from)[0], (*from)[1:]
+	} else {
+		if s.play != nil {
+			s.play.over = true
+		}
+		v = world()
+	}
+	if s.note != nil {
+		if to := clock(s.note); len(*to) < capsule.MaxReadings {
+			*to = append(*to, v)
+		} else {
+			s.note.Cut = true
+		}
+	}
+	return v
+}
+
+// Read reads some random bytes.
+func (s *senses) Read(p []byte) (int, error) {
+	s.watch.proceed()
+	p = p[:min(len(p), piece)]
+	n := 0
+	if s.play != nil {
+		n = copy(p, s.play.tape.Random)
+		s.play.tape.Random = s.play.tape.Random[n:]
+		s.play.over = s.play.over || n < len(p)
+	}
+	if n < len(p) {
+		if _, err := rand.Read(p[n:]); err != nil {
+			return n, err
+		}
+	}
+	if s.note != nil {
+		taken := min(len(p), capsule.MaxRandom-len(s.note.Random))
+		s.note.Random = append(s.note.Random, p[:taken]...)
+		s.note.Cut = s.note.Cut || taken < len(p)
+	}
+	return len(p), nil
+}
+
+// sleep implements sys.Nanosleep. What is played takes no time.
+func (s *senses) sleep(ns int64) {
+	if s.play == nil {
+		s.watch.sleep(ns)
+	}
+}
