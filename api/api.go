@@ -73,12 +73,13 @@ type Secrets interface {
 	Delete(ctx context.Context, name string) error
 }
 
-// Options of New. Streams, Functions, Mappings and Secrets are needed.
+// Options of New. All up to Capsules are needed.
 type Options struct {
 	Streams   Streams
 	Functions Functions
 	Mappings  Mappings
 	Secrets   Secrets
+	Capsules  Capsules
 
 	Logger     *slog.Logger          // nil: nothing is logged
 	Registerer prometheus.Registerer // nil: no metrics
@@ -128,6 +129,7 @@ type Handler struct {
 	functions Functions
 	mappings  Mappings
 	secrets   Secrets
+	capsules  Capsules
 	logger    *slog.Logger
 	metrics   *metrics
 	limits    Limits
@@ -154,7 +156,7 @@ func New(o Options) *Handler {
 	}
 	stopping, stop := context.WithCancel(context.Background())
 	h := &Handler{
-		streams: o.Streams, functions: o.Functions, mappings: o.Mappings, secrets: o.Secrets,
+		streams: o.Streams, functions: o.Functions, mappings: o.Mappings, secrets: o.Secrets, capsules: o.Capsules,
 		logger: o.Logger, metrics: newMetrics(o.Registerer), limits: o.Limits.withDefaults(), version: o.Version,
 		incoming: semaphore.NewWeighted(maxIncoming),
 		router:   chi.NewRouter(), origin: http.NewCrossOriginProtection(),

@@ -98,3 +98,34 @@ func (c *Client) Invocation(ctx context.Context, function, id string) (i Invocat
 	_, err = c.call(ctx, http.MethodGet, []string{"functions", function, "invocations", id}, nil, &i)
 	return i, err
 }
+
+// Capsules lists the invocations of a mapping that are kept, or all with "", the newest first.
+func (c *Client) Capsules(ctx context.Context, mapping string) ([]Capsule, error) {
+	r := request{method: http.MethodGet, path: []string{"capsules"}}
+	if mapping != "" {
+		r.query = url.Values{"mapping": {mapping}}
+	}
+	var list CapsuleList
+	_, err := c.finish(ctx, r, &list)
+	return list.Capsules, err
+}
+
+// Capsule is a capsule's file.
+func (c *Client) Capsule(ctx context.Context, id string) ([]byte, error) {
+	resp, err := c.do(ctx, request{method: http.MethodGet, path: []string{"capsules", id}})
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	file, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, fmt.Errorf("answer: %w", err)
+	}
+	return file, nil
+}
+
+// DeleteCapsule deletes a capsule.
+func (c *Client) DeleteCapsule(ctx context.Context, id string) error {
+	_, err := c.call(ctx, http.MethodDelete, []string{"capsules", id}, nil, nil)
+	return err
+}

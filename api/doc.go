@@ -86,6 +86,7 @@
 //	404  version-not-found       The function has no such version
 //	404  alias-not-found         The function has no such alias
 //	404  invocation-not-found    The function has no such invocation
+//	404  capsule-not-found       There is no such capsule
 //	404  mapping-not-found       There is no such mapping
 //	404  secret-not-found        There is no such secret
 //	405  method-not-allowed      The path does not take this method

@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/shardmill/shardmill/internal/broker"
+	"github.com/shardmill/shardmill/internal/capsule"
 	"github.com/shardmill/shardmill/internal/catalog"
 	"github.com/shardmill/shardmill/internal/secrets"
 	"github.com/shardmill/shardmill/runtime"
@@ -101,6 +102,7 @@ type host struct {
 	handler  *Handler
 	server   *http.Server
 	store    *shards.Store
+	capsules *capsule.Store
 	dir      string
 	url      string
 	registry *prometheus.Registry
@@ -171,7 +173,11 @@ func bootWith(t testing.TB, dir string, limits Limits) *host {
 	kept, err := secrets.Open(secrets.Options{Table: table, KeyFile: filepath.Join(h.dir, "secrets.key"), MakeKey: true})
 	must(err)
 
-	h.handler = New(Options{Streams: h.store, Functions: rt, Mappings: tr, Secrets: kept, Version: "test", Registerer: h.registry, Limits: limits})
+	shelf, err := capsule.Open(filepath.Join(h.dir, "capsules"), quiet)
+	must(err)
+	h.closers = append(h.closers, func() { shelf.Close() })
+	h.capsules = shelf
+	h.handler = New(Options{Streams: h.store, Functions: rt, Mappings: tr, Secrets: kept, Capsules: shelf, Version: "test", Registerer: h.registry, Limits: limits})
 	h.listen(t)
 	return h
 }

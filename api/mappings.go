@@ -28,6 +28,7 @@ func (c *call) putMapping(in *MappingConfig) (*Mapping, bool, error) {
 		Filters:    in.Filters, Parallelization: in.Parallelization, TumblingWindow: time.Duration(in.TumblingWindow),
 		ReportItemFailures: in.ReportItemFailures, Bisect: in.Bisect, Isolate: in.Isolate, OnFailure: in.OnFailure,
 		Qualifier: in.Qualifier, Consumer: in.Consumer, Disabled: in.Disabled, EventCounts: in.EventCounts, Tags: in.Tags,
+		Capsules: in.Capsules.setting(),
 	})
 	if err != nil {
 		return nil, false, err
@@ -73,6 +74,7 @@ func mappingOf(s *triggers.Status) Mapping {
 			Filters: s.Filters, Parallelization: s.Parallelization, TumblingWindow: Duration(s.TumblingWindow),
 			ReportItemFailures: s.ReportItemFailures, Bisect: s.Bisect, Isolate: s.Isolate, OnFailure: s.OnFailure,
 			Qualifier: s.Qualifier, Consumer: s.Consumer, Disabled: s.Disabled, EventCounts: s.EventCounts, Tags: s.Tags,
+			Capsules: capsuleConfigOf(s.Capsules),
 		},
 		State: string(s.State), Reason: s.Reason, LastResult: string(s.LastResult()), Counts: countsOf(s.Counts()),
 	}

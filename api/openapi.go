@@ -84,6 +84,7 @@ func pathParameters(path string) (list []*huma.Param) {
 	for _, row := range []struct{ name, pattern, doc string }{
 		{"name", fmt.Sprintf("^[a-zA-Z0-9_.-]{1,%d}$", longest), "The name: letters, digits, '-', '_' and '.'."},
 		{"alias", "^[a-zA-Z0-9_-]{0,127}[a-zA-Z_-][a-zA-Z0-9_-]{0,127}$", "The alias: 1 to 128 letters, digits, '-' and '_', not digits only."},
+		{"capsule", "^[a-zA-Z0-9_-]{1,128}$", "The capsule's id."},
 		{"invocation", "^.{1,128}$", "The invocation's id."},
 		{"version", "^[1-9][0-9]{0,9}$", "The number of a version."},
 	} {

@@ -41,6 +41,7 @@ const (
 	KindAliasNotFound      Kind = "alias-not-found"
 	KindFunctionNotFound   Kind = "function-not-found"
 	KindInvocationNotFound Kind = "invocation-not-found"
+	KindCapsuleNotFound    Kind = "capsule-not-found"
 	KindMappingNotFound    Kind = "mapping-not-found"
 	KindSecretNotFound     Kind = "secret-not-found"
 	KindMethod             Kind = "method-not-allowed"
@@ -94,6 +95,7 @@ var kinds = []kindRow{
 	{KindVersionNotFound, 404, "The function has no such version"},
 	{KindAliasNotFound, 404, "The function has no such alias"},
 	{KindInvocationNotFound, 404, "The function has no such invocation"},
+	{KindCapsuleNotFound, 404, "There is no such capsule"},
 	{KindMappingNotFound, 404, "There is no such mapping"},
 	{KindSecretNotFound, 404, "There is no such secret"},
 	{KindMethod, 405, "The path does not take this method"},

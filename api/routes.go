@@ -15,6 +15,7 @@ const (
 	typeBatch   = "application/vnd.shardmill.records"
 	typeEvents  = "text/event-stream"
 	typeModule  = "application/wasm"
+	typeCapsule = "application/vnd.shardmill.capsule"
 	typeForm    = "multipart/form-data"
 	typeBytes   = "application/octet-stream"
 	typeProblem = "application/problem+json"
@@ -106,6 +107,10 @@ func routes() []route {
 		{"GET", "/v1/mappings/{name}", "mappings:read", read((*call).getMapping), "getMapping", "Describes an event source mapping and how far it is."},
 		{"POST", "/v1/mappings/{name}/seek", "mappings:write", change((*call).seekMapping), "seekMapping", "Moves an event source mapping to another position, at a batch boundary."},
 		{"DELETE", "/v1/mappings/{name}", "mappings:write", remove((*call).deleteMapping), "deleteMapping", "Deletes an event source mapping and its checkpoints."},
+
+		{"GET", "/v1/capsules", "capsules:read", read((*call).listCapsules), "listCapsules", "Lists the invocations that are kept so that they can be made again."},
+		{"GET", "/v1/capsules/{capsule}", "capsules:read", capsuleFile((*call).readCapsule), "readCapsule", "Downloads a capsule: the invocation, with all that it read and what came of it."},
+		{"DELETE", "/v1/capsules/{capsule}", "capsules:write", remove((*call).deleteCapsule), "deleteCapsule", "Deletes a capsule."},
 
 		{"GET", "/v1/version", "", read((*call).getVersion), "getVersion", "Names the host's version."},
 		{"GET", "/v1/openapi.json", "", document(), "getOpenAPI", "Is this document."},
@@ -245,6 +250,11 @@ func download[Q any](f func(*call, *Q) error) action {
 	return withQuery(f, nil, answer{status: 200, forms: []content{{typeModule, nil}}, headers: []header{
 		{headerVersion, "The version whose module it is."}, {headerDigest, "The module's digest: sha256:…"},
 	}})
+}
+
+// capsuleFile is a route that answers a capsule.
+func capsuleFile[Q any](f func(*call, *Q) error) action {
+	return withQuery(f, nil, answer{status: 200, forms: []content{{typeCapsule, nil}}})
 }
 
 // follow is a route that streams values of a type, as NDJSON or as server-sent events.

@@ -348,6 +348,39 @@ type MappingConfig struct {
 	Disabled           bool              `json:"disabled,omitzero" doc:"Nothing runs, and the checkpoints stay."`
 	EventCounts        bool              `json:"eventCounts,omitzero" doc:"Count the events of each shard as metrics."`
 	Tags               map[string]string `json:"tags,omitempty" doc:"Up to 50 tags: keys of 1 to 128 characters, values of up to 256."`
+	Capsules           *CapsuleConfig    `json:"capsules,omitempty" doc:"Which invocations are kept so that they can be made again. Left out: none."`
+}
+
+// CapsuleConfig says which invocations of a mapping are kept so that they can be made again.
+type CapsuleConfig struct {
+	Failed bool     `json:"failed,omitzero" doc:"Those that fail, or ask for records again or reject some."`
+	Slow   Duration `json:"slow,omitzero" example:"500ms" doc:"Those that take longer: 1ms to 15m. Left out or 0s: none."`
+	Sample float64  `json:"sample,omitzero" minimum:"0" maximum:"1" doc:"This part of all others."`
+}
+
+// Capsule is what a list shows of an invocation that was kept.
+type Capsule struct {
+	ID         string    `json:"id" doc:"The invocation's id."`
+	Made       time.Time `json:"made" doc:"When the invocation began."`
+	Why        string    `json:"why" doc:"failed, slow or sampled."`
+	Function   string    `json:"function" doc:"The function."`
+	Version    int       `json:"version" doc:"The version that ran."`
+	Digest     string    `json:"digest" doc:"sha256:… of its module."`
+	Mapping    string    `json:"mapping,omitempty" doc:"The event source mapping."`
+	Stream     string    `json:"stream,omitempty" doc:"The stream."`
+	Shard      string    `json:"shard,omitempty" doc:"The shard."`
+	First      Sequence  `json:"first,omitzero" doc:"The first record's sequence number."`
+	Last       Sequence  `json:"last,omitzero" doc:"The last record's sequence number."`
+	Records    int       `json:"records,omitzero" doc:"How many records it holds."`
+	Outcome    string    `json:"outcome" doc:"What the invocation came to: ok, or how the function failed."`
+	Message    string    `json:"message,omitempty" doc:"What the error says."`
+	Reproduced bool      `json:"reproduced" doc:"Whether the call, made again in a new instance, came to the same."`
+	Size       Size      `json:"size" doc:"The size of its file in bytes."`
+}
+
+// CapsuleList is the answer of GET /v1/capsules.
+type CapsuleList struct {
+	Capsules []Capsule `json:"capsules" doc:"Those that are kept, the newest first."`
 }
 
 // SeekMapping is the body of POST /v1/mappings/{name}/seek: a position, or a shard's sequence number.

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/shardmill/shardmill/internal/capsule"
 )
 
 // deployTwo deploys the echo function as the versions 1 and 2.
@@ -256,5 +258,65 @@ func TestInvocations(t *testing.T) {
 	end()
 	if seen != 3 {
 		t.Errorf("%d were seen", seen)
+	}
+}
+
+// TestCapsules lists, downloads and deletes what is kept.
+func TestCapsules(t *testing.T) {
+	t.Parallel()
+	h, ctx := boot(t), t.Context()
+	for i, mapping := range []string{"m", "n"} {
+		err := h.capsules.Put(&capsule.Capsule{Summary: capsule.Summary{
+			ID: "c" + mapping, Made: time.Unix(int64(i), 0), Why: capsule.Failed, Function: "f", Version: 2, Mapping: mapping, Stream: "s", Shard: 3, First: 7, Last: 9,
+			Records: 3, Outcome: "trap", Message: "unreachable", Reproduced: true,
+		}, Limits: capsule.Limits{TimeoutMs: 1, MemoryBytes: 1 << 20}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, err := h.Client.Capsules(ctx, "")
+	if err != nil || len(list) != 2 || list[0].ID != "cn" || list[1].Shard != "shardId-000000000003" || list[1].First != 7 || list[1].Size == 0 || !list[1].Reproduced {
+		t.Errorf("%+v, %v", list, err)
+	}
+	if list, err := h.Client.Capsules(ctx, "m"); err != nil || len(list) != 1 || list[0].ID != "cm" {
+		t.Errorf("of m: %+v, %v", list, err)
+	}
+	file, err := h.Capsule(ctx, "cm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := capsule.Decode(file); err != nil || c.ID != "cm" || c.Outcome != "trap" {
+		t.Errorf("%+v, %v", c, err)
+	}
+	if err := h.DeleteCapsule(ctx, "cm"); err != nil {
+		t.Error(err)
+	}
+	for _, err := range []error{h.DeleteCapsule(ctx, "cm"), second(h.Capsule(ctx, "cm"))} {
+		if p := asProblem(t, err); p.Kind() != KindCapsuleNotFound || p.Status != 404 || p.Value != "cm" {
+			t.Errorf("one that is gone: %+v", p)
+		}
+	}
+}
+
+// TestCapsuleSettings are a mapping's, and are refused out of their limits.
+func TestCapsuleSettings(t *testing.T) {
+	t.Parallel()
+	h, ctx := boot(t), t.Context()
+	h.deploy(t, "echo", FunctionConfig{})
+	h.stream(t, "s", 1)
+	config := MappingConfig{Stream: "s", Function: "echo", Capsules: &CapsuleConfig{Failed: true, Slow: Duration(time.Second), Sample: 0.25}}
+	m, _, err := h.PutMapping(ctx, "m", config)
+	if err != nil || m.Capsules == nil || *m.Capsules != *config.Capsules {
+		t.Errorf("%+v, %v", m.Capsules, err)
+	}
+	for field, bad := range map[string]CapsuleConfig{"capsules.slow": {Slow: Duration(time.Hour)}, "capsules.sample": {Sample: 1.5}} {
+		config.Capsules = &bad
+		if _, _, err := h.PutMapping(ctx, "m", config); asProblem(t, err).Field != field {
+			t.Errorf("%+v: %v", bad, err)
+		}
+	}
+	config.Capsules = nil
+	if m, _, err = h.PutMapping(ctx, "m", config); err != nil || m.Capsules != nil {
+		t.Errorf("%+v, %v", m.Capsules, err)
 	}
 }

@@ -214,12 +214,12 @@ func TestManyBytesInPieces(t *testing.T) {
 		if n, err := (output{w, &got}).Write(b); n != len(b) || err != nil || !bytes.Equal(got.Bytes(), b) {
 			t.Errorf("wrote %d of %d bytes, %v", n, len(b), err)
 		}
-		if n, err := (random{w}).Read(b); n != piece || err != nil {
+		if n, err := (&senses{watch: w}).Read(b); n != piece || err != nil {
 			t.Errorf("read %d bytes, %v", n, err)
 		}
 		pause(t, time.Second)
 		for name, use := range map[string]func(){
-			"write": func() { output{w, &got}.Write(b) }, "read": func() { random{w}.Read(b) },
+			"write": func() { output{w, &got}.Write(b) }, "read": func() { (&senses{watch: w}).Read(b) },
 		} {
 			func() {
 				defer func() {

@@ -100,7 +100,7 @@ func (l *lane) exchange(work context.Context, s *settings, q request) (outcome, 
 		Function: s.Function, Version: s.version, Alias: s.alias,
 		Kind: runtime.KindBatch, Attempt: l.tries.Attempts + 1,
 		Records: q.head, State: p.window.state, Window: p.window.call(q.early),
-		Source: l.source(s, 0, 0),
+		Source: l.source(s, 0, 0), Keep: s.keep,
 	}
 	if q.final {
 		call.Kind = runtime.KindWindowClose

@@ -40,6 +40,7 @@ type definition struct {
 	Disabled           bool              `json:"disabled,omitzero"`
 	EventCounts        bool              `json:"eventCounts,omitzero"`
 	Tags               map[string]string `json:"tags,omitempty"`
+	Capsules           Capsules          `json:"capsules,omitzero"`
 }
 
 // define sets the definition's settings to those of m.
@@ -53,6 +54,7 @@ func (d *definition) define(m Mapping) {
 	d.Filters, d.OnFailure = slices.Clone(m.Filters), m.OnFailure
 	d.Qualifier, d.Consumer = m.Qualifier, m.Consumer
 	d.Disabled, d.EventCounts, d.Tags = m.Disabled, m.EventCounts, maps.Clone(m.Tags)
+	d.Capsules = m.Capsules
 }
 
 func (d *definition) mapping(name string) Mapping {
@@ -66,6 +68,7 @@ func (d *definition) mapping(name string) Mapping {
 		Filters: slices.Clone(d.Filters), OnFailure: d.OnFailure,
 		Qualifier: d.Qualifier, Consumer: d.Consumer,
 		Disabled: d.Disabled, EventCounts: d.EventCounts, Tags: maps.Clone(d.Tags),
+		Capsules: d.Capsules,
 	}
 }
 

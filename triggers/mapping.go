@@ -93,8 +93,18 @@ type Mapping struct {
 	EventCounts bool              // count events per shard as metrics
 	Tags        map[string]string // at most 50, keys of 1..128 and values of 0..256 characters
 
+	// Capsules says which invocations are kept so that they can be made again. Its zero value keeps none.
+	Capsules Capsules
+
 	// Aggregated hands KPL-aggregated records over as they are stored; else the function has the user records in them.
 	Aggregated bool
+}
+
+// Capsules says which invocations are kept.
+type Capsules struct {
+	Failed bool          `json:"failed,omitzero"` // that fail, or ask for records again or reject some
+	Slow   time.Duration `json:"slow,omitzero"`   // that take longer than this: 1 ms..15 min; 0 = none
+	Sample float64       `json:"sample,omitzero"` // this part of all others: 0..1
 }
 
 var namePattern = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,128}$`)
@@ -140,6 +150,11 @@ func (m *Mapping) normalize(now time.Time) error {
 			m.MaxRecordAge == 0 || m.MaxRecordAge >= MinMaxRecordAge && m.MaxRecordAge <= MaxMaxRecordAge,
 			"maxRecordAge", field.Duration(m.MaxRecordAge), "60s to 7d, or 0s for no limit",
 		},
+		{
+			m.Capsules.Slow == 0 || m.Capsules.Slow >= time.Millisecond && m.Capsules.Slow <= 15*time.Minute,
+			"capsules.slow", field.Duration(m.Capsules.Slow), "1ms to 15m, or 0s for none",
+		},
+		{m.Capsules.Sample >= 0 && m.Capsules.Sample <= 1, "capsules.sample", m.Capsules.Sample, "0 to 1"},
 	} {
 		if !check.ok {
 			return field.Invalid(check.field, fmt.Sprint(check.value), check.limit)

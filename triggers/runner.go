@@ -2,6 +2,7 @@ package triggers
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -29,7 +30,8 @@ type settings struct {
 	filter  *filter.Filter // nil = every record
 	version int            // of the function; 0 = the newest, or what alias leads to
 	alias   string
-	target  string // function and qualifier
+	target  string        // function and qualifier
+	keep    *runtime.Keep // which invocations are kept as capsules; nil = none
 
 	envelope event.Envelope // of Lambda's events; the shard and the window are each call's
 }
@@ -45,6 +47,7 @@ func newSettings(name string, d *definition, waits policy) (*settings, error) {
 	s := &settings{Mapping: d.mapping(name), ID: d.ID, policy: waits, limits: limits{records: d.BatchSize, bytes: maxPayload}}
 	s.policy.MaxAttempts, s.policy.Bisect, s.policy.Isolate = d.MaxAttempts, d.Bisect, d.Isolate
 	s.target = s.Function + ":" + s.Qualifier
+	s.keep = keepOf(d)
 	var err error
 	if len(d.Filters) > 0 {
 		if s.filter, err = filter.Compile(d.Filters); err != nil {
@@ -53,6 +56,18 @@ func newSettings(name string, d *definition, waits policy) (*settings, error) {
 	}
 	s.version, s.alias, err = runtime.ParseQualifier(d.Qualifier)
 	return s, err
+}
+
+// keepOf is what the runtime is to keep of a mapping's invocations.
+func keepOf(d *definition) *runtime.Keep {
+	if d.Capsules == (Capsules{}) {
+		return nil
+	}
+	text, err := json.Marshal(d)
+	if err != nil { // it came from such a text
+		text = nil
+	}
+	return &runtime.Keep{Failed: d.Capsules.Failed, Slow: d.Capsules.Slow, Sample: d.Capsules.Sample, Settings: text}
 }
 
 // runner is one mapping: its definition, and its pollers when it is at work.

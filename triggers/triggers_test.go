@@ -140,6 +140,7 @@ func TestEverySettingIsKept(t *testing.T) {
 			StartingTime: time.Now().Add(-time.Hour).UTC(), MaxAttempts: 3, MaxRecordAge: time.Hour, Parallelization: 1, TumblingWindow: time.Minute, ReportItemFailures: true, Bisect: true, Isolate: true,
 			Filters: []string{`{"data": {"n": [1]}}`}, OnFailure: "stream:failed", Qualifier: "4", Consumer: "fan", Disabled: true,
 			EventCounts: true, Tags: map[string]string{"team": "x"}, Aggregated: true,
+			Capsules: Capsules{Failed: true, Slow: time.Second, Sample: 0.5},
 		}
 		for v, i := reflect.ValueOf(m), 0; i < v.NumField(); i++ {
 			if v.Field(i).IsZero() {

@@ -115,6 +115,9 @@ func (d *dataDir) cache() string   { return filepath.Join(d.path, "cache") }
 // secretsKey is the file with the key of the secrets, where no other is given.
 func (d *dataDir) secretsKey() string { return filepath.Join(d.path, "secrets.key") }
 
+// capsules has the invocations that are kept; all of them may be lost.
+func (d *dataDir) capsules() string { return filepath.Join(d.path, "capsules") }
+
 // Close gives the lock back. The LOCK file stays: removing it would let two hosts lock two files of one name.
 func (d *dataDir) Close() error { return d.lock.Close() }
 

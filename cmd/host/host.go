@@ -19,6 +19,7 @@ import (
 	"github.com/shardmill/shardmill/api"
 	"github.com/shardmill/shardmill/api/aws"
 	"github.com/shardmill/shardmill/internal/broker"
+	"github.com/shardmill/shardmill/internal/capsule"
 	"github.com/shardmill/shardmill/internal/catalog"
 	"github.com/shardmill/shardmill/internal/secrets"
 	"github.com/shardmill/shardmill/runtime"
@@ -75,6 +76,7 @@ type host struct {
 	secrets   *secrets.Store
 	functions *runtime.Runtime
 	mappings  *triggers.Triggers
+	capsules  *capsule.Store
 }
 
 var (
@@ -184,6 +186,10 @@ func (h *host) openRuntime(ctx context.Context, metrics prometheus.Registerer) e
 		return err
 	}
 	h.scrubCode(code)
+	if h.capsules, err = capsule.Open(h.dir.capsules(), h.config.logger.With("part", "capsules")); err != nil {
+		return err
+	}
+	h.onStop(func(context.Context) error { return h.capsules.Close() })
 	past, err := h.catalog.History(ctx, "invocations", 1000, 16<<20)
 	if err != nil {
 		return err
@@ -200,7 +206,7 @@ func (h *host) openRuntime(ctx context.Context, metrics prometheus.Registerer) e
 	}
 	published := aws.Published(h.settings)
 	h.functions, err = runtime.Open(ctx, runtime.Options{
-		History: past, Trust: trust, Pinned: func(function string, version int) bool {
+		History: past, Capsules: h.capsules, Trust: trust, Pinned: func(function string, version int) bool {
 			return h.namedByMapping(function, version) || published(function, version)
 		},
 		CacheDir: h.dir.cache(), Functions: definitions, Code: code, Emitter: emitter{h.streams},
@@ -337,7 +343,7 @@ func (h *host) listenAdmin(metrics *prometheus.Registry) error {
 func (h *host) serveAPI(ctx context.Context, metrics prometheus.Registerer) error {
 	log := h.config.logger.With("part", "api")
 	handler := api.New(api.Options{
-		Streams: h.streams, Functions: h.functions, Mappings: h.mappings, Secrets: h.secrets,
+		Streams: h.streams, Functions: h.functions, Mappings: h.mappings, Secrets: h.secrets, Capsules: h.capsules,
 		Logger: log, Registerer: metrics, Version: buildVersion().Version,
 	})
 	amazon, err := h.openAWS(ctx, metrics)

@@ -36,6 +36,10 @@ func mappingFlags(flags *pflag.FlagSet, config *api.MappingConfig) {
 	flags.StringVar(&config.OnFailure, "on-failure", "", "where records that are given up are stored: stream:NAME, s3://bucket/prefix, https://host/path or file:///folder")
 	flags.StringVar(&config.Qualifier, "qualifier", "", "the version of the function: its number, or an alias (default $LATEST)")
 	flags.BoolVar(&config.EventCounts, "event-counts", false, "count the events of each shard as metrics")
+	config.Capsules = new(api.CapsuleConfig)
+	flags.BoolVar(&config.Capsules.Failed, "keep-failed", false, "keep invocations that fail as capsules, to be made again with \"shardmill replay\"")
+	textFlag(flags, &config.Capsules.Slow, "keep-slow", "duration", "", "keep invocations that take longer, 1ms to 15m; 0s keeps none")
+	flags.Var(&fraction{&config.Capsules.Sample}, "keep-sample", "keep this part of all other invocations, 0 to 1")
 	flags.StringToStringVar(&config.Tags, "tag", nil, "tag of the mapping, KEY=VALUE; repeatable")
 }
 
@@ -126,6 +130,14 @@ func newMappingUpdate(a *app) *cobra.Command {
 			change("report-item-failures", func() { next.ReportItemFailures = config.ReportItemFailures })
 			change("filter", func() { next.Filters = patterns(config.Filters) })
 			change("bisect", func() { next.Bisect = config.Bisect })
+			kept := api.CapsuleConfig{}
+			if next.Capsules != nil {
+				kept = *next.Capsules
+			}
+			next.Capsules = &kept
+			change("keep-failed", func() { kept.Failed = config.Capsules.Failed })
+			change("keep-slow", func() { kept.Slow = config.Capsules.Slow })
+			change("keep-sample", func() { kept.Sample = config.Capsules.Sample })
 			change("isolate", func() { next.Isolate = config.Isolate })
 			change("on-failure", func() { next.OnFailure = config.OnFailure })
 			change("qualifier", func() { next.Qualifier = config.Qualifier })
@@ -214,6 +226,7 @@ func (a *app) printMapping(m api.Mapping) error {
 		[2]string{"Aggregates", aggregates},
 		[2]string{"Filters", joinOr(m.Filters, "none")},
 		[2]string{"On failure", failureOf(&m)},
+		[2]string{"Capsules", keptOf(m.Capsules)},
 		[2]string{"Tags", joinOr(tagList(m.Tags), "none")},
 	)
 	if err != nil || a.output == outputJSON || len(m.Shards) == 0 {
@@ -255,6 +268,21 @@ func failureOf(m *api.Mapping) string {
 		list = append(list, "store in "+m.OnFailure)
 	}
 	return joinOr(list, "try again")
+}
+
+// keptOf says which invocations of a mapping are kept.
+func keptOf(c *api.CapsuleConfig) string {
+	var list []string
+	if c != nil && c.Failed {
+		list = append(list, "failed")
+	}
+	if c != nil && c.Slow > 0 {
+		list = append(list, "slower than "+c.Slow.String())
+	}
+	if c != nil && c.Sample > 0 {
+		list = append(list, strconv.FormatFloat(100*c.Sample, 'g', 4, 64)+" % of all")
+	}
+	return joinOr(list, "none")
 }
 
 func newMappingPause(a *app) *cobra.Command {

@@ -24,6 +24,7 @@ var adviceFor = map[api.Kind]string{
 	api.KindVersionNotFound:    `"shardmill function describe" shows a function's versions`,
 	api.KindAliasNotFound:      `"shardmill function describe" shows a function's aliases`,
 	api.KindInvocationNotFound: `"shardmill function invocations" shows those that are kept`,
+	api.KindCapsuleNotFound:    `"shardmill capsule list" shows those there are`,
 	api.KindMappingNotFound:    `"shardmill mapping list" shows those there are`,
 	api.KindSecretNotFound:     `"shardmill secret list" shows those there are`,
 	api.KindConflict:           `"shardmill stream describe" shows what there is`,
