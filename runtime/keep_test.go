@@ -156,7 +156,7 @@ func TestCapsuleOfABatch(t *testing.T) {
 func TestCapsuleOfACommand(t *testing.T) {
 	s := newShelf()
 	w := open(t, keeping(s))
-	w.deploy(t, "c", guests["command"], Config{})
+	w.deploy(t, "c", guests["command"], Config{Secrets: []string{"token"}})
 	err := w.Invoke(t.Context(), Call{Function: "c", Kind: KindInvoke, Body: []byte("exit 3"), Keep: &Keep{Failed: true}}, new(Reply))
 	failure(t, err, FailExit)
 	c := s.next(t)

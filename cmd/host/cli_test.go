@@ -245,7 +245,7 @@ func main() {}
 		{line: "mapping describe m --output json", stdout: `^{"name":"m",.*"stream":"flights".*"shards":\[{"shard":"shardId-000000000000"`},
 		{line: "mapping pause m", stdout: `State: +disabled`},
 		{line: "mapping seek m --to oldest", stdout: `State: +disabled`},
-		{line: "mapping update m --filter {\"data\":{\"origin\":[\"DFW\"]}} --bisect --tag team=x --parallelization 4", stdout: `Lanes: +4\nTumbling window: +none\n.*Filters: +{"data".*On failure: +halve the batch\nTags: +team=x`},
+		{line: "mapping update m --filter {\"data\":{\"origin\":[\"DFW\"]}} --bisect --tag team=x --parallelization 4", stdout: `Lanes: +4\nTumbling window: +none\n.*Filters: +{"data".*On failure: +halve the batch\nCapsules: +none\nTags: +team=x`},
 		{line: "mapping update m --filter {}x", status: exitFailure, stderr: `filters\[0\] is`},
 		{line: "mapping update m --tumbling-window 1m", status: exitFailure, stderr: `parallelization is 4; it must be 1 with`},
 		{line: "mapping update m --parallelization 1 --tumbling-window 1m", status: exitFailure, stderr: `handles the end of a window`},

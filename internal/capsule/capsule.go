@@ -63,7 +63,8 @@ type Limits struct {
 	MemoryBytes int64    `json:"memoryBytes"`
 	Emit        []string `json:"emit,omitempty"`
 
-	Env map[string]string `json:"env,omitempty"` // variables of its environment
+	Env     map[string]string `json:"env,omitempty"`     // variables of its environment
+	Secrets []string          `json:"secrets,omitempty"` // names of those it was granted; their values are not kept
 }
 
 // Call is what the function was given.
