@@ -88,7 +88,7 @@ func (c *crew) newPoller(shard shards.ShardID, was *crew) *poller {
 		p.progress.status.State = ShardStopped
 	}
 	p.lane.p = p
-	p.window, p.broken = parseWindow(cp.State)
+	p.window, p.feed.ahead, p.broken = parseState(cp.State)
 	p.saver = newSaver(c.r.source, cp, c.r.retry.Failure, p.saveFailed)
 	return p
 }

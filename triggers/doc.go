@@ -47,7 +47,8 @@
 // With Parallelization a poller deals records out to as many lanes, by a hash of the partition key. A lane is what sees batches
 // through; beside the poller's goroutine each has its own while records wait for it. A lane settles its records in order, so that the
 // checkpoint is below the lowest record that some lane has in hand. At most 12 MiB of records and 2^20 records beyond the
-// checkpoint are dealt; then the reader waits. A change of the number waits until all lanes are idle.
+// checkpoint are dealt; then the reader waits. A change of the number waits until all lanes are idle. The state of the checkpoint says what
+// is settled above its position (ahead), so that a restart passes over that.
 //
 // # Windows
 //

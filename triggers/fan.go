@@ -2,7 +2,6 @@ package triggers
 
 import (
 	"context"
-	"hash/maphash"
 	"slices"
 	"sync"
 	"time"
@@ -26,7 +25,6 @@ const (
 // Beside the poller's goroutine, which deals, a lane has one while records wait for it or are under way.
 type fan struct {
 	p       *poller
-	seed    maphash.Seed
 	running sync.WaitGroup // the lanes' goroutines
 
 	mu      sync.Mutex
@@ -35,6 +33,9 @@ type fan struct {
 	parked  map[string]*queue // by key
 	covered uint64            // everything up to here has been dealt or needs no handling
 	hurry   bool              // batch windows are over: the lanes are to become idle
+	before  *ahead            // what an earlier checkpoint had above its position; nil = nothing
+	pure    bool              // all that is dealt has aggregates as the settings said at the beginning
+	stored  bool              // those were to be handed over as they are
 	eased   chan struct{}     // has a token after something was settled
 }
 
@@ -54,7 +55,11 @@ type queue struct {
 }
 
 func newFan(p *poller, lanes int, isolate bool) *fan {
-	f := &fan{p: p, seed: maphash.MakeSeed(), dealt: lanes, eased: make(chan struct{}, 1)}
+	f := &fan{p: p, dealt: lanes, eased: make(chan struct{}, 1), stored: p.r.settings.Load().Aggregated}
+	f.pure = p.feed.empty() || p.feed.stored == f.stored
+	if a := p.feed.ahead; a != nil && a.aggregated == f.stored {
+		f.before = a
+	}
 	if isolate {
 		f.parked = map[string]*queue{}
 		lanes += maxParked
@@ -96,7 +101,7 @@ func (f *fan) deal(read, work context.Context) error {
 
 // suits says whether the settings still want this fan.
 func (f *fan) suits(s *settings) bool {
-	return s.lanes() == f.dealt && s.isolates() == (f.parked != nil)
+	return s.lanes() == f.dealt && s.isolates() == (f.parked != nil) && s.Aggregated == f.stored
 }
 
 // share deals what the feed has, as far as there is room.
@@ -108,8 +113,7 @@ func (f *fan) share(read, work context.Context, s *settings) error {
 		if !ok || n%64 == 63 && !f.roomy() {
 			break
 		}
-		if s.filter != nil && !matches(s.filter, r) {
-			feed.pass()
+		if feed.skips(r, s.filter) {
 			continue
 		}
 		f.of(r.Key).add(r, &s.limits)
@@ -118,6 +122,7 @@ func (f *fan) share(read, work context.Context, s *settings) error {
 	}
 	f.covered = max(f.covered, feed.covered)
 	position := f.position()
+	state := f.ahead(position)
 	for _, q := range f.lanes {
 		if len(q.waiting) == 0 {
 			continue
@@ -133,7 +138,30 @@ func (f *fan) share(read, work context.Context, s *settings) error {
 	if position == 0 {
 		return nil
 	}
-	return f.p.saver.settle(work, f.p.mark(position))
+	return f.p.saver.settle(work, f.mark(position, state))
+}
+
+// ahead is the state of a checkpoint at the position: what lanes have settled above it. nil when that is nothing. While the reader is still
+// passing over what an earlier checkpoint had above it, that stays as it is. The lock must be held.
+func (f *fan) ahead(position uint64) []byte {
+	switch {
+	case position == 0 || position == f.covered || !f.pure:
+		return nil
+	case f.before != nil && f.covered < f.before.covered:
+		return f.before.blob
+	}
+	a := ahead{aggregated: f.stored, covered: f.covered, parked: map[string]uint64{}}
+	for _, q := range f.lanes[:f.dealt] {
+		a.low = append(a.low, q.low)
+	}
+	for key, q := range f.parked {
+		a.parked[key] = q.low
+	}
+	return a.encode()
+}
+
+func (f *fan) mark(position uint64, state []byte) mark {
+	return mark{position, state, f.p.generation.Add(1)}
 }
 
 // of is the lane of a key. The lock must be held.
@@ -143,7 +171,7 @@ func (f *fan) of(key []byte) *queue {
 			return q
 		}
 	}
-	return f.lanes[maphash.Bytes(f.seed, key)%uint64(f.dealt)]
+	return f.lanes[keyHash(key)%uint64(f.dealt)]
 }
 
 // add puts a record behind what waits for a lane.
@@ -190,13 +218,14 @@ func (f *fan) position() uint64 {
 	return at
 }
 
-// settled takes notice of what a lane has settled, and returns the position up to which everything is.
-func (f *fan) settled(l *lane) uint64 {
+// settled takes notice of what a lane has settled, and returns what the checkpoint is to be.
+func (f *fan) settled(l *lane) mark {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.lanes[l.number].look()
 	signal(f.eased)
-	return f.position()
+	position := f.position()
+	return f.mark(position, f.ahead(position))
 }
 
 // look notes what the lane has in hand. It is called by the lane, with the lock held.

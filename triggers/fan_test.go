@@ -116,7 +116,7 @@ func TestLanesKeepTheOrderOfKeys(t *testing.T) {
 	})
 }
 
-// A key that fails for ever holds up its lane and the checkpoint, and nothing else; after a restart what was not covered comes again.
+// A key that fails for ever holds up its lane and the checkpoint, and nothing else, also over a restart.
 func TestSlowKeyHoldsUpItsLaneOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 1)
@@ -143,7 +143,7 @@ func TestSlowKeyHoldsUpItsLaneOnly(t *testing.T) {
 		}
 		b.close()
 		f.mu.Lock()
-		f.fails, f.next = nil, map[string]int{"k3": 2, "k4": 2, "k5": 2, "k6": 2, "k7": 2, "k0": 3, "k1": 3, "k2": 3}
+		f.fails = nil
 		f.mu.Unlock()
 		b.open()
 		time.Sleep(time.Hour)

@@ -14,6 +14,8 @@ import (
 type feed struct {
 	rest    record.Run // its first record may have been taken in part
 	whole   bool       // rest is to be handed over as it is stored
+	stored  bool       // aggregates are to be handed over as they are
+	ahead   *ahead     // what of the next records has been settled already; nil = nothing
 	covered uint64     // the last stored record that is not in rest any more; 0 = none
 
 	inside aggregate.Reader // of rest's first record, when that is being taken apart
@@ -26,7 +28,10 @@ type feed struct {
 
 // fill has the feed begin with what was read. The feed must be empty.
 func (f *feed) fill(run record.Run, aggregated bool) {
-	f.rest = run
+	f.rest, f.stored = run, aggregated
+	if f.ahead != nil && (f.ahead.aggregated != aggregated || run.First().Sequence > f.ahead.covered) {
+		f.ahead = nil
+	}
 	f.whole = aggregated || !run.AnyPrefix(aggregate.Magic)
 }
 
@@ -35,6 +40,7 @@ func (f *feed) empty() bool { return f.rest.Len() == 0 }
 // reset forgets everything, and lets go of the log's memory.
 func (f *feed) reset() {
 	f.inside.Reset()
+	f.ahead = nil
 	f.rest, f.apart, f.ready, f.next = record.Run{}, false, false, record.Record{}
 }
 
@@ -75,7 +81,7 @@ func (f *feed) advance() {
 // take moves records into b, up to its limits, and reports whether it is full. What the filter does not match is passed over.
 func (f *feed) take(b *batch, l *limits, only *filter.Filter) (full bool) {
 	defer func() { b.covered = f.covered }()
-	if f.whole && only == nil && l.size == nil && l.before == 0 && b.own == nil {
+	if f.whole && only == nil && f.ahead == nil && l.size == nil && l.before == 0 && b.own == nil {
 		f.ready = false // what was shown is still in rest
 		before := f.rest.Len()
 		first := f.rest.First().Sequence
@@ -92,8 +98,7 @@ func (f *feed) take(b *batch, l *limits, only *filter.Filter) (full bool) {
 		if !ok {
 			return b.full(l)
 		}
-		if only != nil && !matches(only, r) {
-			f.pass()
+		if f.skips(r, only) {
 			continue
 		}
 		if !b.room(r, l) {
@@ -103,6 +108,19 @@ func (f *feed) take(b *batch, l *limits, only *filter.Filter) (full bool) {
 		f.polled++
 		f.advance()
 	}
+}
+
+// skips passes over the next record when it has been settled already or the filter does not match it.
+func (f *feed) skips(r *record.Record, only *filter.Filter) bool {
+	switch {
+	case f.ahead != nil && f.ahead.settled(r):
+		f.advance()
+	case only != nil && !matches(only, r):
+		f.pass()
+	default:
+		return false
+	}
+	return true
 }
 
 // pass goes over the next record, which the filter does not match.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/shardmill/shardmill/sdk/record"
@@ -29,14 +30,15 @@ type poller struct {
 	saver   *saver
 	stop    context.CancelCauseFunc // ends reading
 
-	reader Reader // nil until it could be opened
-	next   uint64 // sequence number that should be read next
-	errors int    // read errors in a row
-	feed   feed
-	lane   lane // that of a shard without parallelization
-	fan    *fan // nil: there is none
-	window window
-	broken error // why the state in the checkpoint cannot be read
+	reader     Reader // nil until it could be opened
+	next       uint64 // sequence number that should be read next
+	errors     int    // read errors in a row
+	feed       feed
+	lane       lane // that of a shard without parallelization
+	fan        *fan // nil: there is none
+	window     window
+	generation atomic.Uint64 // of the states of lanes
+	broken     error         // why the state in the checkpoint cannot be read
 
 	progress progress
 }
@@ -193,12 +195,14 @@ func (p *poller) take(s *settings, l *limits) (full bool) {
 
 // settled has the checkpoint follow what a lane has settled.
 func (p *poller) settled(work context.Context, l *lane) error {
-	var position uint64
 	if p.fan != nil {
-		position = p.fan.settled(l)
-	} else {
-		position = l.batch.settled()
+		m := p.fan.settled(l)
+		if m.sequence == 0 {
+			return nil
+		}
+		return p.saver.settle(work, m)
 	}
+	position := l.batch.settled()
 	if position == 0 && p.window.blob == nil {
 		return nil
 	}
@@ -207,7 +211,11 @@ func (p *poller) settled(work context.Context, l *lane) error {
 
 // mark is what a checkpoint at a position is to have; 0 = where the last one was.
 func (p *poller) mark(position uint64) mark {
-	return mark{position, p.window.blob, p.window.generation}
+	m := mark{position, p.window.blob, p.window.generation}
+	if a := p.feed.ahead; a != nil && m.state == nil && position < a.covered {
+		m.state = a.blob
+	}
+	return m
 }
 
 func earlier(a, b time.Time) time.Time {

@@ -47,22 +47,20 @@ const (
 	windowHeader = 24
 )
 
-var errWindowState = errors.New("the state in the checkpoint cannot be read; move the mapping with seek to go on without it")
-
 // parseWindow reads what a checkpoint has.
 func parseWindow(blob []byte) (window, error) {
 	if len(blob) == 0 {
 		return window{}, nil
 	}
 	if len(blob) < windowHeader || blob[0] != windowFormat {
-		return window{}, errWindowState
+		return window{}, errCheckpointState
 	}
 	w := window{
 		start: int64(binary.LittleEndian.Uint64(blob[8:])), end: int64(binary.LittleEndian.Uint64(blob[16:])),
 		state: blob[windowHeader:], blob: blob,
 	}
 	if w.end <= w.start || w.end == 0 {
-		return window{}, errWindowState
+		return window{}, errCheckpointState
 	}
 	return w, nil
 }
@@ -141,10 +139,9 @@ func (p *poller) tumble(read, work context.Context, s *settings, l *limits) erro
 func (f *feed) match(only *filter.Filter) (r *record.Record, ok bool) {
 	for {
 		r, ok = f.peek()
-		if !ok || only == nil || matches(only, r) {
+		if !ok || !f.skips(r, only) {
 			return r, ok
 		}
-		f.pass()
 	}
 }
 
