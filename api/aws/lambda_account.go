@@ -54,7 +54,7 @@ func addPermission(c *call, in *permissionInput) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = c.changeRecord(f.Name, func(r *functionRecord) error {
+	_, err = c.changeRecord(&f, func(r *functionRecord) error {
 		if slices.ContainsFunc(r.Policy, func(s statement) bool { return s.ID == in.StatementId }) {
 			return conflict("The statement id (%s) provided already exists. Please provide a new statement id, or remove the existing statement.", in.StatementId)
 		}
@@ -114,7 +114,7 @@ func removePermission(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = c.changeRecord(f.Name, func(r *functionRecord) error {
+	_, err = c.changeRecord(&f, func(r *functionRecord) error {
 		i := slices.IndexFunc(r.Policy, func(s statement) bool { return s.ID == c.params["StatementId"] })
 		if i < 0 {
 			return missing("Statement %s is not found in resource policy.", cut(c.params["StatementId"]))

@@ -80,8 +80,8 @@ func createFunction(c *call, in *createFunctionInput) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err = c.changeRecord(ref.name, func(old *functionRecord) error {
-		*old = r // one that a deletion on the native surface left behind counts no more
+	r, err = c.changeRecord(&f, func(old *functionRecord) error {
+		*old = r
 		old.Uploads = map[string]upload{f.Digest: up}
 		if in.Publish {
 			old.Published = []published{{Version: f.Version, Description: r.Description}}
@@ -144,7 +144,7 @@ func (c *call) latest(revision string) (f runtime.Function, r functionRecord, er
 	if f, err = c.function(ref); err != nil {
 		return f, r, err
 	}
-	if r, err = c.record(f.Name); err != nil {
+	if r, err = c.record(&f); err != nil {
 		return f, r, err
 	}
 	if revision != "" && revision != revisionOf(&f, &f.VersionDetail, &r) {
@@ -193,7 +193,7 @@ func updateFunctionCode(c *call, in *updateCodeInput) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err = c.changeRecord(f.Name, func(r *functionRecord) error {
+	r, err = c.changeRecord(&f, func(r *functionRecord) error {
 		uploads := map[string]upload{f.Digest: up}
 		for _, v := range f.Versions { // those of versions that are gone are dropped
 			if u, ok := r.Uploads[v.Digest]; ok && v.Digest != f.Digest {
@@ -246,7 +246,7 @@ func updateFunctionConfiguration(c *call, in *updateConfigInput) (any, error) {
 			return nil, err
 		}
 	}
-	r, err = c.changeRecord(f.Name, func(r *functionRecord) error {
+	r, err = c.changeRecord(&f, func(r *functionRecord) error {
 		if in.apply(r, &config); given {
 			r.DeadLetter = deadLetter
 		}
@@ -311,7 +311,7 @@ func (c *call) found() (f runtime.Function, v runtime.VersionDetail, r functionR
 	if v, err = versionOf(&f, ref.qualifier); err != nil {
 		return f, v, r, "", err
 	}
-	r, err = c.record(f.Name)
+	r, err = c.record(&f)
 	return f, v, r, ref.qualifier, err
 }
 
@@ -355,7 +355,7 @@ func (c *call) deleteVersion(f *runtime.Function, number int) error {
 			return err
 		}
 	}
-	_, err := c.changeRecord(f.Name, func(r *functionRecord) error {
+	_, err := c.changeRecord(f, func(r *functionRecord) error {
 		r.Published = slices.DeleteFunc(r.Published, func(p published) bool { return p.Version == number })
 		return nil
 	})
@@ -387,7 +387,7 @@ func listFunctions(c *call) (any, error) {
 			out.NextMarker = list[i-1].Name
 			break
 		}
-		r, err := c.record(list[i].Name)
+		r, err := c.record(&list[i])
 		if err != nil {
 			return nil, err
 		}

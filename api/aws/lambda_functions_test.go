@@ -102,6 +102,12 @@ func TestFunctionLife(t *testing.T) {
 	ok(l.lambda.DeleteFunction(l.ctx, &awslambda.DeleteFunctionInput{FunctionName: aws.String("f")}))(t)
 	_, err = l.lambda.GetFunction(l.ctx, &awslambda.GetFunctionInput{FunctionName: aws.String("f")})
 	refusedWith[*types.ResourceNotFoundException](t, err, 404, "Function not found: "+lambdaARN+"function:f")
+	l.createFunction("h", guest{}, func(in *awslambda.CreateFunctionInput) { in.Description = aws.String("the first h") })
+	l.must(l.functions.Delete(l.ctx, "h")) // natively, which leaves the record behind
+	l.function("h", guest{})
+	if got := ok(l.lambda.GetFunctionConfiguration(l.ctx, &awslambda.GetFunctionConfigurationInput{FunctionName: aws.String("h")}))(t); *got.Description != "" {
+		t.Errorf("another function of the name is described as %q", *got.Description)
+	}
 	again := l.createFunction("f", guest{}, nil)
 	if *again.Description != "" || *again.Timeout != 3 || *again.MemorySize != 128 {
 		t.Errorf("made anew with %+v", again)

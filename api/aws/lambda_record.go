@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/shardmill/shardmill/internal/catalog"
+	"github.com/shardmill/shardmill/runtime"
 )
 
 // functionRecord is what Lambda has of a function and the runtime has not. Functions that were made natively have none, which is the zero value.
@@ -63,32 +64,52 @@ func readRecord(settings Settings, function string) (r functionRecord, revision 
 	return r, entry.Revision, nil
 }
 
+// of is the record, unless it is of an earlier function of that name, which was deleted natively: the first version of this one is newer.
+func (r functionRecord) of(f *runtime.Function) functionRecord {
+	if firstCreated(f).After(r.Modified) {
+		return functionRecord{}
+	}
+	return r
+}
+
+// firstCreated is when the first version of a function was made, the zero time when it is gone.
+func firstCreated(f *runtime.Function) time.Time {
+	if len(f.Versions) == 0 || f.Versions[0].Version != 1 {
+		return time.Time{}
+	}
+	return f.Versions[0].Created
+}
+
 // record is the function's record.
-func (c *call) record(function string) (functionRecord, error) {
-	r, _, err := readRecord(c.settings, function)
-	return r, err
+func (c *call) record(f *runtime.Function) (functionRecord, error) {
+	r, _, err := readRecord(c.settings, f.Name)
+	return r.of(f), err
 }
 
 // changeRecord changes a function's record; of two changes at once one is made again. edit must not keep what it gets.
-func (c *call) changeRecord(function string, edit func(r *functionRecord) error) (functionRecord, error) {
+func (c *call) changeRecord(f *runtime.Function, edit func(r *functionRecord) error) (functionRecord, error) {
 	ctx := context.WithoutCancel(c.r.Context()) // what the record is about has happened
 	for {
-		r, revision, err := readRecord(c.settings, function)
+		r, revision, err := readRecord(c.settings, f.Name)
 		if err != nil {
 			return r, err
 		}
+		r = r.of(f)
 		if err := edit(&r); err != nil {
 			return r, err
 		}
 		r.Modified = time.Now().UTC()
+		if first := firstCreated(f); first.After(r.Modified) { // the clock was set back
+			r.Modified = first
+		}
 		value, err := json.Marshal(r)
 		if err != nil {
 			return r, err
 		}
 		if revision == 0 {
-			_, err = c.settings.Create(ctx, recordKey(function), value)
+			_, err = c.settings.Create(ctx, recordKey(f.Name), value)
 		} else {
-			_, err = c.settings.Update(ctx, recordKey(function), value, revision)
+			_, err = c.settings.Update(ctx, recordKey(f.Name), value, revision)
 		}
 		if !errors.Is(err, catalog.ErrExists) && !errors.Is(err, catalog.ErrConflict) {
 			return r, err

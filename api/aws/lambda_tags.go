@@ -5,6 +5,7 @@ import (
 	"maps"
 	"strings"
 
+	"github.com/shardmill/shardmill/runtime"
 	"github.com/shardmill/shardmill/triggers"
 )
 
@@ -12,31 +13,31 @@ import (
 const maxLambdaTags = 50
 
 // tagged is the resource that a request's ARN names: a mapping, or else a function.
-func (c *call) tagged() (mapping triggers.Status, function string, err error) {
+func (c *call) tagged() (mapping triggers.Status, function *runtime.Function, err error) {
 	arn := c.params["ARN"]
 	if id, ok := strings.CutPrefix(arn, c.lambdaPlace()+mappingResource); ok {
 		mapping, err = c.mapping(id)
-		return mapping, "", err
+		return mapping, nil, err
 	}
 	if !strings.HasPrefix(arn, c.lambdaPlace()+"function:") {
-		return mapping, "", refuseParameter("%s is not the ARN of a resource that can have tags here.", cut(arn))
+		return mapping, nil, refuseParameter("%s is not the ARN of a resource that can have tags here.", cut(arn))
 	}
 	ref, err := c.parseFunction(arn)
 	if err != nil {
-		return mapping, "", err
+		return mapping, nil, err
 	}
 	if ref.qualifier != "" {
-		return mapping, "", refuseParameter("Tags are of functions, not of their versions and aliases: %s", cut(arn))
+		return mapping, nil, refuseParameter("Tags are of functions, not of their versions and aliases: %s", cut(arn))
 	}
 	f, err := c.function(ref)
-	return mapping, f.Name, err
+	return mapping, &f, err
 }
 
 type lambdaTagsOutput struct{ Tags map[string]string }
 
 func listLambdaTags(c *call) (any, error) {
 	s, function, err := c.tagged()
-	if err != nil || function == "" {
+	if err != nil || function == nil {
 		return lambdaTagsOutput{s.Tags}, err
 	}
 	r, err := c.record(function)
@@ -71,7 +72,7 @@ func (c *call) retagLambda(change func(tags map[string]string)) error {
 	if err != nil {
 		return err
 	}
-	if function != "" {
+	if function != nil {
 		_, err := c.changeRecord(function, func(r *functionRecord) (err error) {
 			r.Tags, err = retagged(r.Tags, change)
 			return err

@@ -49,7 +49,7 @@ func publishVersion(c *call, in *publishInput) (any, error) {
 	if digest, _ := r.codeDigest(&f.VersionDetail); in.CodeSha256 != "" && in.CodeSha256 != digest {
 		return nil, refuseParameter("CodeSHA256 (%s) is different from current CodeSHA256 in %s (%s). Please try again with the CodeSHA256 in %[2]s.", cut(in.CodeSha256), runtime.Latest, digest)
 	}
-	r, err = c.changeRecord(f.Name, func(r *functionRecord) error {
+	r, err = c.changeRecord(&f, func(r *functionRecord) error {
 		r.publish(f.Version, cmp.Or(in.Description, r.Description))
 		return nil
 	})
