@@ -1,7 +1,13 @@
 package main
 
 import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"flag"
 	"fmt"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -75,4 +81,129 @@ func batchCall(t testing.TB, records ...record.Record) runtime.Call {
 		}
 	}
 	return runtime.Call{Kind: runtime.KindBatch, Records: []record.Run{w.Run()}}
+}
+
+// Flights that are written as CSV come back as they were, byte for byte, in single rows and in records of many.
+func TestCSV(t *testing.T) {
+	g := deployGuest(t, built(t, example("csv")), "json")
+	flights := sdktest.Lines(t, filepath.Join(example("delays"), "testdata", "flights.ndjson.gz"), "origin")
+	for _, rows := range []int{1, 7} {
+		var want []string
+		var records []record.Record
+		for some := range slices.Chunk(flights, rows) {
+			var text bytes.Buffer
+			w := csv.NewWriter(&text)
+			w.UseCRLF = rows > 1
+			for _, f := range some {
+				var v struct {
+					Date, Origin, Destination string
+					Delay, Distance           json.Number
+				}
+				if err := json.Unmarshal(f.Data, &v); err != nil {
+					t.Fatal(err)
+				}
+				if err := w.Write([]string{v.Date, v.Delay.String(), v.Distance.String(), v.Origin, v.Destination}); err != nil {
+					t.Fatal(err)
+				}
+				want = append(want, fmt.Sprintf("%s  %s", some[0].Key, f.Data))
+			}
+			w.Flush()
+			records = append(records, record.Record{Key: some[0].Key, Data: text.Bytes()})
+		}
+		s := g.call(t, batchCall(t, records...))
+		if s.Failed != "" || len(s.Outcomes) > 0 || !slices.Equal(s.Emitted["json"], want) {
+			t.Errorf("%d rows a record: %s %v, %d records", rows, s.Failed, s.Outcomes, len(s.Emitted["json"]))
+		}
+	}
+	for row, want := range map[string]string{
+		"d,1,2,A,B":                      `{"date":"d","delay":1,"distance":2,"origin":"A","destination":"B"}`,
+		`"a ""b"", c",-1.50,,,é` + "\n":  `{"date":"a \"b\", c","delay":-1.50,"distance":null,"origin":"","destination":"é"}`,
+		"\"two\nlines\",0,0,a\\b,\t\r\n": `{"date":"two\u000alines","delay":0,"distance":0,"origin":"a\\b","destination":"\u0009"}`,
+		"":                               "there are too few fields",
+		"d,1,2,A":                        "there are too few fields",
+		"d,1,2,A,B,C":                    "there are too many fields",
+		`d,1,2,A,"B"C`:                   "something stands behind a quoted field",
+		`d,1,2,A,"B`:                     "a quoted field does not end",
+		`d,1,2,A,B"`:                     "a quote stands inside a field",
+		"d,01,2,A,B":                     "a number is none",
+		"d,1.,2,A,B":                     "a number is none",
+		"d,one,2,A,B":                    "a number is none",
+		"d,-,2,A,B":                      "a number is none",
+		"d,1,2,A,B\n\n":                  "there are too few fields",
+	} {
+		s := g.call(t, batchCall(t, record.Record{Key: []byte("k"), Data: []byte(row)}))
+		got := strings.TrimPrefix(strings.Join(append(s.Emitted["json"], s.Outcomes...), "|"), "k  ")
+		if strings.TrimPrefix(got, "0 rejected ") != want {
+			t.Errorf("%q: %s, want %s", row, got, want)
+		}
+	}
+}
+
+// The invented tickets come out as the golden file has them; what is not text is rejected.
+func TestRedact(t *testing.T) {
+	g := deployGuest(t, built(t, example("redact")), "redacted")
+	var records []record.Record
+	for line := range strings.Lines(readString(t, filepath.Join(example("redact"), "testdata", "tickets.ndjson"))) {
+		records = append(records, record.Record{Key: []byte("k"), Data: []byte(strings.TrimSuffix(line, "\n"))})
+	}
+	s := g.call(t, batchCall(t, append(records, record.Record{Data: []byte{0xff}})...))
+	var got strings.Builder
+	for _, r := range s.Emitted["redacted"] {
+		fmt.Fprintln(&got, strings.TrimPrefix(r, "k  "))
+	}
+	golden(t, filepath.Join(example("redact"), "testdata", "redacted.golden"), got.String())
+	if !slices.Equal(s.Outcomes, []string{"10 rejected not text in UTF-8"}) {
+		t.Errorf("outcomes %q", s.Outcomes)
+	}
+}
+
+var updateGolden = flag.Bool("update", false, "write the examples' golden files")
+
+func golden(t *testing.T, file, got string) {
+	t.Helper()
+	if *updateGolden {
+		writeFile(t, file, got)
+	}
+	if want := readString(t, file); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// Lines of an access log come out as the golden file has them; each is parsed, dropped or rejected.
+func TestAccessLog(t *testing.T) {
+	g := deployGuest(t, built(t, example("access-log")), "requests")
+	var records []record.Record
+	for line := range strings.Lines(readString(t, filepath.Join(example("access-log"), "testdata", "access.log"))) {
+		records = append(records, record.Record{Data: []byte(line)})
+	}
+	s := g.call(t, batchCall(t, records...))
+	var got strings.Builder
+	for _, r := range s.Emitted["requests"] {
+		fmt.Fprintln(&got, strings.Replace(r, "  ", " ", 1))
+		if _, data, _ := strings.Cut(r, "  "); !json.Valid([]byte(data)) {
+			t.Errorf("%s is no JSON", data)
+		}
+	}
+	golden(t, filepath.Join(example("access-log"), "testdata", "requests.golden"), got.String())
+	if want := []string{"2 dropped health check", "5 rejected not a line of an access log", "7 rejected not a line of an access log"}; !slices.Equal(s.Outcomes, want) {
+		t.Errorf("outcomes %q", s.Outcomes)
+	}
+}
+
+// The examples' own tests in Rust run here too.
+func TestRustExamples(t *testing.T) {
+	tool, err := findRust(t.Context())
+	skipMissing(t, err)
+	manifests, err := filepath.Glob(example("*/Cargo.toml"))
+	if err != nil || len(manifests) < 3 {
+		t.Fatal(manifests, err)
+	}
+	target := filepath.Join(t.TempDir(), "target") // the SDK is compiled once
+	for _, manifest := range manifests {
+		cmd := exec.Command(tool.cargo, "test", "--quiet", "--offline", "--locked", "--target-dir", target, "--manifest-path", manifest)
+		cmd.Env = append(os.Environ(), "RUSTC="+tool.rustc, "RUSTDOC="+filepath.Join(filepath.Dir(tool.rustc), "rustdoc"))
+		if text, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", manifest, err, text)
+		}
+	}
 }

@@ -66,7 +66,7 @@ func (h *heard) Emit(_ context.Context, e runtime.Emission) error {
 	defer h.mu.Unlock()
 	for r := range e.Records.All() {
 		data := string(r.Data)
-		if len(data) > 200 {
+		if len(data) > 2000 {
 			data = fmt.Sprintf("%d bytes %x", len(data), sha256.Sum256(r.Data))
 		}
 		h.streams[e.Stream] = append(h.streams[e.Stream], fmt.Sprintf("%s %x %s", r.Key, r.ExplicitHash, data))

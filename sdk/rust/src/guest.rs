@@ -81,11 +81,10 @@ fn failed(reply: &mut Reply, kind: u16, why: &str) -> Vec<u8> {
 /// Runs f; a panic becomes the call's failure where panics unwind.
 #[cfg(all(feature = "std", panic = "unwind"))]
 fn guarded(reply: &mut Reply, f: impl FnOnce(&mut Reply) -> Vec<u8>) -> Vec<u8> {
-    use alloc::string::String;
     use std::panic::{catch_unwind, AssertUnwindSafe};
     // After a panic the host does not use the instance again, and the next call resets the reply.
     catch_unwind(AssertUnwindSafe(|| f(reply))).unwrap_or_else(|cause| {
-        let message = match (cause.downcast_ref::<&str>(), cause.downcast_ref::<String>()) {
+        let message = match (cause.downcast_ref::<&str>(), cause.downcast_ref::<alloc::string::String>()) {
             (Some(text), _) => text,
             (_, Some(text)) => text.as_str(),
             _ => "panic",
