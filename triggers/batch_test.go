@@ -164,7 +164,7 @@ func (e endless) Behind() time.Duration                        { return 0 }
 func TestAllocations(t *testing.T) {
 	for _, records := range []int{1, 100, 10_000} {
 		p := &poller{r: &runner{
-			functions: &fakeIdle{left: -1}, log: slog.New(slog.DiscardHandler),
+			functions: newIdle(-1), log: slog.New(slog.DiscardHandler),
 			batchSizes: prometheus.NewHistogram(prometheus.HistogramOpts{}),
 		}}
 		p.r.settings.Store(&settings{Mapping: Mapping{Function: "f"}, limits: limits{records: records, bytes: maxPayload}})

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -81,21 +82,21 @@ func report(b *testing.B, prefix string, took []time.Duration) {
 // BenchmarkRecords is the rate of one mapping on one shard, records of 1 KiB that are there already, with
 // durable checkpoints and a function that does nothing: the cost of the trigger itself and the log under it.
 func BenchmarkRecords(b *testing.B) {
-	for _, batchSize := range []int{1, 100, 500, 10_000} {
-		b.Run(fmt.Sprintf("batch=%d", batchSize), func(b *testing.B) {
+	for _, c := range []struct{ batchSize, lanes int }{{1, 1}, {100, 1}, {500, 1}, {10_000, 1}, {100, 10}, {500, 10}} {
+		b.Run(fmt.Sprintf("batch=%d,lanes=%d", c.batchSize, c.lanes), func(b *testing.B) {
 			h := newHost(b, Options{})
 			in := h.create("in", 1)
 			data := make([]record.Record, 500)
 			for i := range data {
-				data[i] = record.Record{Key: []byte("key"), Data: make([]byte, 1024)}
+				data[i] = record.Record{Key: fmt.Append(nil, "key", i), Data: make([]byte, 1024)}
 			}
-			n := min(max(batchSize*1000, 10_000), 200_000)
+			n := min(max(c.batchSize*1000, 10_000), 200_000)
 			for i := 0; i < n; i += len(data) {
 				_, err := in.Put(b.Context(), data, nil)
 				h.check(err)
 			}
 			h.check(h.Close(context.Background()))
-			o := Options{Streams: FromStore(h.store), Functions: &fakeIdle{done: make(chan struct{}), left: n}}
+			o := Options{Streams: FromStore(h.store), Functions: newIdle(n)}
 			var err error
 			o.Definitions, err = h.catalog.Table(b.Context(), "mappings")
 			h.check(err)
@@ -104,10 +105,10 @@ func BenchmarkRecords(b *testing.B) {
 			b.ReportAllocs()
 			total := 0
 			for b.Loop() {
-				idle := &fakeIdle{done: make(chan struct{}), left: n}
+				idle := newIdle(n)
 				h.Triggers.opts.Functions = idle
 				name := fmt.Sprint("m", total)
-				_, _, err := h.Put(b.Context(), Mapping{Name: name, Stream: "in", Function: "f", BatchSize: batchSize})
+				_, _, err := h.Put(b.Context(), Mapping{Name: name, Stream: "in", Function: "f", BatchSize: c.batchSize, Parallelization: c.lanes})
 				h.check(err)
 				<-idle.done
 				total += n
@@ -168,8 +169,14 @@ func (f *failing) Invoke(_ context.Context, c runtime.Call, reply *runtime.Reply
 
 // fakeIdle is a function that does nothing, and closes done when it has had all records.
 type fakeIdle struct {
-	left int
+	left atomic.Int64
 	done chan struct{}
+}
+
+func newIdle(records int) *fakeIdle {
+	f := &fakeIdle{done: make(chan struct{})}
+	f.left.Store(int64(records))
+	return f
 }
 
 func (f *fakeIdle) Get(name string) (runtime.Function, error) {
@@ -180,10 +187,11 @@ func (f *fakeIdle) Get(name string) (runtime.Function, error) {
 
 func (f *fakeIdle) Invoke(_ context.Context, c runtime.Call, reply *runtime.Reply) error {
 	reply.Outcomes = reply.Outcomes[:0]
+	n := 0
 	for _, run := range c.Records {
-		f.left -= run.Len()
+		n += run.Len()
 	}
-	if f.left == 0 {
+	if f.left.Add(-int64(n)) == 0 {
 		close(f.done)
 	}
 	return nil

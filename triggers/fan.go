@@ -302,7 +302,8 @@ func (f *fan) next(read context.Context, q *queue) bool {
 		if len(q.waiting) == 0 || read.Err() != nil {
 			if q.running = false; len(q.waiting) == 0 {
 				delete(f.parked, q.key)
-				q.key = ""
+				q.key, q.free = "", nil
+				q.lane.batch.reset() // an idle lane holds no memory
 			}
 			f.mu.Unlock()
 			signal(f.eased)
