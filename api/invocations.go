@@ -73,7 +73,7 @@ func (c *call) findInvocation(id string) (*Invocation, error) {
 func invocationOf(i runtime.Invocation) *Invocation {
 	out := &Invocation{
 		ID: i.ID, Function: i.Function, Version: i.Version, Kind: kindName(i.Kind), Started: i.Started.UTC(), Duration: Duration(i.Duration()),
-		Attempt: i.Attempt, Records: i.Records, Emitted: i.Emitted, MemoryPeak: Size(i.MemoryPeak),
+		Attempt: i.Attempt, Records: i.Records, Emitted: i.Emitted, Fuel: i.Fuel, MemoryPeak: Size(i.MemoryPeak),
 		Outcome: i.Outcome, Message: i.Message, Type: i.Type, Stack: i.Stack,
 	}
 	if i.Source != (runtime.Source{}) {

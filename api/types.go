@@ -284,6 +284,7 @@ type Invocation struct {
 	Duration   Duration          `json:"duration" doc:"The time in the function."`
 	Records    int               `json:"records,omitzero" doc:"How many records it was given."`
 	Emitted    int               `json:"emitted,omitzero" doc:"How many records it put to streams."`
+	Fuel       int64             `json:"fuel,omitzero" doc:"The instructions that it executed, weighted by what they cost: a measure of processor time that does not depend on the machine."`
 	MemoryPeak Size              `json:"memoryPeak,omitzero" doc:"The memory of its instance after the call, in bytes."`
 	Outcome    string            `json:"outcome" doc:"ok, throttled, canceled, host_error, or how the function failed: error, trap, timeout, memory, exit, malformed_reply, denied, refused."`
 	Message    string            `json:"message,omitempty" doc:"What the error says."`

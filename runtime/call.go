@@ -55,6 +55,14 @@ type Call struct {
 	ID       string       // names the invocation in logs and errors, at most 128 bytes; "" has one made
 }
 
+// records is how many records it is for.
+func (c *Call) records() (n int) {
+	for _, run := range c.Records {
+		n += run.Len()
+	}
+	return n
+}
+
 // Window is a tumbling window. Its zero value means that there is none.
 type Window struct {
 	Start, End time.Time // End is exclusive

@@ -34,6 +34,7 @@ type Invocation struct {
 	Records    int       `json:"records,omitzero"` // that it was given
 	Emitted    int       `json:"emitted,omitzero"` // that it put
 	DurationNs int64     `json:"durationNs"`       // in the guest
+	Fuel       int64     `json:"fuel,omitzero"`    // as of Reply
 	MemoryPeak int64     `json:"memoryPeak,omitzero"`
 	Outcome    string    `json:"outcome"` // "ok", "throttled", "canceled", "host_error", or the ErrorKind
 	Message    string    `json:"message,omitempty"`
@@ -89,10 +90,7 @@ func (p *past) close() {
 func (f *function) record(call *Call, reply *Reply, started time.Time, err error) {
 	i := Invocation{
 		ID: reply.Invocation, Function: f.name, Version: reply.Version, Kind: call.Kind, Source: call.Source, Attempt: call.Attempt,
-		Started: started, Emitted: reply.Emitted, DurationNs: int64(reply.Duration), MemoryPeak: reply.MemoryPeak, Outcome: outcomeOK,
-	}
-	for _, run := range call.Records {
-		i.Records += run.Len()
+		Started: started, Records: call.records(), Emitted: reply.Emitted, DurationNs: int64(reply.Duration), Fuel: reply.Fuel, MemoryPeak: reply.MemoryPeak, Outcome: outcomeOK,
 	}
 	if err != nil {
 		i.Outcome, i.Message = outcomeOf(err), err.Error()

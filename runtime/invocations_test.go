@@ -66,7 +66,7 @@ func TestInvocationsAreRemembered(t *testing.T) {
 	}
 	first, second := got[0], got[1]
 	if first.ID != batch || first.Source != source || first.Attempt != 2 || first.Records != 2 || first.Kind != KindBatch || first.Version != 1 ||
-		first.Outcome != "ok" || first.Failed() || first.Duration() <= 0 || first.MemoryPeak <= 0 || first.Started.IsZero() {
+		first.Outcome != "ok" || first.Failed() || first.Duration() <= 0 || first.MemoryPeak <= 0 || first.Fuel <= 0 || first.Started.IsZero() {
 		t.Errorf("the batch is %+v", first)
 	}
 	if second.Kind != KindInvoke || second.Outcome != string(FailError) || !second.Failed() || second.Message != "the message" || second.Stack == "" || second.Source != (Source{}) {

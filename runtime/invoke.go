@@ -39,7 +39,7 @@ func (rt *Runtime) Invoke(ctx context.Context, call Call, reply *Reply) error {
 	started := time.Now()
 	err = rt.invoke(ctx, f, v, &call, reply)
 	rt.keepCapsule(v, &call, reply, started, err)
-	f.metrics.observe(err, reply.Duration, reply.Emitted)
+	f.metrics.observe(err, reply, call.records())
 	v.calls.Add(1)
 	f.record(&call, reply, started, err)
 	if failed := (*FunctionError)(nil); errors.As(err, &failed) {

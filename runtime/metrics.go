@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"errors"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -25,6 +24,8 @@ var outcomes = []string{
 type metrics struct {
 	invocations *prometheus.CounterVec
 	duration    *prometheus.HistogramVec
+	fuel        *prometheus.CounterVec
+	records     *prometheus.CounterVec
 	emitted     *prometheus.CounterVec
 	logsDropped *prometheus.CounterVec
 	discarded   *prometheus.CounterVec
@@ -49,6 +50,8 @@ func newMetrics() *metrics {
 		invocations: counter("invocations_total", "Invocations, by what came of them.", "function", "outcome"),
 		duration: prometheus.NewHistogramVec(histogram("duration_seconds", "Time in the guest.",
 			prometheus.ExponentialBuckets(25e-6, 4, 12)), []string{"function"}),
+		fuel:        counter("fuel_total", "Instructions that functions executed, weighted: what they cost in processor time.", "function"),
+		records:     counter("records_total", "Records that functions were given.", "function"),
 		emitted:     counter("emitted_records_total", "Records that functions put to streams.", "function"),
 		logsDropped: counter("log_lines_dropped_total", "Log lines over the limits of an invocation.", "function"),
 		discarded:   counter("instances_discarded_total", "Instances thrown away after a failure or for their memory.", "function"),
@@ -63,13 +66,15 @@ func newMetrics() *metrics {
 }
 
 func (m *metrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.invocations, m.duration, m.emitted, m.logsDropped, m.discarded, m.denied, m.compile, m.start}
+	return []prometheus.Collector{m.invocations, m.duration, m.fuel, m.records, m.emitted, m.logsDropped, m.discarded, m.denied, m.compile, m.start}
 }
 
 // functionMetrics are one function's handles, so that a call looks nothing up.
 type functionMetrics struct {
 	invocations map[string]prometheus.Counter
 	duration    prometheus.Observer
+	fuel        prometheus.Counter
+	records     prometheus.Counter
 	emitted     prometheus.Counter
 	logsDropped prometheus.Counter
 	discarded   prometheus.Counter
@@ -80,6 +85,8 @@ func (m *metrics) function(name string) *functionMetrics {
 	f := &functionMetrics{
 		invocations: map[string]prometheus.Counter{},
 		duration:    m.duration.WithLabelValues(name),
+		fuel:        m.fuel.WithLabelValues(name),
+		records:     m.records.WithLabelValues(name),
 		emitted:     m.emitted.WithLabelValues(name),
 		logsDropped: m.logsDropped.WithLabelValues(name),
 		discarded:   m.discarded.WithLabelValues(name),
@@ -94,24 +101,26 @@ func (m *metrics) function(name string) *functionMetrics {
 // forget removes a deleted function's series.
 func (m *metrics) forget(name string) {
 	label := prometheus.Labels{"function": name}
-	for _, v := range []*prometheus.CounterVec{m.invocations, m.emitted, m.logsDropped, m.discarded, m.denied} {
+	for _, v := range []*prometheus.CounterVec{m.invocations, m.fuel, m.records, m.emitted, m.logsDropped, m.discarded, m.denied} {
 		v.DeletePartialMatch(label)
 	}
 	m.duration.DeletePartialMatch(label)
 }
 
-// observe counts one invocation.
-func (f *functionMetrics) observe(err error, inGuest time.Duration, emitted int) {
+// observe counts one invocation, which was given so many records.
+func (f *functionMetrics) observe(err error, reply *Reply, records int) {
 	outcome := outcomeOK
 	if err != nil {
 		outcome = outcomeOf(err)
 	}
 	f.invocations[outcome].Inc()
-	if inGuest > 0 {
-		f.duration.Observe(inGuest.Seconds())
+	if reply.Duration > 0 { // it has been in the guest
+		f.duration.Observe(reply.Duration.Seconds())
+		f.fuel.Add(float64(reply.Fuel))
+		f.records.Add(float64(records))
 	}
-	if emitted > 0 {
-		f.emitted.Add(float64(emitted))
+	if reply.Emitted > 0 {
+		f.emitted.Add(float64(reply.Emitted))
 	}
 }
 

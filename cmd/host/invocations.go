@@ -86,6 +86,7 @@ func (a *app) printInvocation(i *api.Invocation) error {
 		[2]string{"Message", printable(i.Message)},
 		[2]string{"Started", shortTime(i.Started)},
 		[2]string{"Duration", shortDuration(time.Duration(i.Duration))},
+		[2]string{"Fuel", thousands(i.Fuel)},
 		[2]string{"Memory", byteSize(int64(i.MemoryPeak))},
 		[2]string{"Records", strconv.Itoa(i.Records)},
 		[2]string{"Emitted", strconv.Itoa(i.Emitted)},
