@@ -239,6 +239,9 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%s is %v, want %v", name, got, want)
 		}
 	}
+	if got := counter(t, registry, "shardmill_function_fuel_total"); got < 1000 {
+		t.Errorf("fuel %v", got)
+	}
 	if got := counter(t, registry, "shardmill_function_memory_bytes"); got < 1<<20 || got > DefaultMemoryBytes {
 		t.Errorf("memory %v", got)
 	}

@@ -18,15 +18,22 @@ import (
 // that it counts a global down and calls the host when that is below zero; there the guest's watch decides whether it goes on, and
 // gives it the next slice.
 type meter struct {
-	off bool // guests cannot be stopped; only for measuring what stopping them costs
+	off bool // guests cannot be stopped; only for measuring what stopping them costs, as is engine
+	// engine says that instead they are stopped by the engine's own switch, which asks at the head of every loop whether the call's context
+	// has ended.
+	engine bool
 }
 
 // prepare makes what is compiled in place of code, which has passed inspect. The error is the end of a sentence.
 func (m meter) prepare(code []byte) ([]byte, error) {
-	if m.off {
+	if m.off || m.engine {
 		return code, nil
 	}
 	return fuel.Rewrite(code)
+}
+
+func (m meter) configure(config wazero.RuntimeConfig) wazero.RuntimeConfig {
+	return config.WithCloseOnContextDone(m.engine)
 }
 
 // install makes what prepared modules import.

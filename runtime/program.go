@@ -166,7 +166,7 @@ func (e *engine) compileCached(ctx context.Context, code []byte, digest string) 
 // open compiles. The program owns the cache from here on. It compiles in its own goroutine and not in several of the
 // engine's, which are a little faster: there a module that makes the compiler panic ends the host.
 func (e *engine) open(ctx context.Context, code []byte, cache wazero.CompilationCache) (made *program, err error) {
-	config := wazero.NewRuntimeConfigCompiler().WithCompilationCache(cache).WithDebugInfoEnabled(false)
+	config := e.meter.configure(wazero.NewRuntimeConfigCompiler()).WithCompilationCache(cache).WithDebugInfoEnabled(false)
 	p := &program{meter: e.meter, runtime: wazero.NewRuntimeWithConfig(ctx, config), cache: cache}
 	defer func() {
 		if r := recover(); r != nil {

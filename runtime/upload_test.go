@@ -190,6 +190,9 @@ func TestHandmadeFailures(t *testing.T) {
 		"spins in input":    {fake{input: cat(spinning, i32Const(8))}, FailTimeout, "timeout of 100ms"},
 		"recurses":          {fake{handle: cat([]byte{wasm.OpCall, 7, 0x1a}, i64Const(0)), functions: [][]byte{code(0, cat([]byte{wasm.OpCall, 7}, i32Const(1), []byte{0x6a})...)}}, FailTrap, "stack overflow"},
 		"calls without end": {fake{handle: cat([]byte{wasm.OpCall, 7, 0x1a}, i64Const(0)), functions: doubling(40)}, FailTimeout, "timeout of 100ms"},
+		"grows and goes on": {fake{handle: cat([]byte{wasm.OpLoop, 0x40}, i32Const(1), []byte{0x40, 0, 0x1a, 0x0c, 0, wasm.OpEnd}, i64Const(0))}, FailTimeout, "timeout of 100ms"},
+		"fills":             {fake{pages: 100, handle: cat([]byte{wasm.OpLoop, 0x40}, i32Const(0), i32Const(1), i32Const(100<<16), []byte{0xfc, 11, 0, 0x0c, 0, wasm.OpEnd}, i64Const(0))}, FailTimeout, "timeout of 100ms"},
+		"calls the host":    {fake{imports: [][]byte{yield}, handle: []byte{wasm.OpLoop, 0x40, wasm.OpCall, 0, 0x1a, 0x0c, 0, wasm.OpEnd, 0x42, 0}}, FailTimeout, "timeout of 100ms"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			config := config
@@ -197,9 +200,14 @@ func TestHandmadeFailures(t *testing.T) {
 				config.Timeout = 10 * time.Second
 			}
 			w.deploy(t, "f", c.f.build(), config)
+			began := time.Now()
 			_, err := w.ask(t.Context(), "f", "x")
-			if f := failure(t, err, c.kind); !strings.Contains(f.Message, c.says) {
-				t.Errorf("message %q, want %q", f.Message, c.says)
+			f := failure(t, err, c.kind)
+			if !strings.Contains(f.Message, c.says) || strings.Contains(f.Stack, "meter") {
+				t.Errorf("message %q, want %q; stack %s", f.Message, c.says, f.Stack)
+			}
+			if took := time.Since(began); c.kind == FailTimeout && took > 5*time.Second {
+				t.Errorf("stopped after %v", took)
 			}
 			if n := w.instances("f"); n != 0 {
 				t.Errorf("%d instances are kept", n)
@@ -207,6 +215,9 @@ func TestHandmadeFailures(t *testing.T) {
 		})
 	}
 }
+
+// yield imports sched_yield of WASI.
+var yield = cat(str("wasi_snapshot_preview1"), str("sched_yield"), []byte{wasm.ExternFunction, 0})
 
 // doubling is n functions, each of which calls the next one twice: no loop, no recursion, 2^n calls.
 func doubling(n int) (out [][]byte) {

@@ -51,6 +51,18 @@ func invoke(ctx context.Context, in []byte) ([]byte, error) {
 		os.Exit(n)
 	case "spin":
 		spin()
+	case "clock":
+		for time.Now().Unix() != 0 {
+			calls++
+		}
+	case "fill":
+		for b := make([]byte, 16<<20); calls >= 0; calls++ {
+			clear(b)
+		}
+	case "deep":
+		for {
+			calls += deep(1000)
+		}
 	case "sleep":
 		time.Sleep(time.Duration(n) * time.Millisecond)
 	case "allocate":
@@ -101,6 +113,14 @@ func spin() {
 	for i := 0; ; i++ {
 		calls += i
 	}
+}
+
+//go:noinline
+func deep(n int) int {
+	if n == 0 {
+		return 1
+	}
+	return deep(n-1) + 1
 }
 
 //go:noinline

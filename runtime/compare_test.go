@@ -1,0 +1,46 @@
+package runtime
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/shardmill/shardmill/runtime/wasm"
+)
+
+func TestCompare(t *testing.T) {
+	code := fake{input: cat([]byte{wasm.OpLocalGet, 0, 0x1a}, i32Const(8))}.build()
+	_, err := Compare(t.Context(), code, "nothing", 1, time.Millisecond)
+	if err == nil || !strings.Contains(err.Error(), "no function") {
+		t.Errorf("a function that is not there: %v", err)
+	}
+	c, err := Compare(t.Context(), code, "shardmill_input", 1, 10*time.Millisecond)
+	if err != nil || c.Plain <= 0 || c.Metered <= 0 || c.Engine <= 0 {
+		t.Errorf("%+v, %v", c, err)
+	}
+	if _, err := Compare(t.Context(), fake{input: unreachable}.build(), "shardmill_input", 1, time.Millisecond); err == nil {
+		t.Error("a function that fails is measured")
+	}
+	if _, err := Compare(t.Context(), []byte("nothing"), "f", 1, time.Millisecond); err == nil {
+		t.Error("what is no module is measured")
+	}
+}
+
+// The fuel of a call depends on what it does, not on the machine.
+func TestFuelOfACall(t *testing.T) {
+	w := open(t)
+	w.deploy(t, "f", fake{handle: []byte{wasm.OpLocalGet, 2, wasm.OpLocalSet, 3, wasm.OpLoop, 0x40, wasm.OpLocalGet, 3, wasm.OpI32Const, 1, 0x6b, wasm.OpLocalTee, 3, wasm.OpBrIf, 0, wasm.OpEnd, 0x42, 0}}.build(), Config{Concurrency: 1})
+	fuel := func(body int) int64 {
+		var reply Reply
+		err := w.Invoke(t.Context(), Call{Function: "f", Kind: KindInvoke, Body: make([]byte, body), ID: "x"}, &reply)
+		failure(t, err, FailMalformed)
+		return reply.Fuel
+	}
+	base := fuel(800)
+	if again := fuel(800); again != base {
+		t.Errorf("used %d, and then %d", base, again)
+	}
+	if more := fuel(1800); more != base+5*1000 {
+		t.Errorf("used %d for a thousand turns of 5 more than %d", more, base)
+	}
+}
