@@ -12,6 +12,8 @@ import (
 	"net/url"
 	"strconv"
 	"time"
+
+	"github.com/shardmill/shardmill/runtime"
 )
 
 // CreateStream makes a stream; created is false when it was there with the same
@@ -204,6 +206,9 @@ func (c *Client) Deploy(ctx context.Context, name string, module io.Reader, conf
 type Proof struct {
 	Digest    string // "sha256:<hex>" that it must have; "" asks nothing
 	Signature []byte // ed25519, over the text of its digest; nil is none
+
+	// Language is javascript or typescript where the code is a source that stands alone; "" is a module.
+	Language string
 }
 
 // DeployProven is Deploy of a module that has to be what the proof says.
@@ -225,7 +230,7 @@ func (c *Client) DeployProven(ctx context.Context, name string, module io.Reader
 		query.Set("signature", base64.StdEncoding.EncodeToString(proof.Signature))
 	}
 	status, err := c.finish(ctx, request{
-		method: http.MethodPut, path: []string{"functions", name}, query: query, body: module, kind: typeModule, large: true,
+		method: http.MethodPut, path: []string{"functions", name}, query: query, body: module, kind: mediaTypeOf(runtime.Language(proof.Language)), large: true,
 	}, &f)
 	return f, status == http.StatusCreated, err
 }

@@ -63,7 +63,7 @@ func (c *call) listFunctions(*none) (*FunctionList, error) {
 
 // putFunction is PUT /v1/functions/{name}.
 func (c *call) putFunction(q *deployQuery) error {
-	if err := c.needMediaType(typeModule, typeForm); err != nil {
+	if err := c.needMediaType(typeModule, typeScript, typeTyped, typeForm, "application/javascript", "application/typescript"); err != nil {
 		return err
 	}
 	config, module := q.FunctionConfig, []byte(nil)
@@ -91,7 +91,7 @@ func (c *call) putFunction(q *deployQuery) error {
 	f, err := c.functions.DeployProven(c.context(), name, module, runtime.Config{
 		Timeout: time.Duration(config.Timeout), MemoryBytes: int64(config.Memory),
 		Concurrency: config.Concurrency, Emit: config.Emit, Secrets: config.Secrets, Env: config.Env,
-	}, runtime.Proof{Digest: q.Digest, Signature: signature})
+	}, runtime.Proof{Digest: q.Digest, Signature: signature, Language: languageOf(c.mediaType())})
 	if err != nil {
 		return err
 	}
@@ -111,6 +111,28 @@ func deployed(f *runtime.Function, before int) Function {
 	change := f.Config.Against(older.Config)
 	out.Change = &FunctionChange{Against: older.Version, Gained: change.Gained, Lost: change.Lost}
 	return out
+}
+
+// languageOf is what a body of a media type is written in; "" is a module.
+func languageOf(mediaType string) runtime.Language {
+	switch mediaType {
+	case typeScript, "application/javascript":
+		return runtime.JavaScript
+	case typeTyped, "application/typescript":
+		return runtime.TypeScript
+	}
+	return ""
+}
+
+// mediaTypeOf is the media type of code in a language.
+func mediaTypeOf(language runtime.Language) string {
+	switch language {
+	case runtime.JavaScript:
+		return typeScript
+	case runtime.TypeScript:
+		return typeTyped
+	}
+	return typeModule
 }
 
 // readForm reads a deploy's form: a wasm part, and a config part that may be
@@ -333,7 +355,7 @@ var kindNames = []struct {
 func functionOf(f *runtime.Function) Function {
 	out := Function{
 		Name: f.Name, Version: f.Version, State: string(f.State), Reason: f.Problem, Digest: f.Digest, SignedBy: f.SignedBy,
-		Size: Size(f.Size), Created: f.Created, Config: configOf(&f.Config),
+		Size: Size(f.Size), Language: string(f.Language), Created: f.Created, Config: configOf(&f.Config),
 	}
 	for _, row := range kindNames {
 		if f.Kinds.Has(row.kind) {
@@ -348,7 +370,7 @@ func functionOf(f *runtime.Function) Function {
 	}
 	for _, v := range f.Versions {
 		out.Versions = append(out.Versions, FunctionVersion{
-			Version: v.Version, State: string(v.State), Digest: v.Digest, SignedBy: v.SignedBy, Size: Size(v.Size), Created: v.Created, Config: configOf(&v.Config),
+			Version: v.Version, State: string(v.State), Digest: v.Digest, SignedBy: v.SignedBy, Size: Size(v.Size), Language: string(v.Language), Created: v.Created, Config: configOf(&v.Config),
 			Invocations: v.Invocations, Failures: v.Failures,
 		})
 	}

@@ -16,6 +16,8 @@ const (
 	typeEvents  = "text/event-stream"
 	typeModule  = "application/wasm"
 	typeCapsule = "application/vnd.shardmill.capsule"
+	typeScript  = "text/javascript"
+	typeTyped   = "text/typescript"
 	typeForm    = "multipart/form-data"
 	typeBytes   = "application/octet-stream"
 	typeProblem = "application/problem+json"
@@ -227,7 +229,7 @@ func putForms[Q any](f func(*call, *Q) error) action {
 func deployForms[Q any](f func(*call, *Q) error) action {
 	forms := []content{{typeJSON, reflect.TypeFor[Function]()}}
 	return withQuery(f,
-		[]content{{typeModule, nil}, {typeForm, reflect.TypeFor[deployForm]()}},
+		[]content{{typeModule, nil}, {typeScript, nil}, {typeTyped, nil}, {typeForm, reflect.TypeFor[deployForm]()}},
 		answer{status: 200, forms: forms}, answer{status: 201, forms: forms})
 }
 
@@ -247,7 +249,7 @@ func exchange[Q any](f func(*call, *Q) error) action {
 
 // download is a route that answers a module.
 func download[Q any](f func(*call, *Q) error) action {
-	return withQuery(f, nil, answer{status: 200, forms: []content{{typeModule, nil}}, headers: []header{
+	return withQuery(f, nil, answer{status: 200, forms: []content{{typeModule, nil}, {typeScript, nil}, {typeTyped, nil}}, headers: []header{
 		{headerVersion, "The version whose module it is."}, {headerDigest, "The module's digest: sha256:…"},
 	}})
 }

@@ -218,6 +218,7 @@ type Function struct {
 	Digest   string            `json:"digest" doc:"sha256:… of the module."`
 	SignedBy string            `json:"signedBy,omitempty" doc:"The trusted key that signed the module: the first 16 digits of its SHA-256."`
 	Size     Size              `json:"size" doc:"The module's size in bytes."`
+	Language string            `json:"language,omitempty" doc:"javascript or typescript, where the code is a source; left out for a module."`
 	Created  time.Time         `json:"created" doc:"When the version was deployed."`
 	Handles  []string          `json:"handles,omitempty" doc:"The kinds of call the module handles; left out when it does not say."`
 	Config   FunctionConfig    `json:"config" doc:"The version's settings."`
@@ -234,6 +235,7 @@ type FunctionVersion struct {
 	Digest   string         `json:"digest" doc:"sha256:… of the module."`
 	SignedBy string         `json:"signedBy,omitempty" doc:"The trusted key that signed the module."`
 	Size     Size           `json:"size" doc:"The module's size in bytes."`
+	Language string         `json:"language,omitempty" doc:"javascript or typescript, where the code is a source."`
 	Created  time.Time      `json:"created" doc:"When it was deployed."`
 	Config   FunctionConfig `json:"config" doc:"Its settings."`
 

@@ -144,10 +144,10 @@ func (c *call) readCode(q *codeQuery) error {
 	for _, v := range f.Versions {
 		if v.Version == number {
 			header.Set(headerDigest, v.Digest)
+			header.Set("Content-Type", mediaTypeOf(v.Language))
 		}
 	}
 	header.Set(headerVersion, strconv.Itoa(number))
-	header.Set("Content-Type", typeModule)
 	header.Set("Content-Length", strconv.Itoa(len(code)))
 	_, err = c.w.Write(code)
 	return err

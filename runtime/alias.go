@@ -183,7 +183,7 @@ func (rt *Runtime) Rollback(ctx context.Context, name string, number int) (Funct
 		return Function{}, fmt.Errorf("runtime: roll back %q: %w", name, err)
 	}
 	defer rt.leave()
-	if f, err = rt.deploy(ctx, name, code, v.config, v.signer); err != nil {
+	if f, err = rt.deploy(ctx, name, code, v.config, v.language, v.signer); err != nil {
 		return Function{}, fmt.Errorf("runtime: roll back %q to version %d: %w", name, number, err)
 	}
 	return f.describe(), nil

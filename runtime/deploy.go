@@ -29,7 +29,7 @@ func (rt *Runtime) Deploy(ctx context.Context, name string, code []byte, config 
 	return rt.DeployProven(ctx, name, code, config, Proof{})
 }
 
-func (rt *Runtime) deploy(ctx context.Context, name string, code []byte, config Config, signer string) (*function, error) {
+func (rt *Runtime) deploy(ctx context.Context, name string, code []byte, config Config, language Language, signer string) (*function, error) {
 	if err := checkName(name); err != nil {
 		return nil, err
 	}
@@ -42,10 +42,12 @@ func (rt *Runtime) deploy(ctx context.Context, name string, code []byte, config 
 			fmt.Sprintf("at most %d bytes (%d MiB)", rt.options.MaxCodeBytes, rt.options.MaxCodeBytes>>20))
 	}
 	digest := digestOf(code)
-	if f := rt.same(name, digest, config); f != nil && f.latest().signer == signer {
+	v := newVersion(identity{
+		function: name, digest: digest, size: len(code), language: language, config: config, signer: signer, created: time.Now().UTC(),
+	})
+	if f := rt.same(&v.identity); f != nil {
 		return f, nil
 	}
-	v := newVersion(identity{function: name, digest: digest, size: len(code), config: config, signer: signer, created: time.Now().UTC()})
 	if err := rt.admit(ctx, v, code); err != nil {
 		rt.discard(v)
 		return nil, err
@@ -64,11 +66,15 @@ func digestOf(code []byte) string {
 }
 
 // same is the function when its newest version is this one already and serves.
-func (rt *Runtime) same(name, digest string, config Config) *function {
+func (rt *Runtime) same(id *identity) *function {
 	rt.mu.RLock()
-	f := rt.functions[name]
+	f := rt.functions[id.function]
 	rt.mu.RUnlock()
-	if f == nil || f.latest().digest != digest || !f.latest().config.equal(config) {
+	if f == nil {
+		return nil
+	}
+	last := f.latest()
+	if last.digest != id.digest || last.language != id.language || last.signer != id.signer || !last.config.equal(id.config) {
 		return nil
 	}
 	if state, _ := f.latest().code.state(); state == StateFailed {
@@ -79,6 +85,9 @@ func (rt *Runtime) same(name, digest string, config Config) *function {
 
 // admit compiles the code and tries it: one instance is made, under the timeout, and asked what it is.
 func (rt *Runtime) admit(ctx context.Context, v *version, code []byte) error {
+	if v.language != "" {
+		return rt.admitScript(ctx, v, code)
+	}
 	info, err := inspect(code)
 	if err != nil {
 		return badCode(err.Error(), "")
@@ -144,7 +153,7 @@ func (rt *Runtime) publish(ctx context.Context, v *version, code []byte) (*funct
 		return nil, err
 	}
 	defer rt.stored()
-	if f := rt.same(v.function, v.digest, v.config); f != nil && f.latest().signer == v.signer {
+	if f := rt.same(&v.identity); f != nil {
 		return f, nil
 	}
 	digest, err := rt.options.Code.Put(ctx, code)

@@ -48,6 +48,12 @@
 //
 // It may be lost at any time. Log lines are kept in memory only, a bounded number of bytes per function.
 //
+// # Scripts
+//
+// A version's code may be a source in JavaScript or TypeScript (package quickjs). Its program is the JavaScript engine's module, which all scripts share, and the
+// script, which each instance reads from stdin when it is made. The cache has the engine's machine code under the engine's digest, and a script under
+// the digest of its source.
+//
 // # Stopping a guest
 //
 // All of it is in meter.go. Before a module is compiled it is rewritten (package fuel), so that it counts its instructions and calls the host

@@ -32,7 +32,9 @@ type VersionDetail struct {
 	Version int    // from 1
 	Digest  string // of the code: "sha256:<hex>"
 	Size    int    // of the code in bytes
-	Config  Config // with the defaults filled in
+	// Language is what the code is written in; "" is a WebAssembly module.
+	Language Language
+	Config   Config // with the defaults filled in
 	// SignedBy is the KeyID of the key that signed the code; "" where none was asked for.
 	SignedBy string
 	Kinds    Kinds
@@ -96,6 +98,7 @@ type identity struct {
 	number   int
 	digest   string
 	size     int
+	language Language
 	config   Config
 	signer   string // KeyID of the trusted key that signed the code, "" when there was no list of keys
 	created  time.Time
@@ -131,7 +134,7 @@ func (v *version) close(p *program) error {
 func (v *version) describe() VersionDetail {
 	state, problem := v.code.state()
 	return VersionDetail{
-		Version: v.number, Digest: v.digest, Size: v.size, Config: v.config, SignedBy: v.signer, Kinds: Kinds(v.kinds.Load()),
+		Version: v.number, Digest: v.digest, Size: v.size, Language: v.language, Config: v.config, SignedBy: v.signer, Kinds: Kinds(v.kinds.Load()),
 		Created: v.created, State: state, Problem: problem,
 		Invocations: v.calls.Load(), Failures: v.failures.Load(),
 	}

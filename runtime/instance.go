@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -62,7 +63,11 @@ func newTapedInstance(ctx context.Context, p *program, id *identity, log *captur
 	}
 	log.begin("")
 	i.watch.start(ctx, id.config.Timeout)
-	i.module, err = p.instantiate(i.watch, i.memory, guestConfig(s, id.config.Env, &log.stdout, &log.stderr).WithStartFunctions(abi.ExportInitialize))
+	config := guestConfig(s, id.config.Env, &log.stdout, &log.stderr).WithStartFunctions(abi.ExportInitialize)
+	if p.input != nil {
+		config = config.WithStdin(bytes.NewReader(p.input))
+	}
+	i.module, err = p.instantiate(i.watch, i.memory, config)
 	if reusable := i.watch.stop(); err == nil && !reusable {
 		err = errStopped
 	}

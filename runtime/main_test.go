@@ -5,15 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
 
 	"github.com/shardmill/shardmill/internal/catalog"
+	"github.com/shardmill/shardmill/runtime/quickjs"
 	"github.com/shardmill/shardmill/sdk/record"
 )
 
@@ -63,7 +66,7 @@ func compileGuests(dir string) error {
 	if err != nil {
 		return err
 	}
-	for _, code := range guests {
+	for _, code := range append(slices.Collect(maps.Values(guests)), quickjs.Module()) {
 		p, err := e.compile(ctx, code, digestOf(code))
 		if err != nil {
 			return err

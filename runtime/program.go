@@ -27,6 +27,8 @@ type engine struct {
 	logger *slog.Logger
 	turn   chan struct{}     // held while compiling, so that uploads leave a processor to calls
 	host   map[string]string // what modules may import: "module.name" → signature
+
+	scripts scriptEngine
 }
 
 // settleVersion has the engine find its own version, which it keeps in a variable without synchronization: later makers of
@@ -39,6 +41,7 @@ var settleVersion = sync.OnceFunc(func() {
 func newEngine(ctx context.Context, m meter, cacheDir string, logger *slog.Logger) (*engine, error) {
 	settleVersion()
 	e := &engine{meter: m, cache: compileCache{cacheDir}, logger: logger, turn: make(chan struct{}, max(1, goruntime.GOMAXPROCS(0)-1))}
+	e.scripts.turn = make(chan struct{}, 1)
 	r := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter())
 	e.host = map[string]string{}
 	for name, builder := range hostModules(r) {
@@ -110,6 +113,9 @@ type program struct {
 	cache   wazero.CompilationCache
 	module  wazero.CompiledModule
 	command bool // it is run from its start by each call
+
+	input   []byte       // what each instance reads on stdin when it is made: a script
+	release func() error // takes the place of closing what others use too
 }
 
 // compile makes a program of code that inspect has passed, from the cache where it has it. It waits for its turn. Where
@@ -189,6 +195,9 @@ func (e *engine) open(ctx context.Context, code []byte, cache wazero.Compilation
 }
 
 func (p *program) close() error {
+	if p.release != nil {
+		return p.release()
+	}
 	ctx := context.Background()
 	return errors.Join(p.runtime.Close(ctx), p.cache.Close(ctx))
 }

@@ -19,6 +19,8 @@ type Proof struct {
 	// Signature is the ed25519 signature over the text of the digest of the code, 64 bytes; nil is none. Where
 	// Options.Trust names keys, code without a signature by one of them is refused.
 	Signature []byte
+	// Language is what the code is written in; "" is a WebAssembly module.
+	Language Language
 }
 
 // DeployProven is Deploy of code that has to be what the proof says. Errors besides Deploy's: a *FieldError for "digest" or
@@ -32,7 +34,7 @@ func (rt *Runtime) DeployProven(ctx context.Context, name string, code []byte, c
 	if err != nil {
 		return Function{}, fmt.Errorf("runtime: deploy %q: %w", shorten(name), err)
 	}
-	f, err := rt.deploy(ctx, name, code, config, signer)
+	f, err := rt.deploy(ctx, name, code, config, proof.Language, signer)
 	if err != nil {
 		return Function{}, fmt.Errorf("runtime: deploy %q: %w", shorten(name), err)
 	}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/shardmill/shardmill/runtime/quickjs"
 )
 
 // Defaults of Options.
@@ -53,6 +55,11 @@ type Options struct {
 	// nil: nothing does.
 	Pinned func(function string, version int) bool
 
+	// CompileScript makes what the JavaScript engine runs of a source that stands alone; a source that is not taken is a
+	// *quickjs.SourceError. It blocks, and is called from several goroutines. nil: quickjs.Compile, in this process, which a hostile
+	// source can end.
+	CompileScript func(ctx context.Context, source []byte, language Language) (*quickjs.Script, error)
+
 	meter meter
 }
 
@@ -71,6 +78,11 @@ func (o Options) withDefaults() Options {
 	}
 	if o.LogBytes == 0 {
 		o.LogBytes = DefaultLogBytes
+	}
+	if o.CompileScript == nil {
+		o.CompileScript = func(_ context.Context, source []byte, language Language) (*quickjs.Script, error) {
+			return quickjs.Compile(source, language)
+		}
 	}
 	if o.Pinned == nil {
 		o.Pinned = func(string, int) bool { return false }
@@ -178,6 +190,9 @@ func (rt *Runtime) digests() map[string]bool {
 	for _, f := range rt.all() {
 		for _, v := range f.versions {
 			digests[v.digest] = true
+			if v.language != "" {
+				digests[quickjs.Digest()] = true
+			}
 		}
 	}
 	return digests
@@ -236,7 +251,14 @@ func (rt *Runtime) unloaded(v *version, p *program) {
 // load reads and compiles a version's code.
 func (rt *Runtime) load(ctx context.Context, v *version) (*program, error) {
 	code, err := rt.options.Code.Get(ctx, v.digest)
-	if err == nil {
+	switch {
+	case err != nil:
+	case v.language != "":
+		var p *program
+		if p, err = rt.buildScript(ctx, v, code); err == nil {
+			return p, nil
+		}
+	default:
 		var info *moduleInfo
 		if info, err = inspect(code); err == nil {
 			return rt.compile(ctx, code, info, v.digest)

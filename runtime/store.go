@@ -67,7 +67,8 @@ type versionDefinition struct {
 	Secrets []string          `json:"secrets,omitempty"`
 	Env     map[string]string `json:"env,omitempty"`
 
-	SignedBy string `json:"signedBy,omitempty"`
+	SignedBy string   `json:"signedBy,omitempty"`
+	Language Language `json:"language,omitempty"`
 }
 
 func (f *function) encode() ([]byte, error) {
@@ -83,7 +84,7 @@ func (f *function) encode() ([]byte, error) {
 			Version: v.number, Digest: v.digest, Size: v.size, Kinds: Kinds(v.kinds.Load()), Created: v.created,
 			TimeoutMs: v.config.Timeout.Milliseconds(), MemoryBytes: v.config.MemoryBytes,
 			Concurrency: v.config.Concurrency, Emit: v.config.Emit, SignedBy: v.signer,
-			Secrets: v.config.Secrets, Env: v.config.Env,
+			Language: v.language, Secrets: v.config.Secrets, Env: v.config.Env,
 		})
 	}
 	return json.Marshal(d)
@@ -160,11 +161,14 @@ func (s *versionDefinition) version(name string) (*version, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.Language != "" && s.Language != JavaScript && s.Language != TypeScript {
+		return nil, fmt.Errorf("the language %q is not known", shorten(string(s.Language)))
+	}
 	if !validDigest(s.Digest) || s.Size < 1 || s.Kinds&AllKinds == 0 {
 		return nil, errors.New("digest, size or kinds are not valid")
 	}
 	v := newVersion(identity{
-		function: name, number: s.Version, digest: s.Digest, size: s.Size, config: config, signer: s.SignedBy, created: s.Created,
+		function: name, number: s.Version, digest: s.Digest, size: s.Size, language: s.Language, config: config, signer: s.SignedBy, created: s.Created,
 	})
 	v.kinds.Store(uint32(s.Kinds))
 	return v, nil

@@ -168,7 +168,7 @@ func newFunctionDownload(a *app) *cobra.Command {
 	var out string
 	c := &cobra.Command{
 		Use:   "download NAME",
-		Short: "Write a function's module, as it was uploaded, to a file",
+		Short: "Write a function's code, as it was uploaded, to a file",
 		Args:  arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := a.client()
@@ -179,7 +179,7 @@ func newFunctionDownload(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			file := cmp.Or(out, args[0]+".wasm")
+			file := cmp.Or(out, args[0]+extensionOf(module))
 			if err := os.WriteFile(file, module, 0o644); err != nil {
 				return err
 			}
@@ -191,6 +191,6 @@ func newFunctionDownload(a *app) *cobra.Command {
 		},
 	}
 	countFlag(c.Flags(), &version, "version", "1 or more", "which version's module (default: the newest)")
-	c.Flags().StringVarP(&out, "out", "o", "", "file to write (default: the function's name with .wasm)")
+	c.Flags().StringVarP(&out, "out", "o", "", "file to write (default: the function's name with .wasm or .js)")
 	return c
 }

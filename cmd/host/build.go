@@ -45,12 +45,16 @@ type language struct {
 	build func(ctx context.Context, dir, out string) error
 }
 
+// scriptLanguage is the language of which a built function is a source, too.
+const scriptLanguage = "JavaScript or TypeScript"
+
 // languages in the order in which their marks are looked for: a folder with a manifest of a language may have files of others.
 var languages = []language{
 	{"Rust", "Cargo.toml", buildRust},
 	{"AssemblyScript", "asconfig.json", buildAssemblyScript},
 	{"Go", "*.go", buildGo},
 	{"C", "*.c", buildC},
+	{scriptLanguage, "*.[jt]s", buildJavaScript},
 }
 
 // languageOf is the language of the function in folder dir; Go where nothing says so, whose compiler then says what is missing.
@@ -71,7 +75,7 @@ func escapeGlob(path string) string {
 	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(path)
 }
 
-// buildFunction compiles the function in folder dir to a WebAssembly reactor module at out. It is the one place that knows
+// buildFunction compiles the function in folder dir to a WebAssembly reactor module at out, or bundles its source there. It is the one place that knows
 // how a function is built, in any language. A failed build leaves out as it was and is a *buildError; where the compiler is missing, it is a
 // *toolchainError.
 func buildFunction(ctx context.Context, dir, out string) error {
@@ -202,7 +206,7 @@ func newFunctionBuild(a *app) *cobra.Command {
 	var out string
 	c := &cobra.Command{
 		Use:   "build DIR",
-		Short: "Compile a function's source to WebAssembly",
+		Short: "Compile a function's source to WebAssembly, or bundle it to one file of JavaScript",
 		Args:  arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir, err := filepath.Abs(args[0])
@@ -211,6 +215,9 @@ func newFunctionBuild(a *app) *cobra.Command {
 			}
 			if out == "" {
 				out = filepath.Base(dir) + ".wasm"
+				if languageOf(dir).name == scriptLanguage {
+					out = filepath.Base(dir) + ".js"
+				}
 			}
 			start := time.Now()
 			if err := buildFunction(cmd.Context(), args[0], out); err != nil {
@@ -228,6 +235,6 @@ func newFunctionBuild(a *app) *cobra.Command {
 			return err
 		},
 	}
-	c.Flags().StringVarP(&out, "out", "o", "", "file to write (default: the folder's name with .wasm)")
+	c.Flags().StringVarP(&out, "out", "o", "", "file to write (default: the folder's name with .wasm, or .js)")
 	return c
 }

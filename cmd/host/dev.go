@@ -267,7 +267,7 @@ func (s *session) prepare(ctx context.Context, wasm []byte) error {
 		return err
 	}
 	start := time.Now()
-	f, _, err := s.client.Deploy(ctx, s.config.name, bytes.NewReader(wasm), s.manifest.config)
+	f, _, err := s.client.DeployProven(ctx, s.config.name, bytes.NewReader(wasm), s.manifest.config, proofOf(wasm))
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ func (s *session) swap(ctx context.Context) (_ swapped, ok bool) {
 	built := time.Since(start)
 	var f api.Function
 	if err == nil {
-		f, _, err = s.client.Deploy(ctx, s.config.name, bytes.NewReader(wasm), m.config)
+		f, _, err = s.client.DeployProven(ctx, s.config.name, bytes.NewReader(wasm), m.config, proofOf(wasm))
 	}
 	switch {
 	case ctx.Err() != nil:

@@ -19,7 +19,7 @@ import (
 )
 
 // delayLanguages are the folders of the one example that is written in every language.
-var delayLanguages = []string{"delays", "delays-c", "delays-rust", "delays-assemblyscript"}
+var delayLanguages = []string{"delays", "delays-c", "delays-rust", "delays-assemblyscript", "delays-typescript"}
 
 func example(name string) string { return filepath.Join("..", "..", "functions", "examples", name) }
 

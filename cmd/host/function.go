@@ -35,8 +35,8 @@ func newFunctionDeploy(a *app) *cobra.Command {
 	var key string
 	c := &cobra.Command{
 		Use:   "deploy NAME PATH",
-		Short: "Upload a function: a .wasm file, or a folder with its source, which is built first",
-		Long: "Upload a function as its new version: a .wasm file, or a folder with its source, which is built first. The\n" +
+		Short: "Upload a function: a .wasm, .ts or .js file, or a folder with its source, which is built first",
+		Long: "Upload a function as its new version: a .wasm file, a .ts or .js file with what it imports, or a folder with its source, which is built first. The\n" +
 			"settings in the folder's " + manifestFile + " are used unless a flag gives another. The same code with the same\n" +
 			"settings makes no new version.",
 		Args: arguments,
@@ -50,6 +50,7 @@ func newFunctionDeploy(a *app) *cobra.Command {
 				return err
 			}
 			settle(cmd.Flags(), &config, &own)
+			proof.Language = proofOf(wasm).Language
 			if key != "" {
 				if proof.Signature, err = signModule(key, wasm); err != nil {
 					return err
@@ -72,11 +73,15 @@ func newFunctionDeploy(a *app) *cobra.Command {
 	return c
 }
 
-// loadFunction reads a module from a .wasm file, or builds it from a folder; the settings are the folder's own.
+// loadFunction reads a module from a .wasm file, bundles a script, or builds it from a folder; the settings are the folder's own.
 func loadFunction(ctx context.Context, path string) ([]byte, api.FunctionConfig, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, api.FunctionConfig{}, err
+	}
+	if !info.IsDir() && isScript(path) {
+		bundle, err := bundleScript(path)
+		return bundle, api.FunctionConfig{}, err
 	}
 	if !info.IsDir() {
 		wasm, err := readModule(path)

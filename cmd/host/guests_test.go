@@ -21,7 +21,7 @@ import (
 )
 
 // guestLanguages are the folders of testdata/guests, where one function is written in each language.
-var guestLanguages = []string{"go", "c", "rust", "assemblyscript"} // Go is the model
+var guestLanguages = []string{"go", "c", "rust", "assemblyscript", "typescript"} // Go is the model
 
 // needSDKs is set where every toolchain is to be there: a language that cannot be built then fails the tests.
 const needSDKs = "SHARDMILL_NEED_SDKS"
@@ -168,7 +168,7 @@ func deployGuest(t testing.TB, code []byte, emit ...string) guest {
 	t.Helper()
 	rt, out := guestRuntime(t)
 	config := runtime.Config{Emit: emit, Timeout: time.Minute, MemoryBytes: 256 << 20, Concurrency: 1}
-	if _, err := rt.Deploy(t.Context(), "guest", code, config); err != nil {
+	if _, err := rt.DeployProven(t.Context(), "guest", code, config, runtime.Proof{Language: runtime.Language(proofOf(code).Language)}); err != nil {
 		t.Fatal(err)
 	}
 	return guest{rt, out}

@@ -14,6 +14,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -34,6 +35,14 @@ const (
 )
 
 func main() {
+	if len(os.Args) == 3 && os.Args[1] == compileVerb {
+		debug.SetMaxStack(compileStack)
+		if err := compileMain(os.Args[2], os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(exitFailure)
+		}
+		return
+	}
 	// A reader that goes away (stream tail | head) is an error of the write, so that what is temporary is removed.
 	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := untilSignal(context.Background())

@@ -18,8 +18,12 @@ import (
 const asMain = "SHARDMILL_TEST_AS_MAIN"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asMain) != "" {
+	compiles := len(os.Args) > 1 && os.Args[1] == compileVerb
+	if os.Getenv(asMain) != "" || compiles {
 		main()
+	}
+	if compiles {
+		os.Exit(exitOK)
 	}
 	goleak.VerifyTestMain(m)
 }

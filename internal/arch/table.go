@@ -54,7 +54,7 @@ var table = []row{
 	},
 	{
 		path: "runtime", level: engineLevel,
-		below: []string{"runtime/fuel", "runtime/wasm", "internal/capsule", "internal/catalog", "internal/field", "sdk", "sdk/abi", "sdk/record"},
+		below: []string{"runtime/fuel", "runtime/quickjs", "runtime/wasm", "internal/capsule", "internal/catalog", "internal/field", "sdk", "sdk/abi", "sdk/record"},
 		never: noHTTP,
 	},
 	// Functions that were written for Lambda import its event types.
@@ -67,6 +67,7 @@ var table = []row{
 	{path: "triggers/event", level: 1, beside: []string{"internal/sequence", "sdk/record"}, never: noHTTP},
 	{path: "triggers/filter", level: 1, never: noHTTP},
 	{path: "internal/capsule", level: 1, beside: []string{"sdk/record"}, never: noHTTP},
+	{path: "runtime/quickjs", level: 1, beside: []string{"runtime/wasm", "sdk/abi", "sdk/js"}, never: noHTTP},
 	{path: "internal/catalog", level: 1, never: noHTTP},
 	{path: "internal/field", level: 1},
 	{path: "internal/secrets", level: 1, beside: []string{"internal/catalog", "internal/field"}, never: noHTTP},
@@ -81,6 +82,7 @@ var table = []row{
 	{path: "sdk", level: 1, beside: []string{"sdk/abi", "sdk/record"}, standardOnly: true},
 	{path: "sdk/sdktest", level: 1, beside: []string{"sdk", "sdk/abi", "sdk/record"}, standardOnly: true},
 	{path: "sdk/lambda", level: 1, beside: []string{"sdk"}, standardOnly: true},
+	{path: "sdk/js", level: 1, standardOnly: true},
 	{path: "sdk/c", level: 1, standardOnly: true},
 	{path: "sdk/rust", level: 1, standardOnly: true},
 	{path: "sdk/assemblyscript", level: 1, standardOnly: true},
@@ -97,6 +99,7 @@ var owners = []owner{
 	{"github.com/nats-io", []string{"internal/broker", "internal/catalog", "api/messages", "cmd/host"}},
 	{"github.com/go-chi", []string{"api", "api/aws", "api/console", "cmd/host"}},
 	{"github.com/danielgtaylor/huma", []string{"api", "api/aws"}},
+	{"github.com/evanw/esbuild", []string{"runtime/quickjs"}},
 	{"github.com/spf13", []string{"cmd/host"}},
 	{"filippo.io/age", []string{"internal/secrets"}},
 	{"github.com/aws/aws-sdk-go-v2/service/s3", []string{"internal/destination"}},

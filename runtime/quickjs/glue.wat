@@ -1,0 +1,359 @@
+;; What makes a function of the JavaScript engine: the exports of sdk/abi.md, over the engine's C API (quickjs.h of QuickJS-NG), of which
+;; it imports what it calls. link.go puts it into the engine's module; it runs on the engine's memory and table.
+;;
+;; A JSValue is an i64 with the tag in its upper half: 0 is an integer, 3 undefined, 6 an exception that is pending. Arguments
+;; are borrowed, results are the caller's to free. $scratch is 128 bytes for arguments and results that go through memory.
+;;
+;; Built by `go generate ./runtime/quickjs` (wat2wasm, from wabt).
+(module
+  (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "random_get" (func $random_get (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll_oneoff (param i32 i32 i32 i32) (result i32)))
+
+  (import "engine" "_initialize" (func $engine_initialize))
+  (import "engine" "malloc" (func $malloc (param i32) (result i32)))
+  (import "engine" "realloc" (func $realloc (param i32 i32) (result i32)))
+  (import "engine" "free" (func $free (param i32)))
+  (import "engine" "qjs_init" (func $qjs_init (result i32)))
+  (import "engine" "qjs_get_context_ptr" (func $qjs_get_context_ptr (result i32)))
+  (import "engine" "qjs_get_runtime_ptr" (func $qjs_get_runtime_ptr (result i32)))
+  (import "engine" "qjs_set_max_stack_size" (func $qjs_set_max_stack_size (param i32)))
+  (import "engine" "JS_Eval" (func $JS_Eval (param i32 i32 i32 i32 i32) (result i64)))
+  (import "engine" "JS_Call" (func $JS_Call (param i32 i64 i64 i32 i32) (result i64)))
+  (import "engine" "JS_DupValue" (func $JS_DupValue (param i32 i64) (result i64)))
+  (import "engine" "JS_FreeValue" (func $JS_FreeValue (param i32 i64)))
+  (import "engine" "JS_ThrowOutOfMemory" (func $JS_ThrowOutOfMemory (param i32) (result i64)))
+  (import "engine" "JS_GetException" (func $JS_GetException (param i32) (result i64)))
+  (import "engine" "JS_ExecutePendingJob" (func $JS_ExecutePendingJob (param i32 i32) (result i32)))
+  (import "engine" "JS_NewArray" (func $JS_NewArray (param i32) (result i64)))
+  (import "engine" "JS_GetPropertyUint32" (func $JS_GetPropertyUint32 (param i32 i64 i32) (result i64)))
+  (import "engine" "JS_SetPropertyUint32" (func $JS_SetPropertyUint32 (param i32 i64 i32 i64) (result i32)))
+  (import "engine" "JS_NewCFunction2" (func $JS_NewCFunction2 (param i32 i32 i32 i32 i32 i32) (result i64)))
+  (import "engine" "JS_NewStringLen" (func $JS_NewStringLen (param i32 i32 i32) (result i64)))
+  (import "engine" "JS_ToCStringLen2" (func $JS_ToCStringLen2 (param i32 i32 i64 i32) (result i32)))
+  (import "engine" "JS_FreeCString" (func $JS_FreeCString (param i32 i32)))
+  (import "engine" "JS_ParseJSON" (func $JS_ParseJSON (param i32 i32 i32 i32) (result i64)))
+  (import "engine" "JS_GetUint8Array" (func $JS_GetUint8Array (param i32 i32 i64) (result i32)))
+  (import "engine" "JS_NewArrayBuffer" (func $JS_NewArrayBuffer (param i32 i32 i32 i32 i32 i32 i32) (result i64)))
+  (import "engine" "JS_DetachArrayBuffer" (func $JS_DetachArrayBuffer (param i32 i64)))
+  (import "engine" "memory" (memory 1))
+  ;; Where in the engine's table the natives stand.
+  (import "glue" "first_native" (global $firstNative i32))
+
+  (global $context (mut i32) (i32.const 0))
+  (global $runtime (mut i32) (i32.const 0))
+  (global $scratch (mut i32) (i32.const 0))
+  (global $sourceMap (mut i32) (i32.const 0))
+  (global $sourceMapLen (mut i32) (i32.const 0))
+  (global $kinds (mut i32) (i32.const 0))
+  (global $report (mut i64) (i64.const 12884901888))
+  (global $handle (mut i64) (i64.const 12884901888))
+  (global $resume (mut i64) (i64.const 12884901888))
+  (global $input (mut i32) (i32.const 0))       ;; the input area, and JavaScript's view of it
+  (global $inputSize (mut i32) (i32.const 0))
+  (global $inputBuffer (mut i64) (i64.const 12884901888))
+  (global $reply (mut i32) (i32.const 0))       ;; the reply arena, likewise
+  (global $replySize (mut i32) (i32.const 0))
+  (global $replyBuffer (mut i64) (i64.const 12884901888))
+
+  ;; The natives that sdk/js/runtime.js is given, in its order.
+  (table 13 funcref)
+  (elem (i32.const 0) $input_buffer $reply_buffer $text $json $bytes_text $put $put_bytes $put_input $write $random $wait $source_map
+    $give_up)
+
+  ;; _initialize starts the engine and reads stdin, which has three texts, each as its length, the text, and a zero byte: the runtime, the
+  ;; function's script, its source map. The runtime's value is a function from the natives to [report, begin, handle, resume].
+  (func (export "_initialize")
+    (local $in i32) (local $length i32) (local $value i64) (local $parts i64)
+    (call $engine_initialize)
+    (if (call $qjs_init) (then (unreachable)))
+    (global.set $context (call $qjs_get_context_ptr))
+    (global.set $runtime (call $qjs_get_runtime_ptr))
+    (call $qjs_set_max_stack_size (i32.const 524288)) ;; half of the stack that the engine was linked with
+    (global.set $scratch (call $allocate (i32.const 128)))
+    (memory.fill (global.get $scratch) (i32.const 0) (i32.const 128))
+    (local.set $in (call $read_all))
+
+    (local.set $length (i32.load (local.get $in)))
+    (local.set $value ;; named "runtime"
+      (call $evaluate (i32.add (local.get $in) (i32.const 4)) (local.get $length) (i64.const 0x00656d69746e7572)))
+    (i64.store (global.get $scratch) (call $natives))
+    (local.set $parts (call $apply (local.get $value) (i32.const 1)))
+    (global.set $report (call $part (local.get $parts) (i32.const 0)))
+    (global.set $handle (call $part (local.get $parts) (i32.const 2)))
+    (global.set $resume (call $part (local.get $parts) (i32.const 3)))
+
+    (local.set $in (i32.add (local.get $in) (i32.add (local.get $length) (i32.const 5))))
+    (local.set $length (i32.load (local.get $in)))
+    (global.set $sourceMap (i32.add (local.get $in) (i32.add (local.get $length) (i32.const 9))))
+    (global.set $sourceMapLen (i32.load (i32.sub (global.get $sourceMap) (i32.const 4))))
+    (local.set $value ;; named "script"
+      (call $evaluate (i32.add (local.get $in) (i32.const 4)) (local.get $length) (i64.const 0x0000747069726373)))
+    (i64.store (global.get $scratch) (local.get $value))
+    (global.set $kinds (i32.wrap_i64 (call $apply (call $part (local.get $parts) (i32.const 1)) (i32.const 1)))))
+
+  ;; What the engine imports of its embedder, of which nothing is used but the time zone: dates are in UTC.
+  (func (export "host_get_timezone_offset") (param i32 i32) (result i32) (i32.const 0))
+  (func (export "host_interrupt") (result i32) (i32.const 0))
+  (func (export "host_promise_rejection") (param i32 i32 i32))
+  (func (export "host_module_normalize") (param i32 i32) (result i32) (i32.const 0))
+  (func (export "host_module_load") (param i32 i32) (result i32) (i32.const 0))
+  (func (export "host_call") (param i32 i32 i32 i32 i32) (result i32) (i32.const 0))
+
+  (func (export "shardmill_abi_v1") (result i32) (i32.const 1))
+
+  (func (export "shardmill_kinds") (result i32) (global.get $kinds))
+
+  ;; The input area has a byte more than is asked for, because JS_ParseJSON wants a zero behind its text.
+  (func (export "shardmill_input") (param $size i32) (result i32)
+    (if (i32.gt_u (local.get $size) (global.get $inputSize))
+      (then
+        (call $release (global.get $inputBuffer))
+        (global.set $inputBuffer (i64.const 12884901888))
+        (global.set $inputSize (i32.const 0))
+        (call $free (global.get $input))
+        (global.set $input (i32.const 0))
+        (if (i32.gt_u (local.get $size) (i32.const 0x7fff0000)) (then (return (i32.const 0))))
+        (local.set $size (call $rounded (local.get $size)))
+        (global.set $input (call $malloc (i32.add (local.get $size) (i32.const 8))))
+        (if (i32.eqz (global.get $input)) (then (return (i32.const 0))))
+        (global.set $inputSize (local.get $size))
+        (global.set $inputBuffer (call $buffer (global.get $input) (local.get $size)))))
+    (global.get $input))
+
+  ;; handle and resume answer with the length of the reply, or -1 while the handler's promise is not settled.
+  (func (export "shardmill_handle") (param $kind i32) (param $call i32) (param $length i32) (result i64)
+    (local $value i64) (local $ran i32)
+    (i64.store (global.get $scratch) (i64.extend_i32_u (local.get $kind)))
+    (i64.store offset=8 (global.get $scratch) (i64.extend_i32_u (local.get $length)))
+    (local.set $value (call $apply (global.get $handle) (i32.const 2)))
+    (loop $pending (result i64)
+      (if (i32.ge_s (i32.wrap_i64 (local.get $value)) (i32.const 0))
+        (then
+          (return
+            (i64.or
+              (i64.shl (i64.extend_i32_u (global.get $reply)) (i64.const 32))
+              (i64.extend_i32_u (i32.wrap_i64 (local.get $value)))))))
+      (loop $jobs
+        (local.set $ran (call $JS_ExecutePendingJob (global.get $runtime) (i32.add (global.get $scratch) (i32.const 120))))
+        (if (i32.lt_s (local.get $ran) (i32.const 0))
+          (then (call $JS_FreeValue (global.get $context) (call $JS_GetException (global.get $context)))))
+        (br_if $jobs (local.get $ran)))
+      (local.set $value (call $apply (global.get $resume) (i32.const 0)))
+      (br $pending)))
+
+  ;; ---- calls of the engine ----
+
+  ;; apply calls a function with the arguments in scratch. An exception ends the instance: the runtime has caught what it could.
+  (func $apply (param $function i64) (param $count i32) (result i64)
+    (call $checked
+      (call $JS_Call (global.get $context) (local.get $function) (i64.const 12884901888) (local.get $count) (global.get $scratch))))
+
+  (func $evaluate (param $text i32) (param $length i32) (param $name i64) (result i64)
+    (i64.store offset=112 (global.get $scratch) (local.get $name))
+    (call $checked
+      (call $JS_Eval (global.get $context) (local.get $text) (local.get $length)
+        (i32.add (global.get $scratch) (i32.const 112)) (i32.const 0))))
+
+  (func $part (param $array i64) (param $index i32) (result i64)
+    (call $checked (call $JS_GetPropertyUint32 (global.get $context) (local.get $array) (local.get $index))))
+
+  ;; checked is the value, unless it is an exception: then the instance ends, with the reason on stderr.
+  (func $checked (param $value i64) (result i64)
+    (local $exception i64)
+    (if (i64.ne (i64.shr_u (local.get $value) (i64.const 32)) (i64.const 6)) (then (return (local.get $value))))
+    (local.set $exception (call $JS_GetException (global.get $context)))
+    (i64.store (global.get $scratch) (local.get $exception))
+    (if (i64.eq (global.get $report) (i64.const 12884901888))
+      (then (call $write_value (i32.const 2) (local.get $exception)))
+      (else
+        (drop
+          (call $JS_Call (global.get $context) (global.get $report) (i64.const 12884901888) (i32.const 1) (global.get $scratch)))))
+    (unreachable))
+
+  ;; natives is an array of the functions that stand in the table from $firstNative on.
+  (func $natives (result i64)
+    (local $array i64) (local $i i32)
+    (local.set $array (call $checked (call $JS_NewArray (global.get $context))))
+    (i64.store offset=112 (global.get $scratch) (i64.const 0)) ;; an empty name
+    (loop $next
+      (drop
+        (call $JS_SetPropertyUint32 (global.get $context) (local.get $array) (local.get $i)
+          (call $checked
+            (call $JS_NewCFunction2 (global.get $context) (i32.add (global.get $firstNative) (local.get $i))
+              (i32.add (global.get $scratch) (i32.const 112)) (i32.const 3) (i32.const 0) (i32.const 0)))))
+      (local.set $i (i32.add (local.get $i) (i32.const 1)))
+      (br_if $next (i32.lt_u (local.get $i) (i32.const 13))))
+    (local.get $array))
+
+  ;; ---- memory ----
+
+  (func $allocate (param $size i32) (result i32)
+    (local $at i32)
+    (local.set $at (call $malloc (local.get $size)))
+    (if (i32.eqz (local.get $at)) (then (unreachable)))
+    (local.get $at))
+
+  ;; rounded is size and a half more, in whole pages, so that areas grow seldom.
+  (func $rounded (param $size i32) (result i32)
+    (i32.and
+      (i32.add (i32.add (local.get $size) (i32.shr_u (local.get $size) (i32.const 1))) (i32.const 65535))
+      (i32.const -65536)))
+
+  ;; buffer is an ArrayBuffer that is a view of memory which it does not own.
+  (func $buffer (param $at i32) (param $size i32) (result i64)
+    (call $checked
+      (call $JS_NewArrayBuffer (global.get $context) (local.get $at) (local.get $size)
+        (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))))
+
+  ;; release makes a view useless before its memory is: whoever has kept it sees it empty.
+  (func $release (param $buffer i64)
+    (if (i64.ne (local.get $buffer) (i64.const 12884901888))
+      (then
+        (call $JS_DetachArrayBuffer (global.get $context) (local.get $buffer))
+        (call $JS_FreeValue (global.get $context) (local.get $buffer)))))
+
+  ;; reserve makes the reply arena at least so large, and is 0 when there is no memory for it.
+  (func $reserve (param $size i32) (result i32)
+    (local $at i32)
+    (if (i32.le_u (local.get $size) (global.get $replySize)) (then (return (i32.const 1))))
+    (if (i32.gt_u (local.get $size) (i32.const 0x40000000)) (then (return (i32.const 0))))
+    (local.set $size (call $rounded (local.get $size)))
+    (call $release (global.get $replyBuffer))
+    (global.set $replyBuffer (i64.const 12884901888))
+    (local.set $at (call $realloc (global.get $reply) (local.get $size)))
+    (if (i32.eqz (local.get $at)) (then (global.set $replySize (i32.const 0)) (return (i32.const 0))))
+    (global.set $reply (local.get $at))
+    (global.set $replySize (local.get $size))
+    (global.set $replyBuffer (call $buffer (local.get $at) (local.get $size)))
+    (i32.const 1))
+
+  ;; read_all reads stdin to its end.
+  (func $read_all (result i32)
+    (local $at i32) (local $size i32) (local $length i32) (local $n i32)
+    (local.set $size (i32.const 262144))
+    (local.set $at (call $allocate (local.get $size)))
+    (loop $more
+      (if (i32.eq (local.get $length) (local.get $size))
+        (then
+          (local.set $size (i32.shl (local.get $size) (i32.const 1)))
+          (local.set $at (call $realloc (local.get $at) (local.get $size)))
+          (if (i32.eqz (local.get $at)) (then (unreachable)))))
+      (i32.store (global.get $scratch) (i32.add (local.get $at) (local.get $length)))
+      (i32.store offset=4 (global.get $scratch) (i32.sub (local.get $size) (local.get $length)))
+      (if (call $fd_read (i32.const 0) (global.get $scratch) (i32.const 1) (i32.add (global.get $scratch) (i32.const 8)))
+        (then (unreachable)))
+      (local.set $n (i32.load offset=8 (global.get $scratch)))
+      (local.set $length (i32.add (local.get $length) (local.get $n)))
+      (br_if $more (local.get $n)))
+    (local.get $at))
+
+  ;; ---- natives: a JSCFunction each ----
+
+  ;; inputBuffer() is the view of the input area.
+  (func $input_buffer (param $c i32) (param $this i64) (param $n i32) (param $args i32) (result i64)
+    (call $JS_DupValue (local.get $c) (global.get $inputBuffer)))
+
+  ;; replyBuffer(size) is the view of the reply arena, which is made as large as that.
+  (func $reply_buffer (param $c i32) (param $this i64) (param $n i32) (param $args i32) (result i64)
+    (if (i32.eqz (call $reserve (i32.load (local.get $args)))) (then (return (call $JS_ThrowOutOfMemory (local.get $c)))))
+    (call $JS_DupValue (local.get $c) (global.get $replyBuffer)))
+
+  ;; text(at, length) is UTF-8 in the input area.
+  (func $text (param $c i32) (param $this i64) (param $n i32) (param $args i32) (result i64)
+    (call $JS_NewStringLen (local.get $c)
+      (i32.add (global.get $input) (i32.load (local.get $args))) (i32.load offset=8 (local.get $args))))
+
+  ;; json(at, length) is the value of JSON in the input area.
+  (func $json (param $c i32) (param $this i64) (param $n i32) (param $args i32) (result i64)
+    (local $at i32) (local $end i32) (local $behind i32) (local $value i64)
+    (local.set $at (i32.add (global.get $input) (i32.load (local.get $args))))
+    (local.set $end (i32.add (local.get $at) (i32.load offset=8 (local.get $args))))
+    (local.set $behind (i32.load8_u (local.get $end)))
+    (i32.store8 (local.get $end) (i32.const 0))
+    (i64.store offset=112 (global.get $scratch) (i64.const 0x0000000061746164)) ;; named "data"
+    (local.set $value
+      (call $JS_ParseJSON (local.get $c) (local.get $at) (i32.sub (local.get $end) (local.get $at))
+        (i32.add (global.get $scratch) (i32.const 112))))
+    (i32.store8 (local.get $end) (local.get $behind))
+    (local.get $value))
+
+  ;; bytesText(bytes) is the UTF-8 in a Uint8Array that is not empty.
+  (func $bytes_text (param $c i32) (param $this i64) (param $n i32) (param $args i32) (result i64)
+    (local $at i32)
+    (local.set $at (call $JS_GetUint8Array (local.get $c) (global.get $scratch) (i64.load (local.get $args))))
+    (if (i32.eqz (local.get $at)) (then (return (i64.const 25769803776))))
+    (call $JS_NewStringLen (local.get $c) (local.get $at) (i32.load (global.get $scratch))))
+
+  ;; append puts bytes at an offset of the reply arena, with eight zero bytes behind them, and returns how many.
+  (func $append (param $c i32) (param $from i32) (param $length i32) (param $at i32) (result i64)
+    (if (i32.eqz (call $reserve (i32.add (i32.add (local.get $at) (local.get $length)) (i32.const 8))))
+      (then (return (call $JS_ThrowOutOfMemory (local.get $c)))))
+    (local.set $at (i32.add (global.get $reply) (local.get $at)))
+    (memory.copy (local.get $at) (local.get $from) (local.get $length))
+    (i64.store (i32.add (local.get $at) (local.get $length)) (i64.const 0))
+    (i64.extend_i32_u (local.get $length)))
+
+  ;; put(string, at) appends a string as UTF-8.
+  (func $put (param $c i32) (param $this i64) (param $n i32) (param $args i32) (result i64)
+    (local $from i32) (local $result i64)
+    (local.set $from (call $JS_ToCStringLen2 (local.get $c) (global.get $scratch) (i64.load (local.get $args)) (i32.const 0)))
+    (if (i32.eqz (local.get $from)) (then (return (i64.const 25769803776))))
+    (local.set $result
+      (call $append (local.get $c) (local.get $from) (i32.load (global.get $scratch)) (i32.load offset=8 (local.get $args))))
+    (call $JS_FreeCString (local.get $c) (local.get $from))
+    (local.get $result))
+
+  ;; putBytes(bytes, at) appends a Uint8Array that is not empty.
+  (func $put_bytes (param $c i32) (param $this i64) (param $n i32) (param $args i32) (result i64)
+    (local $from i32)
+    (local.set $from (call $JS_GetUint8Array (local.get $c) (global.get $scratch) (i64.load (local.get $args))))
+    (if (i32.eqz (local.get $from)) (then (return (i64.const 25769803776))))
+    (call $append (local.get $c) (local.get $from) (i32.load (global.get $scratch)) (i32.load offset=8 (local.get $args))))
+
+  ;; putInput(from, length, at) appends bytes of the input area.
+  (func $put_input (param $c i32) (param $this i64) (param $n i32) (param $args i32) (result i64)
+    (call $append (local.get $c) (i32.add (global.get $input) (i32.load (local.get $args)))
+      (i32.load offset=8 (local.get $args)) (i32.load offset=16 (local.get $args))))
+
+  ;; write(file, string) writes to stdout (1) or stderr (2).
+  (func $write (param $c i32) (param $this i64) (param $n i32) (param $args i32) (result i64)
+    (call $write_value (i32.load (local.get $args)) (i64.load offset=8 (local.get $args)))
+    (i64.const 12884901888))
+
+  (func $write_value (param $file i32) (param $value i64)
+    (local $text i32)
+    (local.set $text (call $JS_ToCStringLen2 (global.get $context) (i32.add (global.get $scratch) (i32.const 4)) (local.get $value) (i32.const 0)))
+    (if (i32.eqz (local.get $text)) (then (return)))
+    (i32.store (global.get $scratch) (local.get $text))
+    (drop (call $fd_write (local.get $file) (global.get $scratch) (i32.const 1) (i32.add (global.get $scratch) (i32.const 8))))
+    (call $JS_FreeCString (global.get $context) (local.get $text)))
+
+  ;; random(bytes) fills a Uint8Array that is not empty with random numbers of the host.
+  (func $random (param $c i32) (param $this i64) (param $n i32) (param $args i32) (result i64)
+    (local $at i32)
+    (local.set $at (call $JS_GetUint8Array (local.get $c) (global.get $scratch) (i64.load (local.get $args))))
+    (if (i32.eqz (local.get $at)) (then (return (i64.const 25769803776))))
+    (if (call $random_get (local.get $at) (i32.load (global.get $scratch))) (then (unreachable)))
+    (i64.const 12884901888))
+
+  ;; wait(milliseconds) lets time pass: poll_oneoff with one subscription to the monotonic clock.
+  (func $wait (param $c i32) (param $this i64) (param $n i32) (param $args i32) (result i64)
+    (memory.fill (global.get $scratch) (i32.const 0) (i32.const 48))
+    (i32.store offset=16 (global.get $scratch) (i32.const 1))
+    (i64.store offset=24 (global.get $scratch)
+      (i64.mul (i64.extend_i32_u (i32.load (local.get $args))) (i64.const 1000000)))
+    (drop
+      (call $poll_oneoff (global.get $scratch) (i32.add (global.get $scratch) (i32.const 48)) (i32.const 1)
+        (i32.add (global.get $scratch) (i32.const 80))))
+    (i64.const 12884901888))
+
+  ;; sourceMap() is the text of the script's source map.
+  (func $source_map (param $c i32) (param $this i64) (param $n i32) (param $args i32) (result i64)
+    (call $JS_NewStringLen (local.get $c) (global.get $sourceMap) (global.get $sourceMapLen)))
+
+  ;; giveUp() ends the instance.
+  (func $give_up (param $c i32) (param $this i64) (param $n i32) (param $args i32) (result i64)
+    (unreachable))
+)

@@ -1,0 +1,144 @@
+// Types for functions of Shardmill in TypeScript and JavaScript. docs/javascript.md tells the whole of it.
+//
+//     import type { Handlers } from "shardmill";
+//
+//     export default {
+//       batch(records, ctx) {
+//         for (const r of records) {
+//           const { origin, delay } = r.json<{ origin: string; delay: number }>();
+//           if (delay > 60) ctx.emit("late", { key: origin, data: { delay } });
+//         }
+//       },
+//     } satisfies Handlers;
+
+declare module "shardmill" {
+  /** What a function's default export is: at least one of these. */
+  export interface Handlers {
+    /**
+     * Handles records of one shard of a stream, in their order. What it throws, or its promise is rejected with, fails the whole batch:
+     * nothing that it emitted is put, and the mapping delivers the batch again.
+     */
+    batch?(records: readonly Record[], ctx: BatchContext): void | Promise<void>;
+    /**
+     * Handles the end of a tumbling window, of which ctx has the state that the window's batches have left. What it throws has the host
+     * call it again; until it succeeds the shard waits.
+     */
+    window?(ctx: WindowContext): void | Promise<void>;
+    /** Answers a direct invocation, with text, bytes or a value that is written as JSON. */
+    invoke?(body: Payload, ctx: Context): unknown;
+  }
+
+  /** Bytes that came with the call. They can be read until the handler has ended, its promise included. */
+  export interface Payload {
+    /** In bytes. */
+    readonly length: number;
+    /** A view of the call's memory, not a copy: `slice()` keeps it. */
+    readonly data: Uint8Array;
+    /** The data as UTF-8. */
+    readonly text: string;
+    /** The data as JSON; a SyntaxError says where it is none. Faster than JSON.parse(text). */
+    json<T = any>(): T;
+  }
+
+  export interface Record extends Payload {
+    /** In the batch, from 0. */
+    readonly index: number;
+    /** The partition key. */
+    readonly key: string;
+    /** Grows by one from record to record of a shard. */
+    readonly sequence: bigint;
+    /** When the stream took it. */
+    readonly time: Date;
+    /** The same in microseconds since the Unix epoch. */
+    readonly arrival: number;
+    /** The explicit hash key that it was put with. */
+    readonly hashKey?: bigint;
+  }
+
+  export interface NewRecord {
+    /** The partition key; streams take none that is empty. */
+    key: string;
+    /** Text, bytes, or a value that is written as JSON. */
+    data: unknown;
+  }
+
+  export interface Context {
+    /** The function's name. */
+    readonly function: string;
+    readonly version: number;
+    /** The invocation's id, which its log lines carry. */
+    readonly invocation: string;
+    /** 1 for the first delivery of this batch. */
+    readonly attempt: number;
+    /** When the host stops the handler. */
+    readonly deadline?: Date;
+    /** Milliseconds until then. */
+    remaining(): number;
+    /** Has a record put to a stream, when the handler has ended well. One of the batch is passed on as it is. */
+    emit(stream: string, record: NewRecord | Record): void;
+  }
+
+  export interface Window {
+    readonly start: Date;
+    /** Exclusive. */
+    readonly end: Date;
+    /** At its end: its state had become larger than 1 MiB, and the window goes on with an empty one. */
+    readonly endedEarly: boolean;
+  }
+
+  export interface WindowContext extends Context {
+    readonly mapping: string;
+    readonly stream: string;
+    readonly shard: number;
+    /** The tumbling window that all records of the batch are in, where the mapping has one. */
+    readonly window?: Window;
+    /** What the window's batches before this call have left; empty in the first. */
+    readonly state: Payload;
+  }
+
+  export interface BatchContext extends WindowContext {
+    /**
+     * Gives the window another state, for its next batch and its end: text, bytes or a value that is written as JSON. Without it the state
+     * stays. More than 1 MiB ends the window early.
+     */
+    setState(state: unknown): void;
+    /** Settles a record as not wanted. As with retry and reject, the last word on a record counts. */
+    drop(record: Record | number, reason?: string): void;
+    /** Asks for a record to be delivered again, later. */
+    retry(record: Record | number, reason?: string): void;
+    /** Settles a record as one that no retry can help: it goes to the mapping's on-failure destination. */
+    reject(record: Record | number, reason?: string): void;
+  }
+}
+
+// What else is there, beside the language (ES2023 and more): no modules of Node, no DOM, no fetch.
+declare var console: {
+  log(...values: unknown[]): void;
+  info(...values: unknown[]): void;
+  debug(...values: unknown[]): void;
+  trace(...values: unknown[]): void;
+  warn(...values: unknown[]): void;
+  error(...values: unknown[]): void;
+  assert(ok: unknown, ...values: unknown[]): void;
+};
+declare class TextEncoder {
+  readonly encoding: "utf-8";
+  encode(text?: string): Uint8Array;
+}
+declare class TextDecoder {
+  constructor(label?: "utf-8" | "utf8");
+  readonly encoding: "utf-8";
+  decode(bytes?: ArrayBuffer | ArrayBufferView): string;
+}
+declare var crypto: {
+  getRandomValues<T extends ArrayBufferView>(array: T): T;
+  randomUUID(): string;
+};
+declare var performance: { now(): number };
+declare function atob(base64: string): string;
+declare function btoa(binary: string): string;
+declare function setTimeout<A extends unknown[]>(f: (...values: A) => void, milliseconds?: number, ...values: A): number;
+declare function setInterval<A extends unknown[]>(f: (...values: A) => void, milliseconds?: number, ...values: A): number;
+declare function clearTimeout(timer?: number): void;
+declare function clearInterval(timer?: number): void;
+declare function queueMicrotask(f: () => void): void;

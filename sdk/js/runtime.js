@@ -1,0 +1,584 @@
+// The half of the host's JavaScript that is in the function: it reads calls and writes replies (../abi.md), and gives a script what it
+// can expect of its surroundings. Its value is a function from the natives of runtime/quickjs/glue.wat to
+// [report, begin, handle, resume]. index.d.ts says what scripts see of it.
+(natives) => {
+  "use strict";
+  const [
+    inputBuffer, replyBuffer, inputText, inputJSON, bytesText, put, putBytes, putInput, write, random, wait, sourceMap, giveUp,
+  ] = natives;
+
+  // What scripts could replace and this file goes on using.
+  const { parse, stringify } = JSON;
+  const { min, max } = Math;
+  const now = Date.now;
+
+  // ---- Errors, with the places of the source ----
+
+  let segments = null; // by line of the script: [column, source, line, column] in order
+  let sources = [];
+
+  // vlq reads the numbers of a source map's mappings (https://tc39.es/ecma426/).
+  function mapLines() {
+    const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const map = parse(sourceMap() || "{}");
+    sources = map.sources || [];
+    const at = [0, 0, 0, 0]; // column, source, line and column there
+    return (map.mappings || "").split(";").map((line) => {
+      at[0] = 0;
+      if (line === "") return [];
+      return line.split(",").map((segment) => {
+        let field = 0, value = 0, shift = 0;
+        for (const c of segment) {
+          const digit = digits.indexOf(c);
+          value |= (digit & 31) << shift;
+          shift += 5;
+          if (digit & 32) continue;
+          if (field < 4) at[field] += value & 1 ? -(value >> 1) : value >> 1;
+          field++;
+          value = shift = 0;
+        }
+        return at.slice();
+      });
+    });
+  }
+
+  // place is where a place in the script was written, with lines and columns from 1.
+  function place(line, column) {
+    segments ??= mapLines();
+    let found = null;
+    for (const s of segments[line - 1] || []) {
+      if (s[0] > column - 1) break;
+      found = s;
+    }
+    return found ? `${sources[found[1]]}:${found[2] + 1}:${found[3] + 1}` : `script:${line}:${column}`;
+  }
+
+  // stackOf is the stack of an error without the frames of this file.
+  function stackOf(error) {
+    const stack = error !== null && typeof error === "object" ? error.stack : "";
+    if (typeof stack !== "string") return "";
+    const lines = stack.split("\n").filter((line) => line.trim() !== "" && !/\bruntime:\d+(:\d+)?\)?$/.test(line));
+    return lines.map((line) => line.replace(/\bscript:(\d+)(?::(\d+))?/g, (_, l, c) => place(+l, +(c || 1)))).join("\n");
+  }
+
+  const isError = (e) => e instanceof Error;
+  const typeOf = (e) => (isError(e) ? String(e.name) : e === null ? "null" : typeof e);
+
+  function messageOf(e) {
+    if (isError(e)) {
+      return e.cause === undefined ? String(e.message) : `${e.message} (cause: ${typeOf(e.cause)}: ${messageOf(e.cause)})`;
+    }
+    return show(e);
+  }
+
+  // outOfMemory is what the engine throws when it gets no more memory. The host knows why, when the instance ends.
+  const outOfMemory = (e) => isError(e) && e.name === "InternalError" && e.message === "out of memory";
+
+  // report tells why the instance ends.
+  function report(e) {
+    if (outOfMemory(e)) return;
+    const stack = stackOf(e);
+    const first = /[^\s(]+:\d+:\d+/.exec(stack);
+    write(2, `panic: ${typeOf(e)}: ${messageOf(e)}${first ? " at " + first[0] : ""}\n${stack}\n`);
+  }
+
+  // ---- console ----
+
+  function show(value) {
+    if (typeof value === "string") return value;
+    if (isError(value)) {
+      const stack = stackOf(value);
+      return `${typeOf(value)}: ${messageOf(value)}${stack ? "\n" + stack : ""}`;
+    }
+    if (typeof value === "bigint") return `${value}n`;
+    if (typeof value === "function") return `[function ${value.name || "anonymous"}]`;
+    if (value === null || typeof value !== "object") return String(value);
+    if (value instanceof Map) return `Map ${show([...value])}`;
+    if (value instanceof Set) return `Set ${show([...value])}`;
+    try {
+      return stringify(value, (_, v) => (typeof v === "bigint" ? `${v}n` : v)) ?? String(value);
+    } catch {
+      return Object.prototype.toString.call(value);
+    }
+  }
+
+  // A line of the log that is one line and of the level that its file has anyway is written as it is (abi.md §4).
+  const log = (file, level, plain) => (...values) => {
+    const text = values.map(show).join(" ");
+    write(file, plain && !text.includes("\n") ? text + "\n" : stringify({ level, msg: text }) + "\n");
+  };
+  const info = log(1, "info", true), debug = log(1, "debug", false), error = log(2, "error", true);
+  globalThis.console = {
+    log: info, info, debug, trace: debug, error, warn: log(1, "warn", false),
+    assert: (ok, ...values) => { if (!ok) error("assertion failed:", ...values); },
+  };
+
+  // ---- What scripts expect to be there ----
+
+  const bytesOf = (value) => {
+    if (value instanceof Uint8Array) return value;
+    if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
+    if (value instanceof ArrayBuffer) return new Uint8Array(value);
+    return null;
+  };
+
+  globalThis.TextEncoder = class TextEncoder {
+    get encoding() { return "utf-8"; }
+    encode(text = "") {
+      const n = append(String(text), 0); // to the reply's arena, where nothing is while scripts run
+      room(n);
+      return replyBytes.slice(0, n);
+    }
+  };
+  globalThis.TextDecoder = class TextDecoder {
+    constructor(label = "utf-8") {
+      if (!/^\s*(utf-?8|unicode-1-1-utf-8)\s*$/i.test(label)) throw new RangeError(`the encoding ${show(label)} is not supported; it must be utf-8`);
+    }
+    get encoding() { return "utf-8"; }
+    decode(value) {
+      if (value === undefined) return "";
+      const bytes = bytesOf(value);
+      if (!bytes) throw new TypeError("decode takes an ArrayBuffer or a view of one");
+      const text = bytes.length ? bytesText(bytes) : "";
+      return text.charCodeAt(0) === 0xfeff ? text.slice(1) : text;
+    }
+  };
+
+  globalThis.crypto = {
+    getRandomValues(array) {
+      const bytes = bytesOf(array);
+      if (!bytes || array instanceof DataView) throw new TypeError("getRandomValues takes an array of integers");
+      if (bytes.length) random(bytes);
+      return array;
+    },
+    randomUUID() {
+      const bytes = crypto.getRandomValues(new Uint8Array(16));
+      bytes[6] = (bytes[6] & 15) | 64;
+      bytes[8] = (bytes[8] & 63) | 128;
+      const hex = Array.from(bytes, (b) => b.toString(16).padStart(2, "0")).join("");
+      return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+    },
+  };
+  // The engine's own generator is seeded when it starts, and instances may be copies of one that has started.
+  const numbers = new Uint32Array(64);
+  let drawn = numbers.length;
+  Math.random = () => {
+    if (drawn === numbers.length) {
+      random(new Uint8Array(numbers.buffer));
+      drawn = 0;
+    }
+    drawn += 2;
+    return ((numbers[drawn - 2] >>> 6) * 0x8000000 + (numbers[drawn - 1] >>> 5)) / 0x20000000000000;
+  };
+
+  // ---- Timers: they run while a handler's promise is not settled ----
+
+  let timers = [], nextTimer = 1;
+  const arm = (every) => (f, delay = 0, ...values) => {
+    if (typeof f !== "function") throw new TypeError("a timer takes a function");
+    delay = max(0, min(+delay || 0, 0x7fffffff));
+    timers.push({ id: nextTimer, at: now() + delay, every: every ? max(1, delay) : 0, f, values });
+    return nextTimer++;
+  };
+  const disarm = (id) => { timers = timers.filter((t) => t.id !== id); };
+  globalThis.setTimeout = arm(false);
+  globalThis.setInterval = arm(true);
+  globalThis.clearTimeout = globalThis.clearInterval = disarm;
+  globalThis.queueMicrotask = (f) => {
+    Promise.resolve().then(f).catch((e) => error("in queueMicrotask:", e));
+  };
+
+  // fire waits for the next timer and runs it; it is false when there is none.
+  function fire() {
+    if (timers.length === 0) return false;
+    const t = timers.reduce((a, b) => (b.at < a.at ? b : a));
+    const left = t.at - now();
+    if (left > 0) wait(left | 0);
+    if (t.every) t.at = now() + t.every;
+    else disarm(t.id);
+    try {
+      t.f(...t.values);
+    } catch (e) {
+      error("in a timer:", e);
+    }
+    return true;
+  }
+
+  // ---- The call: views of the input area ----
+
+  const kindBatch = 1, kindWindow = 2, kindInvoke = 4;
+  let words = new Uint32Array(0), halves, bytes; // of the input area
+  let handlers = {};
+  let current = null; // the call under way
+
+  const signed64 = (word) => (words[word + 1] | 0) * 0x100000000 + words[word];
+  const unsigned64 = (word) => (BigInt(words[word + 1]) << 32n) | BigInt(words[word]);
+  const milliseconds = (micros) => Math.floor(micros / 1000);
+
+  class Payload {
+    #call; #at; #length;
+    constructor(call, at, length) {
+      this.#call = call;
+      this.#at = at;
+      this.#length = length;
+    }
+    #live() {
+      if (this.#call !== current) throw new Error("it is used after its handler has ended");
+    }
+    get length() { return this.#length; }
+    get data() {
+      this.#live();
+      return bytes.subarray(this.#at, this.#at + this.#length);
+    }
+    get text() {
+      this.#live();
+      return inputText(this.#at, this.#length);
+    }
+    json() {
+      this.#live();
+      return inputJSON(this.#at, this.#length);
+    }
+    toJSON() { return this.text; }
+  }
+
+  // A record stands in the input area as sdk/record/doc.go draws it.
+  class Record extends Payload {
+    #at; #key; #keyLength;
+    constructor(call, at, index) {
+      const word = at >> 2, lengths = words[word + 5];
+      const keyAt = at + 24 + ((lengths >> 16) & 1) * 16, keyLength = lengths & 0xffff;
+      super(call, keyAt + keyLength, words[word + 4]);
+      this.#at = at;
+      this.#key = keyAt;
+      this.#keyLength = keyLength;
+      this.index = index;
+    }
+    get key() {
+      live();
+      return inputText(this.#key, this.#keyLength);
+    }
+    get sequence() {
+      live();
+      return unsigned64(this.#at >> 2);
+    }
+    get arrival() {
+      live();
+      return signed64((this.#at >> 2) + 2);
+    }
+    get time() { return new Date(milliseconds(this.arrival)); }
+    get hashKey() {
+      live();
+      if (!(bytes[this.#at + 22] & 1)) return undefined;
+      let n = 0n;
+      for (let i = 0; i < 16; i++) n = (n << 8n) | BigInt(bytes[this.#at + 24 + i]);
+      return n;
+    }
+    // encoded is where the record stands and how long it is, with the zeros behind it.
+    static encoded(r) { return [r.#at, (r.#key - r.#at + r.#keyLength + r.length + 7) & -8]; }
+    static is(r) { return r !== null && typeof r === "object" && #keyLength in r; }
+  }
+  const live = () => {
+    if (current === null) throw new Error("it is used after its handler has ended");
+  };
+
+  const results = { drop: 1, retry: 2, reject: 3 };
+
+  class Context {
+    #call;
+    constructor(call) { this.#call = call; }
+    get deadline() { return this.#call.deadline ? new Date(this.#call.deadline) : undefined; }
+    remaining() { return this.#call.deadline ? max(0, this.#call.deadline - now()) : Infinity; }
+    emit(stream, record) { this.#active().emit(stream, record); }
+    drop(record, reason) { this.#active().settle(record, results.drop, reason); }
+    retry(record, reason) { this.#active().settle(record, results.retry, reason); }
+    reject(record, reason) { this.#active().settle(record, results.reject, reason); }
+    setState(state) { this.#active().state = contentOf(state, "the window's state"); }
+    #active() {
+      if (this.#call !== current) throw new Error("the context is used after its handler has ended");
+      return this.#call;
+    }
+  }
+
+  // Call is one call: what it is about, and what the handler makes of it.
+  class Call {
+    outcomes = new Map(); // by index: [result, reason]
+    outputs = new Map(); // by stream: payloads to encode
+    count = 0; // of its records
+    state = null; // of the window, where the handler has set it
+    windowed = false;
+    progress = "running"; // or "done", "failed"
+    value = undefined; // what it came to
+
+    // facts reads the header (abi.md §2).
+    facts() {
+      const kind = bytes[6];
+      const name = (at, length) => (length ? inputText(at, length) : "");
+      const mappingAt = halves[4], streamAt = mappingAt + halves[5], functionAt = streamAt + halves[6];
+      this.kind = kind;
+      this.deadline = milliseconds(signed64(8));
+      const c = new Context(this);
+      c.function = name(functionAt, halves[7]);
+      c.version = words[5];
+      c.invocation = name(functionAt + halves[7], halves[8]);
+      c.attempt = words[7];
+      if (kind === kindBatch || kind === kindWindow) {
+        c.mapping = name(mappingAt, halves[5]);
+        c.stream = name(streamAt, halves[6]);
+        c.shard = words[6];
+        const start = signed64(16), end = signed64(18);
+        this.windowed = start !== end;
+        if (this.windowed) c.window = { start: new Date(milliseconds(start)), end: new Date(milliseconds(end)), endedEarly: (bytes[7] & 1) !== 0 };
+        c.state = new Payload(this, words[13], words[14]);
+      }
+      return c;
+    }
+
+    body() { return new Payload(this, words[10], words[11]); }
+
+    records() {
+      let at = words[10] + 24;
+      this.count = words[(words[10] >> 2) + 4];
+      const out = new Array(this.count);
+      for (let i = 0; i < this.count; i++) {
+        const r = new Record(this, at, i);
+        out[i] = r;
+        at += Record.encoded(r)[1];
+      }
+      return out;
+    }
+
+    emit(stream, record) {
+      if (typeof stream !== "string" || stream === "") throw new TypeError(`emit to stream ${stringify(stream) ?? typeof stream}: it must be a name`);
+      let list = this.outputs.get(stream);
+      if (!list) this.outputs.set(stream, (list = []));
+      if (Record.is(record)) {
+        list.push(record, null);
+        return;
+      }
+      if (record === null || typeof record !== "object") throw new TypeError("emit: the record must be one of the batch, or {key, data}");
+      const { key, data } = record;
+      if (typeof key !== "string") throw new TypeError(`emit: the key is ${show(key)}; it must be text`);
+      list.push(key, contentOf(data, "emit: the data"));
+    }
+
+    settle(record, result, reason = "") {
+      const index = typeof record === "number" ? record : Record.is(record) ? record.index : -1;
+      if (!(Number.isInteger(index) && index >= 0 && index < this.count)) throw new RangeError(index === -1 ? "it is no record of the batch" : `record ${index} of a batch of ${this.count}`);
+      this.outcomes.set(index, [result, cut(String(reason), 1024)]);
+    }
+  }
+
+  // contentOf is text or bytes of their own: bytes as they are now, other values as JSON.
+  function contentOf(value, what) {
+    if (typeof value === "string") return value;
+    const b = bytesOf(value);
+    if (b) return b.slice();
+    const text = value === undefined ? undefined : stringify(value);
+    if (text === undefined) throw new TypeError(`${what} must be text, bytes or what JSON can say, not ${typeof value}`);
+    return text;
+  }
+
+  // ---- The reply (abi.md §3) ----
+
+  let replyWords = new Uint32Array(0), replyBytes;
+
+  // room makes the reply arena n bytes long at least, and sees that its views are those of today.
+  function room(n) {
+    if (replyWords.length === 0 || replyBytes.length < n) {
+      const buffer = replyBuffer(n | 0);
+      replyWords = new Uint32Array(buffer);
+      replyBytes = new Uint8Array(buffer);
+    }
+  }
+  const padded = (n) => (n + 7) & -8;
+  const append = (content, at) => (typeof content === "string" ? (content ? put(content, at) : 0) : content.length ? putBytes(content, at) : 0);
+
+  function header(length, status, error, outcomes, outcomeBytes, sections, outputBytes, body) {
+    room(max(length, 40));
+    replyWords[0] = 0x50524d53; // SMRP
+    replyWords[1] = 1 | (status << 16);
+    replyWords[2] = length;
+    replyWords[3] = error;
+    replyWords[4] = outcomes;
+    replyWords[5] = outcomeBytes;
+    replyWords[6] = sections;
+    replyWords[7] = outputBytes;
+    replyWords[8] = 0;
+    replyWords[9] = body;
+    return length;
+  }
+
+  // cut keeps a text's UTF-8 below a limit. It writes to the arena to know its length, so nothing may be there yet.
+  function cut(text, limit) {
+    if (text.length * 3 <= limit) return text;
+    text = text.slice(0, limit);
+    for (let over; (over = append(text, 0) - limit) > 0; ) text = text.slice(0, text.length - Math.ceil(over / 3));
+    return text.isWellFormed() ? text : text.slice(0, -1);
+  }
+
+  const errorKind = 1, unsupportedKind = 3, badCallKind = 4;
+
+  function errorReply(kind, type, message, stack) {
+    type = cut(type, 256);
+    message = cut(message, 65536);
+    stack = cut(stack, 262144);
+    let at = 56;
+    const typeLength = append(type, at), messageLength = append(message, (at += typeLength)), stackLength = append(stack, (at += messageLength));
+    at = padded(at + stackLength);
+    room(at + 8);
+    replyBytes.fill(0, 56 + typeLength + messageLength + stackLength, at);
+    replyWords[10] = kind | (typeLength << 16);
+    replyWords[11] = messageLength;
+    replyWords[12] = stackLength;
+    replyWords[13] = 0;
+    return header(at, 1, at - 40, 0, 0, 0, 0, 0);
+  }
+
+  function failure(e) {
+    if (outOfMemory(e)) giveUp();
+    return errorReply(errorKind, typeOf(e), messageOf(e), stackOf(e));
+  }
+
+  function writeOutcomes(call, at) {
+    const order = [...call.outcomes].sort((a, b) => a[0] - b[0]);
+    for (const [index, [result, reason]] of order) {
+      const n = append(reason, at + 8);
+      room(at + 8 + n + 8);
+      const word = at >> 2;
+      replyWords[word] = index;
+      replyWords[word + 1] = result | (n << 16);
+      at = padded(at + 8 + n);
+    }
+    return at;
+  }
+
+  // writeRecord writes a record as sdk/record/doc.go draws it, or copies one of the batch.
+  function writeRecord(item, data, at) {
+    if (data === null) {
+      const [from, n] = Record.encoded(item);
+      putInput(from, n, at);
+      return at + n;
+    }
+    const keyLength = put(item, at + 24), dataLength = append(data, at + 24 + keyLength);
+    if (keyLength > 0xffff) throw new RangeError(`emit: the key has ${keyLength} bytes`);
+    room(at + 24 + keyLength + dataLength + 8);
+    const word = at >> 2;
+    replyWords[word] = replyWords[word + 1] = replyWords[word + 2] = replyWords[word + 3] = 0;
+    replyWords[word + 4] = dataLength;
+    replyWords[word + 5] = keyLength;
+    return padded(at + 24 + keyLength + dataLength);
+  }
+
+  function writeOutputs(call, at) {
+    for (const [stream, items] of call.outputs) {
+      const nameLength = put(stream, at + 16);
+      if (nameLength > 256) throw new RangeError(`emit: the stream's name has ${nameLength} bytes; it must be at most 256`);
+      const records = padded(at + 16 + nameLength);
+      let end = records;
+      for (let i = 0; i < items.length; i += 2) end = writeRecord(items[i], items[i + 1], end);
+      room(end);
+      const word = at >> 2;
+      replyWords[word] = end - at;
+      replyWords[word + 1] = items.length / 2;
+      replyWords[word + 2] = end - records;
+      replyWords[word + 3] = nameLength;
+      at = end;
+    }
+    return at;
+  }
+
+  function writeState(call, at) {
+    if (call.kind !== kindBatch || !call.windowed) return 0;
+    if (call.state !== null) return append(call.state, at);
+    return words[14] ? putInput(words[13], words[14], at) : 0;
+  }
+
+  function reply(call) {
+    if (call.outputs.size > 256) throw new RangeError(`emit: to ${call.outputs.size} streams; it must be at most 256`);
+    const hasBody = call.kind === kindInvoke && call.value !== undefined;
+    const content = hasBody ? contentOf(call.value, "what invoke returns") : ""; // before the rest: it may run the script's code
+    const outcomes = writeOutcomes(call, 40);
+    const outputs = writeOutputs(call, outcomes);
+    const state = writeState(call, outputs), bodyAt = padded(outputs + state);
+    const body = append(content, bodyAt);
+    const length = header(padded(bodyAt + body), 0, 0, call.outcomes.size, outcomes - 40, call.outputs.size, outputs - outcomes, body);
+    replyWords[8] = state;
+    return length;
+  }
+
+  // ---- What the host calls ----
+
+  // begin takes the script's value and returns the kinds of calls that it handles.
+  function begin(script) {
+    handlers = script?.default;
+    if (handlers === null || typeof handlers !== "object") {
+      throw new TypeError(`the default export is ${handlers === null ? "null" : typeof handlers}; it must be an object with batch(records, ctx), window(ctx) or invoke(body, ctx)`);
+    }
+    let kinds = 0;
+    for (const [name, kind] of [["batch", kindBatch], ["window", kindWindow], ["invoke", kindInvoke]]) {
+      if (handlers[name] === undefined) continue;
+      if (typeof handlers[name] !== "function") throw new TypeError(`the default export's ${name} is ${show(handlers[name])}; it must be a function`);
+      kinds |= 1 << kind;
+    }
+    if (kinds === 0) throw new TypeError("the default export has no handler; it must have batch(records, ctx), window(ctx) or invoke(body, ctx)");
+    drawn = numbers.length;
+    return kinds;
+  }
+
+  function ended(call) {
+    try {
+      return call.progress === "done" ? reply(call) : failure(call.value);
+    } catch (e) {
+      return failure(e);
+    } finally {
+      current = null;
+      timers = [];
+    }
+  }
+
+  // handle makes a call. It returns the length of the reply, or -1: then the host runs what waits and calls resume.
+  function handle(kind, length) {
+    if (words.length === 0) {
+      const buffer = inputBuffer();
+      words = new Uint32Array(buffer);
+      halves = new Uint16Array(buffer);
+      bytes = new Uint8Array(buffer);
+    }
+    if (words[0] !== 0x4c434d53 || halves[2] !== 1) return errorReply(badCallKind, "", "the call is of another version of the ABI", "");
+    const call = (current = new Call());
+    try {
+      const context = call.facts();
+      if (kind === kindBatch && handlers.batch) call.value = handlers.batch(call.records(), context);
+      else if (kind === kindWindow && handlers.window) call.value = handlers.window(context);
+      else if (kind === kindInvoke && handlers.invoke) call.value = handlers.invoke(call.body(), context);
+      else {
+        current = null;
+        return errorReply(unsupportedKind, "", `there is no handler for calls of kind ${kind}`, "");
+      }
+    } catch (e) {
+      call.progress = "failed";
+      call.value = e;
+      return ended(call);
+    }
+    if (typeof call.value?.then === "function") {
+      const settled = (how) => (value) => { call.progress = how; call.value = value; };
+      Promise.resolve(call.value).then(settled("done"), settled("failed"));
+      return -1;
+    }
+    call.progress = "done";
+    return ended(call);
+  }
+
+  // resume goes on with a call when nothing is left that could run at once.
+  function resume() {
+    const call = current;
+    if (call.progress !== "running") return ended(call);
+    if (fire()) return -1;
+    call.progress = "failed";
+    call.value = new Error("the handler's promise is never settled: nothing is left that it could wait for");
+    call.value.stack = "";
+    return ended(call);
+  }
+
+  return [report, begin, handle, resume];
+}
