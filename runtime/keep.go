@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/shardmill/shardmill/internal/capsule"
+	"github.com/shardmill/shardmill/runtime/quickjs"
+	"github.com/shardmill/shardmill/runtime/wasm"
 	"github.com/shardmill/shardmill/sdk/record"
 )
 
@@ -247,6 +249,38 @@ func resultName(r Result) string {
 	return strconv.Itoa(int(r))
 }
 
+// admit makes the program of code that somebody runs on their own machine: a module, or a source in either language of scripts.
+func (e *engine) admit(ctx context.Context, code []byte, config *Config) (*program, error) {
+	isModule := len(code) == 0 || code[0] == wasm.Header[0]
+	info, err := inspect(code)
+	if !isModule {
+		info, err = scriptModule()
+	}
+	if err != nil {
+		return nil, badCode(err.Error(), "")
+	}
+	if err := info.admit(e.host, config); err != nil {
+		return nil, err
+	}
+	var p *program
+	if isModule {
+		p, err = e.compile(ctx, code, digestOf(code))
+	} else {
+		var script *quickjs.Script
+		if script, err = quickjs.Compile(code, JavaScript); err != nil {
+			script, err = quickjs.Compile(code, TypeScript)
+		}
+		if err == nil {
+			p, err = e.script(ctx, script.Input())
+		}
+	}
+	if err != nil {
+		return nil, badCode("does not compile: "+err.Error(), "")
+	}
+	p.command = info.command()
+	return p, nil
+}
+
 // Replay makes a capsule's call in a new instance of code, with the capsule's own readings and limits, and puts nothing. With the code
 // that the capsule was made with, it comes to c.Again, always. diverged is whether the code read more than the capsule has: from there
 // on it had this machine's clocks and random numbers. cacheDir keeps compiled code, as Options.CacheDir; "" keeps none. Errors: a *FieldError for code that is refused, and that of ctx.
@@ -256,25 +290,17 @@ func Replay(ctx context.Context, code []byte, c *capsule.Capsule, cacheDir strin
 	if err != nil {
 		return o, false, fmt.Errorf("runtime: replay: %w", err)
 	}
-	info, err := inspect(code)
-	if err != nil {
-		return o, false, fmt.Errorf("runtime: replay: %w", badCode(err.Error(), ""))
-	}
 	config := Config{
 		Timeout: time.Duration(c.Limits.TimeoutMs) * time.Millisecond, MemoryBytes: c.Limits.MemoryBytes, Emit: c.Limits.Emit, Env: c.Limits.Env, Secrets: c.Limits.Secrets,
 	}
 	if config, err = config.normalize(); err != nil {
 		return o, false, fmt.Errorf("runtime: replay: %w", err)
 	}
-	if err := info.admit(e.host, &config); err != nil {
+	p, err := e.admit(ctx, code, &config)
+	if err != nil {
 		return o, false, fmt.Errorf("runtime: replay: %w", err)
 	}
-	p, err := e.compile(ctx, code, digestOf(code))
-	if err != nil {
-		return o, false, fmt.Errorf("runtime: replay: %w", badCode("does not compile: "+err.Error(), ""))
-	}
 	defer func() { err = errors.Join(err, p.close()) }()
-	p.command = info.command()
 	v := newVersion(identity{function: c.Function, number: c.Version, digest: digestOf(code), size: len(code), config: config})
 	s := &senses{play: &player{tape: capsule.Tape{Wall: c.Start.Wall, Mono: c.Start.Mono, Random: c.Start.Random}}}
 	start := s.play

@@ -145,7 +145,7 @@ func TestCapsuleOfABatch(t *testing.T) {
 	if err != nil || o.Kind != "ok" {
 		t.Errorf("with other code: %+v, %v", o, err)
 	}
-	for name, code := range map[string][]byte{"no module": []byte("no"), "no function": []byte("\x00asm\x01\x00\x00\x00")} {
+	for name, code := range map[string][]byte{"no module": []byte("\x00no"), "no function": []byte("\x00asm\x01\x00\x00\x00")} {
 		var refused *FieldError
 		if _, _, err := Replay(t.Context(), code, c, ""); !errors.As(err, &refused) || refused.Field != "code" {
 			t.Errorf("with %s: %v", name, err)

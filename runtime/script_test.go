@@ -347,3 +347,30 @@ export default { invoke: (body: any, ctx: any) => checks[body.text.split(" ")[0]
 		t.Errorf("logged\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
+
+// TestScriptReplays has a script's calls made again: with the clocks and random numbers of the first time.
+func TestScriptReplays(t *testing.T) {
+	s := newShelf()
+	w := open(t, keeping(s))
+	const source = `export default { invoke(body: any) {
+	throw new Error([Math.random(), Date.now(), crypto.randomUUID(), performance.now(), body.text].join());
+} }`
+	w.deployScript(t, "f", source, Config{})
+	err := w.Invoke(t.Context(), Call{Function: "f", Kind: KindInvoke, Body: []byte("x"), Keep: &Keep{Failed: true}}, new(Reply))
+	failure(t, err, FailError)
+	c := s.next(t)
+	for range 2 {
+		if o, diverged, err := Replay(t.Context(), []byte(source), c, compiled); err != nil || diverged || !o.Same(&c.Again) {
+			t.Errorf("it came to %+v, want %+v; diverged %v, %v", o, c.Again, diverged, err)
+		}
+	}
+	other := "export default { invoke: (body) => body.text + 1 }"
+	if o, _, err := Replay(t.Context(), []byte(other), c, compiled); err != nil || string(o.Body) != "x1" {
+		t.Errorf("another source came to %+v, %v", o, err)
+	}
+	for code, says := range map[string]string{"let a: = 1": "function.ts:1:8", "": "not a WebAssembly module"} {
+		if _, _, err := Replay(t.Context(), []byte(code), c, ""); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%q: %v, want %q", code, err, says)
+		}
+	}
+}

@@ -125,8 +125,8 @@ func newReplay(a *app) *cobra.Command {
 		Use:   "replay CAPSULE",
 		Short: "Make an invocation again that was kept, here and without a host, and show what it came to then and now",
 		Long: "Make an invocation again that was kept as a capsule: CAPSULE is a file, or the id of one on the host. It runs here,\n" +
-			"with the same records, limits, clocks and random numbers, and puts nothing. --function gives the module to run: a\n" +
-			".wasm file, or a folder with its source; by default it is the version that the capsule was made with, from the host.\n" +
+			"with the same records, limits, clocks and random numbers, and puts nothing. --function gives the code to run: a\n" +
+			".wasm, .ts or .js file, or a folder with its source; by default it is the version that the capsule was made with, from the host.\n" +
 			"The exit status is 0 when both came to the same, and 1 when they differ.",
 		Args: arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
