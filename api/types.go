@@ -194,6 +194,7 @@ type LostRecords struct {
 type FunctionConfig struct {
 	Timeout     Duration `json:"timeout,omitzero" query:"timeout" some:"1ms to 15m" example:"3s" doc:"How long one call may take: 1ms to 15m; 3s when left out."`
 	Memory      Size     `json:"memory,omitzero" query:"memory" some:"1MiB to 4096MiB" doc:"How much memory an instance may have: 1MiB to 4096MiB, 128MiB when left out."`
+	Fuel        int      `json:"fuel,omitzero" query:"fuel" minimum:"1000" maximum:"1000000000000000" some:"1000 to 1000000000000000" doc:"How many instructions one call may execute, weighted as the fuel of invocations is; as many as it has time for when left out."`
 	Concurrency int      `json:"concurrency,omitzero" query:"concurrency" minimum:"1" maximum:"1000" some:"1 to 1000" doc:"How many instances may run at once, 1 to 1000; twice the host's processors when left out, but at least 4."`
 	Emit        []string `json:"emit,omitempty" query:"emit" doc:"A stream the function may emit records to; repeatable."`
 
@@ -288,7 +289,7 @@ type Invocation struct {
 	Emitted    int               `json:"emitted,omitzero" doc:"How many records it put to streams."`
 	Fuel       int64             `json:"fuel,omitzero" doc:"The instructions that it executed, weighted by what they cost: a measure of processor time that does not depend on the machine."`
 	MemoryPeak Size              `json:"memoryPeak,omitzero" doc:"The memory of its instance after the call, in bytes."`
-	Outcome    string            `json:"outcome" doc:"ok, throttled, canceled, host_error, or how the function failed: error, trap, timeout, memory, exit, malformed_reply, denied, refused."`
+	Outcome    string            `json:"outcome" doc:"ok, throttled, canceled, host_error, or how the function failed: error, trap, timeout, fuel, memory, exit, malformed_reply, denied, refused."`
 	Message    string            `json:"message,omitempty" doc:"What the error says."`
 	Type       string            `json:"type,omitempty" doc:"The error's type in the function's language."`
 	Stack      string            `json:"stack,omitempty" doc:"Where it happened."`

@@ -28,6 +28,7 @@ func (i *instance) execute(ctx context.Context, p *program, call *Call, reply *R
 	log.begin(reply.Invocation)
 	started := time.Now()
 	i.watch.start(ctx, i.identity.config.Timeout)
+	i.watch.limit(i.identity.config.Fuel)
 	config := guestConfig(i.senses, i.identity.config.Env, answer, &log.stderr).WithStdin(bytes.NewReader(call.Body)).
 		WithArgs(i.identity.function).WithStartFunctions(exportStart)
 	i.watch.visit.begin()

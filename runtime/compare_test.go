@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -23,6 +24,41 @@ func TestCompare(t *testing.T) {
 	}
 	if _, err := Compare(t.Context(), []byte("nothing"), "f", 1, time.Millisecond); err == nil {
 		t.Error("what is no module is measured")
+	}
+}
+
+// A call that executes more than it may is stopped there, and one that does not is not, however often the instance was used before.
+func TestFuelLimit(t *testing.T) {
+	w := open(t)
+	w.deploy(t, "probe", guests["probe"], Config{Concurrency: 1, Fuel: 3_000_000, Timeout: time.Minute})
+	for range 20 {
+		if got := w.mustAsk(t, "probe", "echo x"); got != "x" {
+			t.Errorf("%q", got)
+		}
+	}
+	var reply Reply
+	err := w.Invoke(t.Context(), Call{Function: "probe", Kind: KindInvoke, Body: []byte("spin")}, &reply)
+	if f := failure(t, err, FailFuel); !strings.Contains(f.Message, "limit of 3000000 instructions") || !strings.Contains(f.Stack, "spin") {
+		t.Errorf("%+v", f)
+	}
+	if reply.Fuel < 3_000_000 || reply.Fuel > 3_010_000 {
+		t.Errorf("it was stopped after %d", reply.Fuel)
+	}
+	w.deploy(t, "command", guests["command"], Config{Fuel: 300_000_000, Secrets: []string{"token"}, Timeout: time.Minute})
+	if got := w.mustAsk(t, "command", "echo x"); got != "x" {
+		t.Errorf("%q", got)
+	}
+	_, err = w.ask(t.Context(), "command", "spin")
+	failure(t, err, FailFuel)
+
+	w = reopen(t, w.stores) // the limit is kept
+	_, err = w.ask(t.Context(), "probe", "spin")
+	failure(t, err, FailFuel)
+	for _, fuel := range []int64{-1, 1, MinFuel - 1, MaxFuel + 1} {
+		_, err := w.Deploy(t.Context(), "f", fake{}.build(), Config{Fuel: fuel})
+		if f := (*FieldError)(nil); !errors.As(err, &f) || f.Field != "fuel" {
+			t.Errorf("a limit of %d: %v", fuel, err)
+		}
 	}
 }
 

@@ -21,6 +21,8 @@ const (
 	MinMemoryBytes     = 1 << 20
 	MaxMemoryBytes     = 4096 << 20
 	MaxConcurrency     = 1000
+	MinFuel            = 1000
+	MaxFuel            = 1_000_000_000_000_000
 	MaxNameBytes       = 64 // of a function's name
 
 	wasmPage = 64 << 10
@@ -34,6 +36,9 @@ type Config struct {
 	// MemoryBytes is the limit of one instance's linear memory, 1 MiB to 4096 MiB; 0 means 128 MiB. It is rounded
 	// up to WebAssembly's page of 64 KiB.
 	MemoryBytes int64
+	// Fuel is how many instructions, weighted as those of Reply.Fuel, one call may execute, 1000 to 10^15; 0 means as many as it has
+	// time for. It does not bound the initialization of an instance.
+	Fuel int64
 	// Concurrency is how many calls may run at once, each in an instance of its own, 1 to 1000; 0 means twice the
 	// number of processors, but at least 4.
 	Concurrency int
@@ -63,6 +68,8 @@ func (c Config) normalize() (Config, error) {
 	case c.MemoryBytes < MinMemoryBytes || c.MemoryBytes > MaxMemoryBytes:
 		return c, field.Invalid("memory", strconv.FormatInt(c.MemoryBytes, 10)+" bytes",
 			fmt.Sprintf("%dMiB to %dMiB", MinMemoryBytes>>20, MaxMemoryBytes>>20))
+	case c.Fuel != 0 && (c.Fuel < MinFuel || c.Fuel > MaxFuel):
+		return c, field.Invalid("fuel", strconv.FormatInt(c.Fuel, 10), fmt.Sprintf("%d to %d", MinFuel, int64(MaxFuel)))
 	case c.Concurrency < 1 || c.Concurrency > MaxConcurrency:
 		return c, field.Invalid("concurrency", strconv.Itoa(c.Concurrency), fmt.Sprintf("1 to %d", MaxConcurrency))
 	}
@@ -72,7 +79,7 @@ func (c Config) normalize() (Config, error) {
 
 // equal compares two normalized configurations.
 func (c Config) equal(o Config) bool {
-	return c.Timeout == o.Timeout && c.MemoryBytes == o.MemoryBytes && c.Concurrency == o.Concurrency &&
+	return c.Timeout == o.Timeout && c.MemoryBytes == o.MemoryBytes && c.Fuel == o.Fuel && c.Concurrency == o.Concurrency &&
 		slices.Equal(c.Emit, o.Emit) && slices.Equal(c.Secrets, o.Secrets) && maps.Equal(c.Env, o.Env)
 }
 

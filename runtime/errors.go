@@ -56,7 +56,7 @@ var (
 	ErrRefused = errors.New("the stream does not take an output record")
 )
 
-// FieldError names what was refused and the rule that it broke: Field is "name", "timeout", "memory", "concurrency", "emit" or "code". It is an
+// FieldError names what was refused and the rule that it broke: Field is "name", "timeout", "memory", "fuel", "concurrency", "emit" or "code". It is an
 // ErrInvalid.
 type FieldError = field.Error
 
@@ -73,6 +73,7 @@ const (
 	FailError     ErrorKind = "error"           // the handler returned an error, or panicked and the SDK caught it
 	FailTrap      ErrorKind = "trap"            // a WebAssembly trap: unreachable, out of bounds, stack overflow …
 	FailTimeout   ErrorKind = "timeout"         // it ran longer than its configured timeout
+	FailFuel      ErrorKind = "fuel"            // it executed more instructions than its configured limit
 	FailMemory    ErrorKind = "memory"          // it needed more memory than its configured limit
 	FailExit      ErrorKind = "exit"            // it called proc_exit; a Go guest's fatal errors end so, with code 2
 	FailMalformed ErrorKind = "malformed_reply" // what it returned breaks the ABI

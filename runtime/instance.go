@@ -139,6 +139,7 @@ func (i *instance) invoke(ctx context.Context, call *Call, reply *Reply) (reusab
 	i.memory.refused = false
 	started := time.Now()
 	i.watch.start(ctx, i.identity.config.Timeout)
+	i.watch.limit(i.identity.config.Fuel)
 	i.watch.visit.begin()
 	err = i.exchange(ctx, call, reply, started)
 	i.watch.visit.end()
@@ -294,6 +295,9 @@ func (i *instance) classify(ctx context.Context, err error) (*FunctionError, err
 	case i.watch.cause() == stopTimeout:
 		return &FunctionError{Kind: FailTimeout, Stack: stack,
 			Message: fmt.Sprintf("it ran longer than its timeout of %v", i.identity.config.Timeout)}, nil
+	case i.watch.cause() == stopFuel:
+		return &FunctionError{Kind: FailFuel, Stack: stack,
+			Message: fmt.Sprintf("it executed more than its limit of %d instructions", i.identity.config.Fuel)}, nil
 	case i.watch.cause() == stopCanceled:
 		return nil, canceled(ctx)
 	case i.watch.cause() == stopClosed:

@@ -66,6 +66,7 @@ const (
 	stopTimeout            // its own timeout passed
 	stopCanceled           // its caller's context ended
 	stopClosed             // the runtime is closing
+	stopFuel               // it has executed as many instructions as it may
 )
 
 // A slice is about a slicePeriod of work. It is never more than maxSlice, because what a guest does next may be slower than what it did:
@@ -92,6 +93,7 @@ type watch struct {
 	yielded  time.Time // to other goroutines, or started
 	had      int64     // on the counter when it was started
 	granted  int64     // since
+	budget   int64     // what may be used; 0 means any
 
 	visit *visit // the instance's, for the functions of the host that its guest calls
 }
@@ -104,7 +106,16 @@ func newWatch() *watch { return &watch{closed: make(chan struct{}), slice: first
 func (w *watch) start(ctx context.Context, timeout time.Duration) {
 	now := time.Now()
 	w.deadline, w.caller = now.Add(timeout), ctx.Done()
-	w.refilled, w.yielded, w.granted, w.had = now, now, 0, w.left()
+	w.refilled, w.yielded, w.granted, w.had, w.budget = now, now, 0, w.left(), 0
+}
+
+// limit bounds the fuel of the period; 0 does not.
+func (w *watch) limit(budget int64) {
+	w.budget = budget
+	if budget > 0 && w.left() > budget {
+		w.counter.Set(uint64(budget))
+		w.had = budget
+	}
 }
 
 // stop ends the period. It is false when the guest was stopped: the instance must not be used again.
@@ -147,8 +158,16 @@ func (w *watch) refill(guest api.Module) {
 		w.yielded = now
 	}
 	w.refilled = now
-	w.granted += w.slice - w.left() // which is negative, by what one charge was more
-	w.counter.Set(uint64(w.slice))
+	slice := w.slice
+	if w.budget > 0 {
+		slice = min(slice, w.budget-w.used())
+	}
+	if slice < 0 {
+		w.end(stopFuel)
+		panic(errStopped)
+	}
+	w.granted += slice - w.left() // which is negative, by what one charge was more
+	w.counter.Set(uint64(slice))
 }
 
 // nextSlice is the size of the slice that follows one that took so long.

@@ -118,6 +118,39 @@ func TestFuelIsCounted(t *testing.T) {
 	}
 }
 
+func TestFuelIsLimited(t *testing.T) {
+	fuel := &fakeCounter{value: 5000}
+	w := newWatch()
+	w.counter = fuel
+	w.start(t.Context(), time.Hour)
+	w.limit(3000)
+	if fuel.value != 3000 {
+		t.Errorf("it begins with %d", fuel.value)
+	}
+	over := func(n int64) { fuel.value = uint64(int64(fuel.value) - n) }
+	over(2990)
+	if w.used() != 2990 {
+		t.Errorf("used %d", w.used())
+	}
+	over(11)
+	if refilled(w) || w.cause() != stopFuel || w.used() != 3001 {
+		t.Errorf("cause %d after %d", w.cause(), w.used())
+	}
+	w = newWatch()
+	w.counter = fuel
+	w.start(t.Context(), time.Hour)
+	w.limit(firstSlice + 100)
+	for range 3 { // a slice never goes over the limit
+		fuel.value = ^uint64(0)
+		if !refilled(w) {
+			break
+		}
+	}
+	if w.cause() != stopFuel || w.used() < firstSlice {
+		t.Errorf("cause %d after %d", w.cause(), w.used())
+	}
+}
+
 func TestNextSlice(t *testing.T) {
 	for _, c := range []struct {
 		slice int64

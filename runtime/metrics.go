@@ -16,7 +16,7 @@ const (
 
 var outcomes = []string{
 	outcomeOK, outcomeThrottled, outcomeCanceled, outcomeHost,
-	string(FailError), string(FailTrap), string(FailTimeout), string(FailMemory), string(FailExit),
+	string(FailError), string(FailTrap), string(FailTimeout), string(FailFuel), string(FailMemory), string(FailExit),
 	string(FailMalformed), string(FailDenied), string(FailRefused),
 }
 

@@ -61,6 +61,7 @@ type versionDefinition struct {
 	Created     time.Time `json:"created"`
 	TimeoutMs   int64     `json:"timeoutMs"`
 	MemoryBytes int64     `json:"memoryBytes"`
+	Fuel        int64     `json:"fuel,omitempty"`
 	Concurrency int       `json:"concurrency"`
 	Emit        []string  `json:"emit,omitempty"`
 
@@ -82,7 +83,7 @@ func (f *function) encode() ([]byte, error) {
 	for _, v := range f.versions {
 		d.Versions = append(d.Versions, versionDefinition{
 			Version: v.number, Digest: v.digest, Size: v.size, Kinds: Kinds(v.kinds.Load()), Created: v.created,
-			TimeoutMs: v.config.Timeout.Milliseconds(), MemoryBytes: v.config.MemoryBytes,
+			TimeoutMs: v.config.Timeout.Milliseconds(), MemoryBytes: v.config.MemoryBytes, Fuel: v.config.Fuel,
 			Concurrency: v.config.Concurrency, Emit: v.config.Emit, SignedBy: v.signer,
 			Language: v.language, Secrets: v.config.Secrets, Env: v.config.Env,
 		})
@@ -155,7 +156,7 @@ func (s *versionDefinition) version(name string) (*version, error) {
 		return nil, errors.New("a limit is missing or out of range")
 	}
 	config, err := Config{
-		Timeout: time.Duration(s.TimeoutMs) * time.Millisecond, MemoryBytes: s.MemoryBytes,
+		Timeout: time.Duration(s.TimeoutMs) * time.Millisecond, MemoryBytes: s.MemoryBytes, Fuel: s.Fuel,
 		Concurrency: s.Concurrency, Emit: s.Emit, Secrets: s.Secrets, Env: s.Env,
 	}.normalize()
 	if err != nil {

@@ -66,6 +66,7 @@ func newFunctionDeploy(a *app) *cobra.Command {
 	}
 	textFlag(c.Flags(), &config.Timeout, "timeout", "duration", "1ms to 15m", "how long one call may take (default 3s)")
 	textFlag(c.Flags(), &config.Memory, "memory", "size", "1MiB to 4096MiB", "how much memory an instance may have (default 128MiB)")
+	countFlag(c.Flags(), &config.Fuel, "fuel", "1000 to 1000000000000000", "how many instructions one call may execute (default: as many as it has time for)")
 	countFlag(c.Flags(), &config.Concurrency, "concurrency", "1 to 1000", "how many instances may run at once (default: the host's)")
 	a.addGrants(c, &config)
 	c.Flags().StringVar(&proof.Digest, "digest", "", "digest (sha256:…) the module must have")
@@ -167,6 +168,13 @@ func newFunctionDescribe(a *app) *cobra.Command {
 	}
 }
 
+func fuelLimit(n int) string {
+	if n == 0 {
+		return "any"
+	}
+	return thousands(int64(n)) + " instructions a call"
+}
+
 func (a *app) printFunction(f api.Function) error {
 	err := a.printFields(f,
 		[2]string{"Name", f.Name},
@@ -175,6 +183,7 @@ func (a *app) printFunction(f api.Function) error {
 		[2]string{"Handles", joinOr(f.Handles, "anything")},
 		[2]string{"Timeout", f.Config.Timeout.String()},
 		[2]string{"Memory", f.Config.Memory.String()},
+		[2]string{"Fuel", fuelLimit(f.Config.Fuel)},
 		[2]string{"Concurrency", strconv.Itoa(f.Config.Concurrency)},
 		[2]string{"Reserved", reservedCalls(f.Reserved)},
 		[2]string{"May emit to", joinOr(f.Config.Emit, "nothing")},

@@ -27,6 +27,7 @@ func (a *app) addGrants(c *cobra.Command, config *api.FunctionConfig) {
 func settle(flags *pflag.FlagSet, config, own *api.FunctionConfig) {
 	config.Timeout = cmp.Or(config.Timeout, own.Timeout)
 	config.Memory = cmp.Or(config.Memory, own.Memory)
+	config.Fuel = cmp.Or(config.Fuel, own.Fuel)
 	config.Concurrency = cmp.Or(config.Concurrency, own.Concurrency)
 	if !flags.Changed("emit") {
 		config.Emit = own.Emit

@@ -24,10 +24,11 @@ type manifest struct {
 	// Secrets names the secrets the function may read, Env gives its environment variables.
 	Secrets []string          `yaml:"secrets"`
 	Env     map[string]string `yaml:"env"`
-	// Timeout ("3s"), Memory ("128MiB") and Concurrency are the function's settings; unset ones keep the host's
+	// Timeout ("3s"), Memory ("128MiB"), Fuel (instructions a call) and Concurrency are the function's settings; unset ones keep the host's
 	// defaults.
 	Timeout     string `yaml:"timeout"`
 	Memory      string `yaml:"memory"`
+	Fuel        int    `yaml:"fuel"`
 	Concurrency int    `yaml:"concurrency"`
 	// Show says, per emitted stream, which columns `dev` shows: a field of the records, which is summed per
 	// partition key, or "name = field / field", the ratio of two such sums. Without an entry every numeric field is
@@ -60,7 +61,7 @@ func readManifest(dir string) (manifest, error) {
 }
 
 func (m *manifest) parse() error {
-	m.config = api.FunctionConfig{Emit: m.Emit, Concurrency: m.Concurrency, Secrets: m.Secrets, Env: m.Env}
+	m.config = api.FunctionConfig{Fuel: m.Fuel, Emit: m.Emit, Concurrency: m.Concurrency, Secrets: m.Secrets, Env: m.Env}
 	if m.Timeout != "" {
 		if err := m.config.Timeout.UnmarshalText([]byte(m.Timeout)); err != nil {
 			return fmt.Errorf("timeout is %q; it must be %w", m.Timeout, err)

@@ -61,6 +61,7 @@ type Capsule struct {
 type Limits struct {
 	TimeoutMs   int64    `json:"timeoutMs"`
 	MemoryBytes int64    `json:"memoryBytes"`
+	Fuel        int64    `json:"fuel,omitempty"` // instructions a call may execute; 0 = no limit
 	Emit        []string `json:"emit,omitempty"`
 
 	Env     map[string]string `json:"env,omitempty"`     // variables of its environment
