@@ -9,7 +9,7 @@ EXAMPLES := $(patsubst %/,%,$(dir $(wildcard functions/examples/*/*.go)))
 EXAMPLES := $(sort $(EXAMPLES))
 PLATFORMS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 
-.PHONY: all build test check fmt vet lint tidy examples race cross bench fuzz conformance clean
+.PHONY: all build test check fmt vet lint tidy examples race cross bench fuzz sdks conformance clean
 
 all: build
 
@@ -68,6 +68,11 @@ fuzz:
 			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file) || exit 1; \
 		done || exit 1; \
 	done
+
+# The SDKs of the languages beside Go, with nothing left out: their compilers are installed first, where they can be had.
+sdks:
+	sdk/install
+	SHARDMILL_NEED_SDKS=1 $(GO) test -count 1 ./sdk/... ./cmd/host -run 'Guests|DelaysIn|TestCSV|Redact|AccessLog|RustExamples|BuildC|BuildRust|BuildAssemblyScript|Freestanding|NewProject|Crate|Package|Replies|Calls'
 
 # Clients that know nothing of this project against a real host; what they are is installed first. Needs Python, Node.js, Java and Maven.
 conformance:

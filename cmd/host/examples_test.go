@@ -192,6 +192,7 @@ func TestAccessLog(t *testing.T) {
 
 // The examples' own tests in Rust run here too.
 func TestRustExamples(t *testing.T) {
+	t.Parallel()
 	tool, err := findRust(t.Context())
 	skipMissing(t, err)
 	manifests, err := filepath.Glob(example("*/Cargo.toml"))

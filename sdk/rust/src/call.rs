@@ -285,16 +285,19 @@ impl<'a> Batch<'a> {
     /// # Panics
     ///
     /// When the index is not in the batch; so do the other outcomes.
+    #[track_caller]
     pub fn drop(&mut self, index: usize, reason: &str) {
         self.reply.outcome(index, 1, reason);
     }
 
     /// Asks for a record to be delivered again, later, as the mapping's retry policy says.
+    #[track_caller]
     pub fn retry(&mut self, index: usize, reason: &str) {
         self.reply.outcome(index, 2, reason);
     }
 
     /// Settles a record as one that no retry can help: it goes to the mapping's on-failure destination, with the reason.
+    #[track_caller]
     pub fn reject(&mut self, index: usize, reason: &str) {
         self.reply.outcome(index, 3, reason);
     }

@@ -179,6 +179,7 @@ impl Reply {
         self.state.extend_from_slice(state);
     }
 
+    #[track_caller] // so that a panic names the handler's line
     pub(crate) fn outcome(&mut self, index: usize, result: u8, reason: &str) {
         if index >= self.in_call {
             panic!("outcome for record {} of a batch of {}", index, self.in_call);
