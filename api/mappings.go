@@ -26,7 +26,7 @@ func (c *call) putMapping(in *MappingConfig) (*Mapping, bool, error) {
 		MaxAttempts: in.MaxAttempts, MaxRecordAge: time.Duration(in.MaxRecordAge),
 		Aggregated: in.Deaggregate != nil && !*in.Deaggregate,
 		Filters:    in.Filters, Parallelization: in.Parallelization, TumblingWindow: time.Duration(in.TumblingWindow),
-		ReportItemFailures: in.ReportItemFailures, Bisect: in.Bisect, Isolate: in.Isolate, OnFailure: in.OnFailure,
+		ReportItemFailures: in.ReportItemFailures, Bisect: in.Bisect, Isolate: in.Isolate, ExactlyOnce: in.ExactlyOnce, OnFailure: in.OnFailure,
 		Qualifier: in.Qualifier, Consumer: in.Consumer, Disabled: in.Disabled, EventCounts: in.EventCounts, Tags: in.Tags,
 		Capsules: in.Capsules.setting(),
 	})
@@ -72,7 +72,7 @@ func mappingOf(s *triggers.Status) Mapping {
 			StartingPosition: string(s.StartingPosition), StartingTime: s.StartingTime,
 			MaxAttempts: s.MaxAttempts, MaxRecordAge: Duration(s.MaxRecordAge), Deaggregate: new(!s.Aggregated),
 			Filters: s.Filters, Parallelization: s.Parallelization, TumblingWindow: Duration(s.TumblingWindow),
-			ReportItemFailures: s.ReportItemFailures, Bisect: s.Bisect, Isolate: s.Isolate, OnFailure: s.OnFailure,
+			ReportItemFailures: s.ReportItemFailures, Bisect: s.Bisect, Isolate: s.Isolate, ExactlyOnce: s.ExactlyOnce, OnFailure: s.OnFailure,
 			Qualifier: s.Qualifier, Consumer: s.Consumer, Disabled: s.Disabled, EventCounts: s.EventCounts, Tags: s.Tags,
 			Capsules: capsuleConfigOf(s.Capsules),
 		},

@@ -346,6 +346,7 @@ type MappingConfig struct {
 	Filters            []string          `json:"filters,omitempty" maxItems:"10" doc:"Event patterns, at most 10 of at most 4096 characters: the function has the records that one of them matches. Left out: all records."`
 	Bisect             bool              `json:"bisect,omitzero" doc:"Halve a batch that fails and deliver the halves one after the other, each with all its attempts."`
 	Isolate            bool              `json:"isolate,omitzero" doc:"Look for the one record of a batch that fails at once, by halving; it alone is tried again and given up. Goes before bisect."`
+	ExactlyOnce        bool              `json:"exactlyOnce,omitzero" doc:"Put what the function emits into streams once, also when a call is made again after a crash. A function that emits to several streams must emit the same for the same records. Not with several lanes."`
 	OnFailure          string            `json:"onFailure,omitempty" doc:"Where records that are given up or rejected are stored before the checkpoint passes them: stream:NAME, s3://bucket/prefix, https://host/path, http://host/path or file:///folder. Left out: nowhere."`
 	Qualifier          string            `json:"qualifier,omitempty" doc:"The version of the function: $LATEST, its number, or an alias. Left out: $LATEST."`
 	Consumer           string            `json:"consumer,omitempty" doc:"The registered consumer of the stream to read as; cannot be changed."`

@@ -52,6 +52,7 @@ type Call struct {
 	State    []byte       // of the window, for KindBatch and KindWindowClose; at most 6 MiB
 	Window   Window       // for KindBatch and KindWindowClose
 	Keep     *Keep        // which calls like this are kept as capsules; nil: none
+	Once     Once         // has what it emits put once; nil: at least once
 	ID       string       // names the invocation in logs and errors, at most 128 bytes; "" has one made
 }
 

@@ -2,7 +2,8 @@
 //
 // A [Runtime] has functions by name; a function has numbered immutable versions, of which the newest is $LATEST; a
 // version is code and a [Config]. [Runtime.Deploy] makes a version, [Runtime.Invoke] calls one with a [Call] and fills in a
-// [Reply]. Records that a function emits go to the [Emitter] that the runtime was given.
+// [Reply]. Records that a function emits go to the [Emitter] that the runtime was given, or, of a call with
+// a [Once], to the [OnceEmitter].
 //
 // An [Alias] is a name for a version, or for two among which calls are divided (a canary); [Runtime.Rollback] makes what an older
 // version was the newest again. [Runtime.Reserve] bounds the calls of a function over all its versions.

@@ -113,6 +113,9 @@ func (rt *Runtime) emit(ctx context.Context, f *function, v *version, call *Call
 	if err := v.checkGrants(reply); err != nil {
 		return err
 	}
+	if call.Once != nil {
+		return rt.emitOnce(ctx, f, v, call, reply)
+	}
 	for o := range reply.parsed.Outputs() {
 		if rt.options.Emitter == nil {
 			return fmt.Errorf("%w: there is no emitter", ErrEmit)
@@ -122,10 +125,7 @@ func (rt *Runtime) emit(ctx context.Context, f *function, v *version, call *Call
 			Stream: string(o.Stream), Records: o.Records,
 		})
 		if errors.Is(err, ErrRefused) {
-			return &FunctionError{
-				Function: f.name, Version: v.number, Invocation: reply.Invocation, Kind: FailRefused,
-				Message: fmt.Sprintf("stream %q does not take what it emitted: %v", shorten(text(o.Stream)), err),
-			}
+			return refusal(f, v, reply, string(o.Stream), err)
 		}
 		if err != nil {
 			return fmt.Errorf("%w: stream %q: %w", ErrEmit, o.Stream, err)
@@ -146,4 +146,12 @@ func (v *version) checkGrants(reply *Reply) error {
 		}
 	}
 	return nil
+}
+
+// refusal is the failure of a function whose output a stream does not take.
+func refusal(f *function, v *version, reply *Reply, stream string, err error) error {
+	return &FunctionError{
+		Function: f.name, Version: v.number, Invocation: reply.Invocation, Kind: FailRefused,
+		Message: fmt.Sprintf("stream %q does not take what it emitted: %v", shorten(text([]byte(stream))), err),
+	}
 }

@@ -30,6 +30,8 @@ type Options struct {
 	Code      Blobs       // required
 	// Emitter takes the functions' output records; nil fails every call that emits any.
 	Emitter Emitter
+	// OnceEmitter takes those of calls that have a Once; nil fails such calls if they emit any.
+	OnceEmitter OnceEmitter
 	// Doors are what functions reach besides streams.
 	Doors Doors
 	// CacheDir is where compiled code is kept between starts; it is made when it is not there. "" keeps none. What is

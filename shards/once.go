@@ -35,6 +35,9 @@ func (st *Stream) CheckRun(run record.Run) error {
 	if err := st.usable(); err != nil {
 		return st.fail("put to", err)
 	}
+	if run.Size() > MaxPutBytes {
+		return st.fail("put to", invalid("records", fmt.Sprintf("%d encoded bytes", run.Size()), fmt.Sprintf("at most %d", MaxPutBytes)))
+	}
 	limit, n := st.MaxRecordBytes(), 0
 	for r := range run.All() {
 		n++

@@ -102,13 +102,3 @@ func parseAhead(blob []byte) (*ahead, error) {
 	}
 	return a, nil
 }
-
-// parseState reads the state of a checkpoint: a window's, or what was ahead.
-func parseState(blob []byte) (w window, a *ahead, err error) {
-	if len(blob) > 0 && blob[0] == aheadFormat {
-		a, err = parseAhead(blob)
-		return window{}, a, err
-	}
-	w, err = parseWindow(blob)
-	return w, nil, err
-}

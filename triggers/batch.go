@@ -22,6 +22,9 @@ type batch struct {
 	own    *record.Builder // nil: runs are views. Else it holds all records, and runs is what is left of them
 	behind []int           // records of each part but the first, the next one last
 	part   []record.Run    // reused by head
+
+	inside  []uint32 // of each record, which user record of its stored record it is; those that are missing at the end are the first
+	follows place    // the user record that comes next when its stored record is not covered as a whole; zero when there is none
 }
 
 // limits are what bounds a batch.
@@ -37,8 +40,8 @@ var builders = sync.Pool{New: func() any { return new(record.Builder) }}
 func (b *batch) reset() {
 	clear(b.runs) // so that views do not hold the log's cache blocks while the shard is idle
 	clear(b.part)
-	b.runs, b.part, b.behind = b.runs[:0], b.part[:0], b.behind[:0]
-	b.records, b.bytes, b.covered = 0, 0, 0
+	b.runs, b.part, b.behind, b.inside = b.runs[:0], b.part[:0], b.behind[:0], b.inside[:0]
+	b.records, b.bytes, b.covered, b.follows = 0, 0, 0, place{}
 	if b.own != nil {
 		b.own.Reset()
 		builders.Put(b.own)
@@ -145,6 +148,51 @@ func (b *batch) settled() uint64 {
 	return b.covered
 }
 
+// settledInside is settled where a part of a stored record counts: so many user records of the one behind the position are settled.
+func (b *batch) settledInside() (position uint64, inside uint32) {
+	switch {
+	case b.records > 0:
+		return b.settled(), b.insideOf(0)
+	case b.follows.inside > 0:
+		return b.follows.sequence - 1, b.follows.inside
+	}
+	return b.covered, 0
+}
+
+// note says which user record of its stored record the last one is that was added.
+func (b *batch) note(inside uint32) {
+	if inside == 0 && len(b.inside) == 0 {
+		return
+	}
+	for len(b.inside) < b.records-1 {
+		b.inside = append(b.inside, 0)
+	}
+	b.inside = append(b.inside, inside)
+}
+
+func (b *batch) insideOf(i int) uint32 {
+	if i < len(b.inside) {
+		return b.inside[i]
+	}
+	return 0
+}
+
+// place is that of the i-th record.
+func (b *batch) place(i int) place { return place{b.ascending()(i).First().Sequence, b.insideOf(i)} }
+
+// through is how many records at the head are at a place or before it.
+func (b *batch) through(at place) (n int) {
+	for _, run := range b.runs {
+		for r := range run.All() {
+			if (place{r.Sequence, b.insideOf(n)}).after(at) {
+				return n
+			}
+			n++
+		}
+	}
+	return n
+}
+
 // older counts the records at the head that arrived before the time given in microseconds.
 func (b *batch) older(arrival int64) int {
 	n := 0
@@ -201,6 +249,7 @@ func (b *batch) join() { b.behind = b.behind[:0] }
 
 // drop removes the first n records.
 func (b *batch) drop(n int) {
+	b.inside = append(b.inside[:0], b.inside[min(n, len(b.inside)):]...)
 	for n > 0 {
 		head, tail := b.runs[0].Split(n)
 		n -= head.Len()

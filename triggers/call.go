@@ -114,7 +114,12 @@ func (l *lane) exchange(work context.Context, s *settings, q request) (outcome, 
 		*body = event.Append((*body)[:0], q.envelope, q.head)
 		call.Kind, call.Body, call.Records, call.State, call.Window = runtime.KindInvoke, *body, nil, nil, runtime.Window{}
 	}
+	if l.marks(s, q) {
+		l.asked = asked{q, s.ReportItemFailures}
+		call.Once = l
+	}
 	err := p.r.functions.Invoke(work, call, reply)
+	l.asked = asked{} // it has views of the log's memory
 	p.r.entrance.ran(reply.Version, err)
 	if err != nil && work.Err() != nil {
 		p.progress.cutOff(cutOffText(q, &call))

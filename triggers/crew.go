@@ -45,6 +45,9 @@ func (c *crew) begin(p *poller, read, work context.Context) {
 		defer stop(errStopped)
 		if p.run(mine, work) {
 			c.follow(p, nil)
+			if p.calls.ordinal > 0 { // nothing can be in doubt any more
+				forgetMarkers(work, c.r, producer(c.r.settings.Load().ID, p.shard))
+			}
 		}
 	})
 }
@@ -88,7 +91,8 @@ func (c *crew) newPoller(shard shards.ShardID, was *crew) *poller {
 		p.progress.status.State = ShardStopped
 	}
 	p.lane.p = p
-	p.window, p.feed.ahead, p.broken = parseState(cp.State)
+	state, err := parseState(cp.State)
+	p.window, p.feed.ahead, p.calls, p.broken = state.window, state.ahead, state.calls, err
 	p.saver = newSaver(c.r.source, cp, c.r.retry.Failure, p.saveFailed)
 	return p
 }

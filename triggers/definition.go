@@ -33,6 +33,7 @@ type definition struct {
 	ReportItemFailures bool              `json:"reportItemFailures,omitzero"`
 	Bisect             bool              `json:"bisect,omitzero"`
 	Isolate            bool              `json:"isolate,omitzero"`
+	ExactlyOnce        bool              `json:"exactlyOnce,omitzero"`
 	Filters            []string          `json:"filters,omitempty"`
 	OnFailure          string            `json:"onFailure,omitempty"`
 	Qualifier          string            `json:"qualifier,omitempty"`
@@ -49,7 +50,7 @@ func (d *definition) define(m Mapping) {
 	d.BatchSize, d.BatchWindow = m.BatchSize, m.BatchWindow
 	d.StartingPosition, d.StartingTime = m.StartingPosition, m.StartingTime
 	d.MaxAttempts, d.MaxRecordAge = m.MaxAttempts, m.MaxRecordAge
-	d.Aggregated, d.Bisect, d.Isolate = m.Aggregated, m.Bisect, m.Isolate
+	d.Aggregated, d.Bisect, d.Isolate, d.ExactlyOnce = m.Aggregated, m.Bisect, m.Isolate, m.ExactlyOnce
 	d.Parallelization, d.TumblingWindow, d.ReportItemFailures = m.Parallelization, m.TumblingWindow, m.ReportItemFailures
 	d.Filters, d.OnFailure = slices.Clone(m.Filters), m.OnFailure
 	d.Qualifier, d.Consumer = m.Qualifier, m.Consumer
@@ -63,7 +64,7 @@ func (d *definition) mapping(name string) Mapping {
 		BatchSize: d.BatchSize, BatchWindow: d.BatchWindow,
 		StartingPosition: d.StartingPosition, StartingTime: d.StartingTime,
 		MaxAttempts: d.MaxAttempts, MaxRecordAge: d.MaxRecordAge,
-		Aggregated: d.Aggregated, Bisect: d.Bisect, Isolate: d.Isolate,
+		Aggregated: d.Aggregated, Bisect: d.Bisect, Isolate: d.Isolate, ExactlyOnce: d.ExactlyOnce,
 		Parallelization: max(1, d.Parallelization), TumblingWindow: d.TumblingWindow, ReportItemFailures: d.ReportItemFailures,
 		Filters: slices.Clone(d.Filters), OnFailure: d.OnFailure,
 		Qualifier: d.Qualifier, Consumer: d.Consumer,

@@ -55,6 +55,13 @@
 // With TumblingWindow a batch has records of one window (window), and the state that the function returns is part of the checkpoint. The
 // lane closes a window before the next record is delivered, or when nothing comes for it any more.
 //
+// # Exactly once
+//
+// With ExactlyOnce the calls that emit are numbered (calls), and their outputs are put under a marker with the number, by [runtime.Once]: lane.Claim
+// gives a call its mark when the checkpoint that has the number before is saved. So the streams are ahead of the checkpoint by one call at most. When a
+// poller begins it looks for the marker of that call (recall), gathers its records again (redo), makes it again, and settles what the marker
+// says (again). The position within an aggregate is part of the checkpoint then. Lanes and parking are not used.
+//
 // # Doors
 //
 // A function that handles call kind 1 has the SDK's door: record batches. One that handles only kind 4 has Lambda's: its JSON event
@@ -76,6 +83,8 @@
 //
 // # Guarantees
 //
+//   - With ExactlyOnce, what the function emits for a record that is settled is in each stream once, if it emits the same for the same call; and at most once for one that
+//     is given up. Not so for windows that end early, and after Seek has gone back.
 //   - At least once: a record that Put has acknowledged is delivered until it is settled or given up,
 //     or until the stream's retention has dropped it before it could be read, which is counted as skipped.
 //   - In order per shard, and one batch of a shard at a time; with lanes, in order per partition key, and one batch of a key at a time. A shard that came into being by resharding is read, from its oldest

@@ -419,6 +419,7 @@ type bench struct {
 	failures     *fakeFailures // nil = none
 	events       Events
 	destinations Failures // in place of failures
+	outlet       *outlet  // where functions emit to; its markers are the host's
 	table        *fakeTable
 	stream       *fakeStream // named "s"
 }
@@ -427,7 +428,7 @@ type bench struct {
 // at the end of the test.
 func newBench(t *testing.T, shardCount int) *bench {
 	t.Helper()
-	b := &bench{t: t, streams: &fakeStreams{}, table: &fakeTable{}, failures: &fakeFailures{}, events: testEvents}
+	b := &bench{t: t, streams: &fakeStreams{}, table: &fakeTable{}, failures: &fakeFailures{}, events: testEvents, outlet: &outlet{}}
 	b.functions = &fakeFunctions{kinds: map[string]runtime.Kinds{"f": runtime.AllKinds}}
 	b.stream = b.streams.create("s", shardCount)
 	b.open()
@@ -438,6 +439,9 @@ func newBench(t *testing.T, shardCount int) *bench {
 // options are the zero value of what may be zero.
 func (b *bench) options() Options {
 	o := Options{Streams: b.streams, Functions: b.functions, Definitions: b.table, Events: b.events}
+	if b.outlet != nil {
+		o.Markers = b.outlet
+	}
 	if b.failures != nil {
 		o.Failures = b.failures
 	}

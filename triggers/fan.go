@@ -161,7 +161,8 @@ func (f *fan) ahead(position uint64) []byte {
 }
 
 func (f *fan) mark(position uint64, state []byte) mark {
-	return mark{position, state, f.p.generation.Add(1)}
+	f.p.generation.Add(1)
+	return f.p.markOf(position, state)
 }
 
 // of is the lane of a key. The lock must be held.

@@ -20,6 +20,7 @@ type feed struct {
 
 	inside aggregate.Reader // of rest's first record, when that is being taken apart
 	apart  bool             // it is
+	index  uint32           // which of its user records comes next; 0 when it is not
 	next   record.Record    // the record that comes next, when ready
 	ready  bool
 
@@ -41,7 +42,7 @@ func (f *feed) empty() bool { return f.rest.Len() == 0 }
 func (f *feed) reset() {
 	f.inside.Reset()
 	f.ahead = nil
-	f.rest, f.apart, f.ready, f.next = record.Run{}, false, false, record.Record{}
+	f.rest, f.apart, f.index, f.ready, f.next = record.Run{}, false, 0, false, record.Record{}
 }
 
 // peek is the next record, before any filter; false when there is none. It is valid until advance.
@@ -67,11 +68,12 @@ func (f *feed) user(u aggregate.Record, more bool) {
 // advance passes the record that peek has shown.
 func (f *feed) advance() {
 	if f.ready = false; f.apart {
+		f.index++
 		if f.user(f.inside.Next()); f.ready {
 			return
 		}
 		f.inside.Reset()
-		f.apart = false
+		f.apart, f.index = false, 0
 	}
 	f.covered = f.next.Sequence
 	_, f.rest = f.rest.Split(1)
@@ -80,7 +82,7 @@ func (f *feed) advance() {
 
 // take moves records into b, up to its limits, and reports whether it is full. What the filter does not match is passed over.
 func (f *feed) take(b *batch, l *limits, only *filter.Filter) (full bool) {
-	defer func() { b.covered = f.covered }()
+	defer f.cover(b)
 	if f.whole && only == nil && f.ahead == nil && l.size == nil && l.before == 0 && b.own == nil {
 		f.ready = false // what was shown is still in rest
 		before := f.rest.Len()
@@ -105,6 +107,7 @@ func (f *feed) take(b *batch, l *limits, only *filter.Filter) (full bool) {
 			return true
 		}
 		b.add(r, l.sizeOf(r))
+		b.note(f.index)
 		f.polled++
 		f.advance()
 	}
@@ -121,6 +124,44 @@ func (f *feed) skips(r *record.Record, only *filter.Filter) bool {
 		return false
 	}
 	return true
+}
+
+// cover tells a batch how far everything is in it or one before, or needs no handling.
+func (f *feed) cover(b *batch) {
+	if b.covered, b.follows = f.covered, (place{}); f.apart {
+		b.follows = place{f.next.Sequence, f.index}
+	}
+}
+
+// collect moves all records up to a place into b, and says whether more has to be read for that.
+func (f *feed) collect(b *batch, only *filter.Filter, last place) (more bool) {
+	defer f.cover(b)
+	defer b.seal()
+	for at := (place{}); at != last; {
+		r, ok := f.peek()
+		if !ok {
+			return true
+		}
+		if at = (place{r.Sequence, f.index}); at.after(last) {
+			return false
+		}
+		if f.skips(r, only) {
+			continue
+		}
+		b.add(r, r.Size())
+		b.note(f.index)
+		f.polled++
+		f.advance()
+	}
+	return false
+}
+
+// skip goes over the first n user records of the next stored record.
+func (f *feed) skip(n uint32) {
+	r, ok := f.peek()
+	for at := r.Sequence; ok && f.apart && r.Sequence == at && f.index < n; r, ok = f.peek() {
+		f.advance()
+	}
 }
 
 // pass goes over the next record, which the filter does not match.

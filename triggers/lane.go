@@ -20,6 +20,9 @@ type lane struct {
 	state      []byte // that the last attempt has given the window
 	rejections rejections
 	rejects    []Failure // of the last attempt, not delivered yet
+
+	asked asked  // the call under way
+	doubt *doubt // a call whose outputs may have been put, and which is not settled; nil = there is none
 }
 
 // process sees the batch through.
@@ -59,6 +62,9 @@ func (l *lane) culprit(d decision) bool {
 // attempt decides on the batch's age, and then on what the function makes of its first part.
 func (l *lane) attempt(work context.Context) (decision, error) {
 	s := l.p.r.settings.Load()
+	if l.doubt != nil {
+		return l.again(work, s)
+	}
 	f := facts{Records: l.batch.headLen()}
 	if s.MaxRecordAge > 0 {
 		f.Expired = l.batch.older(time.Now().Add(-s.MaxRecordAge).UnixMicro())
@@ -113,12 +119,13 @@ func (l *lane) apply(read, work context.Context, d decision) error {
 	if done == 0 {
 		return nil
 	}
+	l.resolve()
 	var oldest int64 // 0 = the batch is done
 	if l.batch.records > 0 {
 		oldest = l.batch.first().Arrival
 	}
 	l.p.progress.advanced(l.number, d.Settle, oldest)
-	if l.batch.settled() < last {
+	if l.batch.settled() < last && !l.p.r.settings.Load().ExactlyOnce {
 		return nil // the state has a part of an aggregate, which the checkpoint cannot tell: they are saved with the rest of it
 	}
 	return l.p.settled(work, l)
@@ -139,7 +146,7 @@ func (l *lane) keepState(read, work context.Context) error {
 func (l *lane) end() {
 	l.rejections.flush(l.p.log, time.Now(), true)
 	l.batch.reset()
-	l.rejects = nil
+	l.rejects, l.doubt, l.asked = nil, nil, asked{}
 }
 
 // source says where the records of a call are from.

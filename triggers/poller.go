@@ -37,6 +37,7 @@ type poller struct {
 	lane       lane // that of a shard without parallelization
 	fan        *fan // nil: there is none
 	window     window
+	calls      calls
 	generation atomic.Uint64 // of the states of lanes
 	broken     error         // why the state in the checkpoint cannot be read
 
@@ -81,6 +82,7 @@ func (p *poller) round(read, work context.Context) error {
 		if p.window.isOpen() {
 			return p.lane.closeWindow(read, work, false)
 		}
+		p.calls.enter(0) // lanes count stored records only, and do not change it
 		p.fan = newFan(p, s.lanes(), s.isolates())
 	}
 	err := p.fan.deal(read, work)
@@ -121,6 +123,9 @@ func (p *poller) open() error {
 	if err != nil {
 		return err
 	}
+	if err := p.recall(m); err != nil {
+		return err
+	}
 	p.reader, p.next = reader, reader.Position()
 	p.progress.opened(reader)
 	return nil
@@ -136,6 +141,16 @@ var atHand = func() context.Context {
 // fill makes the next batch. It waits for the first record that the filter lets through; then the batch window begins, and the batch
 // is cut at its end, at the batch size or at the payload limit, whichever comes first.
 func (p *poller) fill(read, work context.Context) error {
+	if p.reader == nil {
+		if err := p.open(); err != nil {
+			return err
+		}
+	}
+	if p.lane.doubt != nil {
+		if have, err := p.redo(read, work); have || err != nil {
+			return err
+		}
+	}
 	b := &p.lane.batch
 	b.reset()
 	s, full, l := p.r.settings.Load(), false, limits{}
@@ -202,8 +217,12 @@ func (p *poller) settled(work context.Context, l *lane) error {
 		}
 		return p.saver.settle(work, m)
 	}
-	position := l.batch.settled()
-	if position == 0 && p.window.blob == nil {
+	position, inside := l.batch.settled(), uint32(0)
+	if p.r.settings.Load().ExactlyOnce {
+		position, inside = l.batch.settledInside()
+	}
+	p.calls.enter(inside)
+	if position == 0 && p.window.blob == nil && !p.calls.used() {
 		return nil
 	}
 	return p.saver.settle(work, p.mark(position))
@@ -211,11 +230,16 @@ func (p *poller) settled(work context.Context, l *lane) error {
 
 // mark is what a checkpoint at a position is to have; 0 = where the last one was.
 func (p *poller) mark(position uint64) mark {
-	m := mark{position, p.window.blob, p.window.generation}
-	if a := p.feed.ahead; a != nil && m.state == nil && position < a.covered {
-		m.state = a.blob
+	state := p.window.blob
+	if a := p.feed.ahead; a != nil && state == nil && position < a.covered {
+		state = a.blob
 	}
-	return m
+	return p.markOf(position, state)
+}
+
+// markOf is a mark with a state of a window or of lanes.
+func (p *poller) markOf(position uint64, state []byte) mark {
+	return mark{position, p.calls.wrap(state), p.window.generation + p.calls.generation + p.generation.Load()}
 }
 
 func earlier(a, b time.Time) time.Time {
@@ -245,6 +269,12 @@ func (p *poller) read(ctx context.Context) error {
 	}
 	p.next = first + uint64(run.Len())
 	p.feed.fill(run, p.r.settings.Load().Aggregated)
+	if p.calls.skip > 0 {
+		if cp, _ := p.saver.checkpoint(); cp.Sequence+1 == first {
+			p.feed.skip(p.calls.skip)
+		}
+		p.calls.skip = 0
+	}
 	if p.errors > 0 {
 		p.errors = 0
 		p.progress.running()

@@ -39,8 +39,9 @@ type settings struct {
 // lanes is how many there are of a shard.
 func (s *settings) lanes() int { return max(1, s.Parallelization) }
 
-// isolates says whether records that fail alone are parked, so that others go on. In a window, whose state is all records', they are not.
-func (s *settings) isolates() bool { return s.Isolate && s.TumblingWindow == 0 }
+// isolates says whether records that fail alone are parked, so that others go on. In a window, whose state is all records', they are not, nor
+// with ExactlyOnce, where one call at most is ahead of the checkpoint.
+func (s *settings) isolates() bool { return s.Isolate && s.TumblingWindow == 0 && !s.ExactlyOnce }
 
 // newSettings makes the settings of a definition. What cannot be used any more is an error.
 func newSettings(name string, d *definition, waits policy) (*settings, error) {
@@ -75,6 +76,7 @@ type runner struct {
 	name       string
 	functions  Functions
 	failures   Failures // nil = there are no destinations
+	markers    Markers  // nil = there are none
 	events     Events   // nil = no function takes Lambda's event
 	entrance   entrance
 	log        *slog.Logger
@@ -229,7 +231,7 @@ func lossOf(runners []*runner) error {
 // pin saves where a mapping that begins at the newest records begins, so that records put after Put has
 // returned are delivered even if the host ends before a first batch is settled.
 func pin(ctx context.Context, source Source, consumer string) error {
-	return move(ctx, source, consumer, source.Shards(), shards.Start{Kind: shards.Newest})
+	return move(ctx, source, consumer, source.Shards(), shards.Start{Kind: shards.Newest}, nil)
 }
 
 // status is the mapping as of now.

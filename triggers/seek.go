@@ -93,7 +93,7 @@ func (t *Triggers) seek(ctx context.Context, name string, to Target) (Status, er
 		}
 	}
 	t.halt(ctx, r)
-	err := move(context.WithoutCancel(ctx), r.source, r.def.consumer(), listed, to.start())
+	err := move(context.WithoutCancel(ctx), r.source, r.def.consumer(), listed, to.start(), carryOn(r.markers, r.def.ID))
 	r.resume()
 	if err != nil {
 		return Status{}, err
@@ -111,8 +111,8 @@ func only(listed []shards.ShardID, name string) []shards.ShardID {
 	return nil
 }
 
-// move saves the checkpoints of a consumer in some shards so that it goes on at a start.
-func move(ctx context.Context, source Source, consumer string, listed []shards.ShardID, start shards.Start) error {
+// move saves the checkpoints of a consumer in some shards so that it goes on at a start. keep makes their state of what it was; nil = none.
+func move(ctx context.Context, source Source, consumer string, listed []shards.ShardID, start shards.Start, keep func(shards.ShardID, []byte) []byte) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(256)
 	for _, shard := range listed {
@@ -125,9 +125,11 @@ func move(ctx context.Context, source Source, consumer string, listed []shards.S
 				return err
 			}
 			cp, _ := source.Checkpoint(consumer, shard)
-			_, err = source.SaveCheckpoint(ctx, shards.Checkpoint{
-				Consumer: consumer, Shard: uint32(shard), Sequence: r.Position() - 1, Revision: cp.Revision,
-			})
+			moved := shards.Checkpoint{Consumer: consumer, Shard: uint32(shard), Sequence: r.Position() - 1, Revision: cp.Revision}
+			if keep != nil {
+				moved.State = keep(shard, cp.State)
+			}
+			_, err = source.SaveCheckpoint(ctx, moved)
 			if errors.Is(err, shards.ErrNoShard) {
 				return nil
 			}

@@ -25,6 +25,7 @@ type Options struct {
 	Functions   Functions
 	Definitions Definitions
 	Failures    Failures // nil: mappings can have no on-failure destination
+	Markers     Markers  // nil: mappings cannot have ExactlyOnce
 
 	// Events makes what Lambda's events of a mapping, from the stream with an ID, share. nil: functions that take only those, because they handle
 	// call kind 4 and not 1, cannot be driven.
@@ -86,12 +87,13 @@ func Open(ctx context.Context, opts Options) (*Triggers, error) {
 		}
 		r.start(opts.Streams)
 	}
+	t.sweep(ctx)
 	return t, ctx.Err()
 }
 
 func (t *Triggers) newRunner(name string) *runner {
 	return &runner{
-		name: name, functions: t.opts.Functions, failures: t.opts.Failures, events: t.opts.Events, retry: t.retry, state: Enabled,
+		name: name, functions: t.opts.Functions, failures: t.opts.Failures, markers: t.opts.Markers, events: t.opts.Events, retry: t.retry, state: Enabled,
 		log:        t.opts.Logger.With("mapping", name),
 		batchSizes: t.metrics.batchSizes.WithLabelValues(name),
 	}
@@ -208,6 +210,9 @@ func (t *Triggers) check(ctx context.Context, m *Mapping, old *runner) (Source, 
 	if err := checkFunction(t.opts.Functions, m, t.opts.Events != nil); err != nil {
 		return nil, err
 	}
+	if m.ExactlyOnce && t.opts.Markers == nil {
+		return nil, field.Invalid("exactlyOnce", "true", "left out: this host keeps no markers")
+	}
 	switch {
 	case m.OnFailure == "", old != nil && old.settings.Load().OnFailure == m.OnFailure:
 		return source, nil
@@ -315,6 +320,7 @@ func (t *Triggers) delete(ctx context.Context, name string) error {
 	delete(t.runners, name)
 	t.mu.Unlock()
 	t.metrics.forget(name)
+	forgetMarkers(ctx, r, producers(r.def.ID))
 	if r.source == nil {
 		return nil
 	}

@@ -154,7 +154,7 @@ func (l *lane) closeWindow(read, work context.Context, early bool) error {
 	for {
 		s := l.p.r.settings.Load()
 		f := facts{Records: 1} // the window
-		if s.MaxRecordAge > 0 && w.end < time.Now().Add(-s.MaxRecordAge).UnixMicro() {
+		if s.MaxRecordAge > 0 && l.doubt == nil && w.end < time.Now().Add(-s.MaxRecordAge).UnixMicro() {
 			f.Expired = 1
 		}
 		d := decide(f, outcome{}, l.tries, s.policy)
@@ -183,6 +183,7 @@ func (l *lane) closeWindow(read, work context.Context, early bool) error {
 		w.keep(nil)
 		return nil // its batch is settled next, and the checkpoint saved with that
 	}
+	l.resolve()
 	w.shut()
 	l.p.progress.advanced(l.number, 0, 0)
 	return l.p.saver.settle(work, l.p.mark(0))

@@ -38,13 +38,18 @@ func figures(t *testing.T, out string) map[string]figure {
 
 func TestBenchFigures(t *testing.T) {
 	dir := t.TempDir()
-	r := cli{}.run(t.Context(), "bench", "--quick", "--only", "latency,invoke", "--output", "json", "--dir", dir, "--source", "../..")
+	r := cli{}.run(t.Context(), "bench", "--quick", "--only", "latency,invoke,once", "--output", "json", "--dir", dir, "--source", "../..")
 	if r.status != exitOK {
 		t.Fatalf("status %d: %s", r.status, r.stderr)
 	}
 	got := figures(t, r.stdout)
 	for _, name := range []string{"latency.put_to_output.p50", "latency.put_to_output.p99", "invoke.batch100", "invoke.batch1000", "invoke.batch100.allocs"} {
 		if f, ok := got[name]; !ok || f.Goal == "" || f.Met == nil {
+			t.Errorf("%s: %+v", name, f)
+		}
+	}
+	for _, name := range []string{"once.batch100", "once.batch500"} {
+		if f, ok := got[name]; !ok || f.Ratio == nil || *f.Ratio <= 0 {
 			t.Errorf("%s: %+v", name, f)
 		}
 	}

@@ -210,7 +210,7 @@ func (h *host) openRuntime(ctx context.Context, metrics prometheus.Registerer) e
 		History:       past, Capsules: h.capsules, Trust: trust, Pinned: func(function string, version int) bool {
 			return h.namedByMapping(function, version) || published(function, version)
 		},
-		CacheDir: h.dir.cache(), Functions: definitions, Code: code, Emitter: emitter{h.streams},
+		CacheDir: h.dir.cache(), Functions: definitions, Code: code, Emitter: emitter{h.streams}, OnceEmitter: emitter{h.streams},
 		Doors:  runtime.Doors{Secrets: readSecrets{h.secrets}},
 		Logger: h.config.logger.With("part", "runtime"), Registerer: metrics,
 	})
@@ -243,7 +243,7 @@ func (h *host) openTriggers(ctx context.Context, metrics prometheus.Registerer) 
 		return err
 	}
 	h.mappings, err = triggers.Open(ctx, triggers.Options{
-		Streams: triggers.FromStore(h.streams), Functions: h.functions, Definitions: definitions,
+		Streams: triggers.FromStore(h.streams), Functions: h.functions, Definitions: definitions, Markers: h.streams,
 		Events:       h.events,
 		Failures:     failures{destinations, h.streams, h.settings, h.config.aws.region, h.config.aws.account},
 		DrainTimeout: h.config.drain, RetryBase: h.config.retryBase, RetryMax: h.config.retryMax,
@@ -278,24 +278,6 @@ func (h *host) scrubCode(code *catalog.Blobs) {
 		}
 	})
 	h.onStop(func(context.Context) error { cancel(); scrubbing.Wait(); return nil })
-}
-
-// emitter puts what functions emit into the host's own streams.
-type emitter struct{ streams *shards.Store }
-
-// Emit returns when the records are durable.
-func (e emitter) Emit(ctx context.Context, em runtime.Emission) error {
-	stream, err := e.streams.Stream(em.Stream)
-	if err == nil {
-		_, err = stream.PutRun(ctx, em.Records, nil)
-	}
-	if errors.Is(err, shards.ErrInvalid) {
-		return fmt.Errorf("%w: %w", runtime.ErrRefused, err)
-	}
-	if errors.Is(err, shards.ErrNotFound) {
-		return fmt.Errorf("function %s emits to stream %q, which does not exist: create it: %w", em.Function, em.Stream, err)
-	}
-	return err
 }
 
 // onStop adds to what close does; the last one added is the first to be done.

@@ -33,6 +33,7 @@ func mappingFlags(flags *pflag.FlagSet, config *api.MappingConfig) {
 	flags.StringArrayVar(&config.Filters, "filter", nil, "event pattern: call the function only for records that match one; repeatable, up to 10, \"\" removes them")
 	flags.BoolVar(&config.Bisect, "bisect", false, "halve a batch that fails, and deliver the halves one after the other")
 	flags.BoolVar(&config.Isolate, "isolate", false, "look for the one record of a batch that fails at once; it alone is tried again and given up")
+	flags.BoolVar(&config.ExactlyOnce, "exactly-once", false, "put what the function emits into streams once, also after a crash")
 	flags.StringVar(&config.OnFailure, "on-failure", "", "where records that are given up are stored: stream:NAME, s3://bucket/prefix, https://host/path or file:///folder")
 	flags.StringVar(&config.Qualifier, "qualifier", "", "the version of the function: its number, or an alias (default $LATEST)")
 	flags.BoolVar(&config.EventCounts, "event-counts", false, "count the events of each shard as metrics")
@@ -139,6 +140,7 @@ func newMappingUpdate(a *app) *cobra.Command {
 			change("keep-slow", func() { kept.Slow = config.Capsules.Slow })
 			change("keep-sample", func() { kept.Sample = config.Capsules.Sample })
 			change("isolate", func() { next.Isolate = config.Isolate })
+			change("exactly-once", func() { next.ExactlyOnce = config.ExactlyOnce })
 			change("on-failure", func() { next.OnFailure = config.OnFailure })
 			change("qualifier", func() { next.Qualifier = config.Qualifier })
 			change("event-counts", func() { next.EventCounts = config.EventCounts })
@@ -225,6 +227,7 @@ func (a *app) printMapping(m api.Mapping) error {
 		[2]string{"Record age", age},
 		[2]string{"Aggregates", aggregates},
 		[2]string{"Filters", joinOr(m.Filters, "none")},
+		[2]string{"Emits", guaranteeOf(&m)},
 		[2]string{"On failure", failureOf(&m)},
 		[2]string{"Capsules", keptOf(m.Capsules)},
 		[2]string{"Tags", joinOr(tagList(m.Tags), "none")},
@@ -253,6 +256,14 @@ func windowOf(length api.Duration) string {
 		return "none"
 	}
 	return length.String()
+}
+
+// guaranteeOf says how often what the function emits is put.
+func guaranteeOf(m *api.Mapping) string {
+	if m.ExactlyOnce {
+		return "exactly once"
+	}
+	return "at least once"
 }
 
 // failureOf says what becomes of batches that fail.
