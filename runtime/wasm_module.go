@@ -11,6 +11,7 @@ import (
 const (
 	maxTableEntries = wasm.MaxEntries // of all tables together
 	maxLocals       = 50_000          // of one function
+	maxBody         = 7_654_321       // bytes of one function; browsers keep to the same number
 )
 
 // moduleImport is one import; kind is the spec's external kind.
@@ -189,6 +190,10 @@ func (m *moduleReader) signature(index uint32) string {
 func (m *moduleReader) readCode(r *wasm.Reader) {
 	body := r.Bytes()
 	f := &wasm.Reader{B: body}
+	if len(body) > maxBody {
+		r.Fail(fmt.Errorf("a function has %d bytes of code, at most %d are allowed", len(body), maxBody))
+		return
+	}
 	var locals uint64
 	f.Each(func(f *wasm.Reader) {
 		locals += uint64(f.U32())

@@ -22,6 +22,16 @@ func TestManyEntriesAreRefused(t *testing.T) {
 	}
 }
 
+func TestLargeFunctionsAreRefused(t *testing.T) {
+	_, err := inspect(fake{functions: [][]byte{code(0, cat(bytes.Repeat([]byte{1}, maxBody), i32Const(0))...)}}.build())
+	if err == nil || !strings.Contains(err.Error(), "bytes of code, at most 7654321") {
+		t.Errorf("error %v", err)
+	}
+	if _, err := inspect(fake{functions: [][]byte{code(0, cat(bytes.Repeat([]byte{1}, maxBody-10), i32Const(0))...)}}.build()); err != nil {
+		t.Errorf("a little less: %v", err)
+	}
+}
+
 func TestSignatures(t *testing.T) {
 	var many []byte
 	for range 100 {

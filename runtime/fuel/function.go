@@ -41,6 +41,7 @@ type walker struct {
 	frames   []frame
 	edits    []edit
 	calls    []int32 // segments with a call that may lead back here
+	outside  []bool  // of checksEntry
 	current  int32   // segment
 	dead     bool    // control cannot come here
 	ended    bool    // the function's own end was read
@@ -48,7 +49,7 @@ type walker struct {
 
 // walk reads the body of a function, locals included.
 func (w *walker) walk(body []byte) error {
-	*w = walker{m: w.m, segments: w.segments[:0], frames: w.frames[:0], edits: w.edits[:0], calls: w.calls[:0]}
+	*w = walker{m: w.m, segments: w.segments[:0], frames: w.frames[:0], edits: w.edits[:0], calls: w.calls[:0], outside: w.outside}
 	r := &wasm.Reader{B: body}
 	r.Each(func(r *wasm.Reader) { r.SkipU32(); r.Skip(1) })
 	w.frames = append(w.frames, frame{op: wasm.OpBlock})
@@ -219,8 +220,9 @@ func (w *walker) checksEntry() bool {
 			break
 		}
 	}
+	w.outside = inEntry(w.segments, w.outside)
 	for _, n := range w.calls {
-		if n < loop && rootOf(w.segments, n) == 0 {
+		if n < loop && w.outside[n] {
 			return true
 		}
 	}

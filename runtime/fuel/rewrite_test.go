@@ -5,6 +5,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tetratelabs/wazero"
 
@@ -268,6 +269,23 @@ func TestDamagedModules(t *testing.T) {
 			changed := bytes.Clone(code)
 			changed[n] = b
 			_, _ = Rewrite(changed)
+		}
+	}
+}
+
+// The time that rewriting takes grows with the code and not faster: for chains of branches, calls and blocks in one function too.
+func TestLargeFunctions(t *testing.T) {
+	const n = 300_000
+	for name, body := range map[string][]byte{
+		"branches and calls in a loop": join([]byte{wasm.OpLoop, 0x40}, bytes.Repeat([]byte{wasm.OpI32Const, 0, wasm.OpBrIf, 0, wasm.OpCall, 1}, n), []byte{wasm.OpEnd}),
+		"nested blocks":                join(bytes.Repeat([]byte{wasm.OpBlock, 0x40, wasm.OpCall, 1}, n), bytes.Repeat([]byte{wasm.OpEnd}, n)),
+		"nested loops":                 join(bytes.Repeat([]byte{wasm.OpLoop, 0x40, wasm.OpI32Const, 0, wasm.OpBrIf, 0}, n), bytes.Repeat([]byte{wasm.OpEnd}, n)),
+		"one block after the other":    bytes.Repeat([]byte{wasm.OpBlock, 0x40, wasm.OpI32Const, 0, wasm.OpBrIf, 0, wasm.OpEnd}, n),
+	} {
+		began := time.Now()
+		out := rewrite(t, module{bodies: [][]byte{body}}.build())
+		if took := time.Since(began); took > 20*time.Second {
+			t.Errorf("%s: %v for %d bytes, which became %d", name, took, len(body), len(out))
 		}
 	}
 }

@@ -52,10 +52,11 @@ func fold(segments []segment) {
 	}
 }
 
-// rootOf is the beginning of the function or the head of the innermost loop around a segment.
-func rootOf(segments []segment, i int32) int32 {
-	for !segments[i].root {
-		i = segments[i].parent
+// inEntry says of each segment whether it is outside of all loops. The answer is reused.
+func inEntry(segments []segment, answer []bool) []bool {
+	answer = answer[:0]
+	for i, s := range segments {
+		answer = append(answer, i == 0 || !s.root && answer[s.parent])
 	}
-	return i
+	return answer
 }
