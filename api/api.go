@@ -18,6 +18,7 @@ import (
 
 	"github.com/shardmill/shardmill/internal/flood"
 	"github.com/shardmill/shardmill/internal/secrets"
+	"github.com/shardmill/shardmill/internal/state"
 	"github.com/shardmill/shardmill/runtime"
 	"github.com/shardmill/shardmill/shards"
 	"github.com/shardmill/shardmill/triggers"
@@ -73,12 +74,20 @@ type Secrets interface {
 	Delete(ctx context.Context, name string) error
 }
 
+// State are the state tables behind their routes; *state.Store is one. Its methods
+// may be called at the same time.
+type State interface {
+	Tables() []state.TableSize
+	Drop(match func(state.Table) bool) (int, error)
+}
+
 // Options of New. All up to Capsules are needed.
 type Options struct {
 	Streams   Streams
 	Functions Functions
 	Mappings  Mappings
 	Secrets   Secrets
+	State     State
 	Capsules  Capsules
 
 	Logger     *slog.Logger          // nil: nothing is logged
@@ -129,6 +138,7 @@ type Handler struct {
 	functions Functions
 	mappings  Mappings
 	secrets   Secrets
+	state     State
 	capsules  Capsules
 	logger    *slog.Logger
 	metrics   *metrics
@@ -156,7 +166,7 @@ func New(o Options) *Handler {
 	}
 	stopping, stop := context.WithCancel(context.Background())
 	h := &Handler{
-		streams: o.Streams, functions: o.Functions, mappings: o.Mappings, secrets: o.Secrets, capsules: o.Capsules,
+		streams: o.Streams, functions: o.Functions, mappings: o.Mappings, secrets: o.Secrets, state: o.State, capsules: o.Capsules,
 		logger: o.Logger, metrics: newMetrics(o.Registerer), limits: o.Limits.withDefaults(), version: o.Version,
 		incoming: semaphore.NewWeighted(maxIncoming),
 		router:   chi.NewRouter(), origin: http.NewCrossOriginProtection(),

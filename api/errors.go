@@ -10,6 +10,7 @@ import (
 
 	"github.com/shardmill/shardmill/internal/field"
 	"github.com/shardmill/shardmill/internal/secrets"
+	"github.com/shardmill/shardmill/internal/state"
 	"github.com/shardmill/shardmill/runtime"
 	"github.com/shardmill/shardmill/shards"
 	"github.com/shardmill/shardmill/triggers"
@@ -48,6 +49,9 @@ var sentinels = []struct {
 	{runtime.ErrClosed, KindStopping, "Try again when the host is back."},
 	{secrets.ErrNotFound, KindSecretNotFound, "GET /v1/secrets lists the secrets there are; PUT /v1/secrets/{name} sets one."},
 	{secrets.ErrKey, KindInternal, "The host's key of the secrets cannot be used: see the host's log."},
+	{state.ErrNoSpace, KindNoSpace, adviceNoSpace},
+	{state.ErrFailed, KindNoSpace, "See the host's log; it has to be started again."},
+	{state.ErrClosed, KindStopping, "Try again when the host is back."},
 	{triggers.ErrNotFound, KindMappingNotFound, "GET /v1/mappings lists the mappings there are; PUT /v1/mappings/{name} makes one."},
 	{triggers.ErrNoSpace, KindNoSpace, adviceNoSpace},
 	{triggers.ErrConflict, KindConflict, ""}, // it says itself what to do,
@@ -99,7 +103,7 @@ func problemOf(err error) *Problem {
 }
 
 // packageNames are what the engines' errors begin with.
-var packageNames = regexp.MustCompile(`(^|: )(shards|runtime|triggers|journal|catalog|secrets): `)
+var packageNames = regexp.MustCompile(`(^|: )(shards|runtime|triggers|journal|catalog|secrets|state): `)
 
 // reasonOf is an error as a sentence for those who know nothing of the packages.
 func reasonOf(err error) string {

@@ -24,6 +24,7 @@ import (
 	"github.com/shardmill/shardmill/internal/capsule"
 	"github.com/shardmill/shardmill/internal/catalog"
 	"github.com/shardmill/shardmill/internal/secrets"
+	"github.com/shardmill/shardmill/internal/state"
 	"github.com/shardmill/shardmill/runtime"
 	"github.com/shardmill/shardmill/shards"
 	"github.com/shardmill/shardmill/triggers"
@@ -158,7 +159,11 @@ func bootWith(t testing.TB, dir string, limits Limits) *host {
 	must(err)
 	code, err := c.Blobs(ctx, "code")
 	must(err)
-	rt, err := runtime.Open(ctx, runtime.Options{Functions: functions, Code: code, Emitter: emitter{h.store}, CacheDir: h.cache()})
+	must(os.MkdirAll(filepath.Join(h.dir, "state"), 0o700))
+	tables, err := state.Open(state.Options{Dir: filepath.Join(h.dir, "state")})
+	must(err)
+	h.closers = append(h.closers, func() { tables.Close() })
+	rt, err := runtime.Open(ctx, runtime.Options{Doors: runtime.Doors{State: tables}, Functions: functions, Code: code, Emitter: emitter{h.store}, CacheDir: h.cache()})
 	must(err)
 	must(lendCompiled(h.cache()))
 	h.closers = append(h.closers, func() { rt.Close(ctx) })
@@ -177,7 +182,7 @@ func bootWith(t testing.TB, dir string, limits Limits) *host {
 	must(err)
 	h.closers = append(h.closers, func() { shelf.Close() })
 	h.capsules = shelf
-	h.handler = New(Options{Streams: h.store, Functions: rt, Mappings: tr, Secrets: kept, Capsules: shelf, Version: "test", Registerer: h.registry, Limits: limits})
+	h.handler = New(Options{Streams: h.store, Functions: rt, Mappings: tr, Secrets: kept, State: tables, Capsules: shelf, Version: "test", Registerer: h.registry, Limits: limits})
 	h.listen(t)
 	return h
 }

@@ -44,6 +44,7 @@ const (
 	KindCapsuleNotFound    Kind = "capsule-not-found"
 	KindMappingNotFound    Kind = "mapping-not-found"
 	KindSecretNotFound     Kind = "secret-not-found"
+	KindTableNotFound      Kind = "state-not-found"
 	KindMethod             Kind = "method-not-allowed"
 	KindNotAcceptable      Kind = "not-acceptable"
 	KindBodyStalled        Kind = "body-stalled"
@@ -98,6 +99,7 @@ var kinds = []kindRow{
 	{KindCapsuleNotFound, 404, "There is no such capsule"},
 	{KindMappingNotFound, 404, "There is no such mapping"},
 	{KindSecretNotFound, 404, "There is no such secret"},
+	{KindTableNotFound, 404, "There is no such state table"},
 	{KindMethod, 405, "The path does not take this method"},
 	{KindNotAcceptable, 406, "The answer cannot be given in the form asked for"},
 	{KindBodyStalled, 408, "The body stopped arriving"},

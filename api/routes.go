@@ -104,6 +104,9 @@ func routes() []route {
 		{"PUT", "/v1/secrets/{name}", "secrets:write", secretForm((*call).putSecret), "putSecret", "Sets a secret: the body is its value."},
 		{"DELETE", "/v1/secrets/{name}", "secrets:write", remove((*call).deleteSecret), "deleteSecret", "Deletes a secret; functions that may read it find none from then on."},
 
+		{"GET", "/v1/state", "state:read", read((*call).listState), "listState", "Lists the state tables that functions keep."},
+		{"DELETE", "/v1/state/{name}", "state:write", removeWith((*call).deleteState), "deleteState", "Deletes what a state table holds."},
+
 		{"GET", "/v1/mappings", "mappings:read", read((*call).listMappings), "listMappings", "Lists all event source mappings."},
 		{"PUT", "/v1/mappings/{name}", "mappings:write", define((*call).putMapping), "putMapping", "Makes or changes an event source mapping; the same again changes nothing."},
 		{"GET", "/v1/mappings/{name}", "mappings:read", read((*call).getMapping), "getMapping", "Describes an event source mapping and how far it is."},

@@ -199,6 +199,7 @@ type FunctionConfig struct {
 	Emit        []string `json:"emit,omitempty" query:"emit" doc:"A stream the function may emit records to; repeatable."`
 
 	Secrets []string  `json:"secrets,omitempty" query:"secrets" doc:"A secret the function may read, by name; repeatable."`
+	State   []string  `json:"state,omitempty" query:"state" doc:"A state table the function has: NAME is one of its own for each mapping and shard that it runs for, shared:NAME is one that it shares with every function that is granted it; repeatable."`
 	Env     Variables `json:"env,omitempty" query:"env" doc:"The function's environment variables, at most 64 and 4 KiB; in a query NAME=VALUE, repeatable. Whoever may see the function sees them: values that nobody should see are secrets."`
 }
 
@@ -325,6 +326,22 @@ type Secret struct {
 // SecretList is the answer of GET /v1/secrets.
 type SecretList struct {
 	Secrets []Secret `json:"secrets" doc:"All secrets, sorted by name, without their values."`
+}
+
+// StateTable is a state table that functions keep, and how much is in it.
+type StateTable struct {
+	Name     string  `json:"name" doc:"Its name."`
+	Shared   bool    `json:"shared,omitzero" doc:"It is shared by every function that is granted it; otherwise it belongs to one function, for a mapping and shard."`
+	Function string  `json:"function,omitempty" doc:"The function that it belongs to."`
+	Mapping  string  `json:"mapping,omitempty" doc:"The mapping that it belongs to; left out for direct invocations."`
+	Shard    *uint32 `json:"shard,omitzero" doc:"The number of the shard that it belongs to; left out without a mapping."`
+	Keys     int64   `json:"keys" doc:"How many entries it has."`
+	Bytes    int64   `json:"bytes" doc:"How large it is: keys and values, with 16 bytes more for each entry."`
+}
+
+// StateTableList is the answer of GET /v1/state.
+type StateTableList struct {
+	Tables []StateTable `json:"tables" doc:"The tables that hold something, shared ones first, by name and owner."`
 }
 
 // MappingConfig is what an event source mapping is made with: the body of PUT

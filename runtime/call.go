@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/shardmill/shardmill/internal/capsule"
+	"github.com/shardmill/shardmill/internal/state"
 	"github.com/shardmill/shardmill/sdk/abi"
 	"github.com/shardmill/shardmill/sdk/record"
 )
@@ -98,6 +99,7 @@ type Reply struct {
 
 	tape     *capsule.Tape // what the guest has read; nil: not noted
 	deadline int64         // that the guest was told, µs since the Unix epoch
+	state    *state.Batch  // what the call has changed of the state, nil for nothing
 }
 
 // maxKeptReply is how large a buffer a Reply keeps for the next call.

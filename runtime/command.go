@@ -31,9 +31,9 @@ func (i *instance) execute(ctx context.Context, p *program, call *Call, reply *R
 	i.watch.limit(i.identity.config.Fuel)
 	config := guestConfig(i.senses, i.identity.config.Env, answer, &log.stderr).WithStdin(bytes.NewReader(call.Body)).
 		WithArgs(i.identity.function).WithStartFunctions(exportStart)
-	i.watch.visit.begin()
+	i.watch.visit.begin(i.identity, &call.Source)
 	i.module, err = p.instantiate(i.watch, i.memory, config)
-	i.watch.visit.end()
+	reply.state = i.watch.visit.end()
 	intact := i.watch.stop()
 	reply.Duration, reply.Fuel, reply.MemoryPeak = time.Since(started), i.watch.used(), int64(i.memory.size.Load())
 	var exit *exited

@@ -12,6 +12,7 @@ import (
 
 	"github.com/shardmill/shardmill/internal/catalog"
 	"github.com/shardmill/shardmill/internal/field"
+	"github.com/shardmill/shardmill/internal/state"
 	"github.com/shardmill/shardmill/sdk/abi"
 )
 
@@ -340,8 +341,19 @@ func (rt *Runtime) Delete(ctx context.Context, name string) error {
 	}
 	f.logs.close()
 	f.past.close()
+	rt.dropState(name)
 	rt.noteDeleted(ctx, name)
 	rt.metrics.forget(name)
 	rt.removeCode(ctx, f.versions)
 	return nil
+}
+
+// dropState removes the state tables that were a deleted function's own.
+func (rt *Runtime) dropState(name string) {
+	if rt.options.Doors.State == nil {
+		return
+	}
+	if _, err := rt.options.Doors.State.Drop(func(t state.Table) bool { return !t.Shared && t.Function == name }); err != nil {
+		rt.options.Logger.Warn("state of a deleted function could not be removed", "function", name, "error", err)
+	}
 }

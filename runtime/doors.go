@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 
+	"github.com/shardmill/shardmill/internal/state"
 	"github.com/shardmill/shardmill/sdk/abi"
 )
 
@@ -18,6 +20,15 @@ import (
 // answers that it is not available.
 type Doors struct {
 	Secrets Secrets
+	State   Tables
+}
+
+// Tables has the state tables of functions; *state.Store is one. Its methods may be called from several goroutines.
+type Tables interface {
+	// Begin makes the batch of one call.
+	Begin() *state.Batch
+	// Drop removes the tables that match, and returns when that is durable.
+	Drop(match func(state.Table) bool) (int, error)
 }
 
 // Secrets has the values of secrets by name. Secret may block until ctx ends; it is called from many goroutines, and the
@@ -47,6 +58,7 @@ func hostDoors() []door {
 		abi.ImportResult: {call: (*visit).takeResult, brief: true},
 		abi.ImportSecret: {call: (*visit).secret, needs: "a secret", granted: func(c *Config) bool { return len(c.Secrets) > 0 }},
 	}
+	maps.Copy(behaviour, stateDoors())
 	var out []door
 	for _, f := range abi.HostFunctions() {
 		d := behaviour[f.Name]
@@ -114,12 +126,24 @@ type visit struct {
 	open    bool             // a call is under way
 
 	result []byte // of the last door
+	owner  state.Table
+	batch  *state.Batch // of the call; nil until it reaches for state
 }
 
-// begin lets a call pass, and end nobody.
-func (v *visit) begin() { v.open = true }
+// begin lets a call pass, and end nobody. end gives what the call has changed of the state, nil for nothing.
+func (v *visit) begin(id *identity, from *Source) {
+	v.open = true
+	v.owner = state.Table{Function: id.function, Mapping: from.Mapping, Shard: from.Shard}
+}
 
-func (v *visit) end() { v.open, v.result = false, nil }
+func (v *visit) end() *state.Batch {
+	b := v.batch
+	v.open, v.result, v.batch = false, nil, nil
+	if b == nil || b.Changes() == 0 {
+		return nil
+	}
+	return b
+}
 
 // refuse keeps the sentence about a status and gives the status back.
 func (v *visit) refuse(s abi.Status, format string, args ...any) int64 {

@@ -78,11 +78,12 @@ const (
 	FailExit      ErrorKind = "exit"            // it called proc_exit; a Go guest's fatal errors end so, with code 2
 	FailMalformed ErrorKind = "malformed_reply" // what it returned breaks the ABI
 	FailDenied    ErrorKind = "denied"          // it emitted to a stream that it was not granted
-	FailRefused   ErrorKind = "refused"         // it emitted a record that is out of the stream's limits
+	FailRefused   ErrorKind = "refused"         // it emitted a record that is out of the stream's limits, or its state is larger than it may be
+	FailConflict  ErrorKind = "conflict"        // it compared with state that another call has changed meanwhile
 )
 
 // FunctionError is a failure of the function itself. None of its outputs was put, except, with FailRefused, those to streams
-// that it named before. The next call of the function
+// that it named before, and, with FailRefused and FailConflict for its state, all of them. Nothing of its state was changed. The next call of the function
 // is not affected: an instance that may be in an undefined state has been thrown away.
 type FunctionError struct {
 	Function   string

@@ -52,6 +52,13 @@ func (c Config) grants() (list []string) {
 	for _, secret := range c.Secrets {
 		list = append(list, "read secret "+strconv.Quote(secret))
 	}
+	for _, table := range c.State {
+		if name, shared := strings.CutPrefix(table, sharedPrefix); shared {
+			list = append(list, "use the shared state table "+strconv.Quote(name))
+		} else {
+			list = append(list, "keep a state table "+strconv.Quote(table)+" of its own")
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.Env)) {
 		list = append(list, "see variable "+name+" as "+strconv.Quote(c.Env[name]))
 	}
@@ -66,13 +73,19 @@ func (c *Config) normalizeGrants() (err error) {
 	if c.Secrets, err = names("secrets", "secrets", c.Secrets, MaxSecrets, abi.MaxSecretNameBytes); err != nil {
 		return err
 	}
+	if c.State, err = normalizeState(c.State); err != nil {
+		return err
+	}
 	c.Env = maps.Clone(c.Env)
 	return checkEnv(c.Env)
 }
 
+// sorted is the list in order, each once.
+func sorted(list []string) []string { return slices.Compact(slices.Sorted(slices.Values(list))) }
+
 // names sorts granted names, each once.
 func names(name, noun string, list []string, most, longest int) ([]string, error) {
-	list = slices.Compact(slices.Sorted(slices.Values(list)))
+	list = sorted(list)
 	if len(list) > most {
 		return nil, field.Invalid(name, strconv.Itoa(len(list))+" "+noun, fmt.Sprintf("at most %d", most))
 	}

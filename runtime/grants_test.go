@@ -66,7 +66,7 @@ func TestConfigEqual(t *testing.T) {
 	base := Config{}
 	for name, other := range map[string]Config{
 		"timeout": {Timeout: 1}, "memory": {MemoryBytes: 1}, "concurrency": {Concurrency: 1}, "emit": {Emit: []string{"a"}},
-		"secrets": {Secrets: []string{"a"}}, "env": {Env: map[string]string{"A": ""}},
+		"secrets": {Secrets: []string{"a"}}, "state": {State: []string{"a"}}, "env": {Env: map[string]string{"A": ""}},
 	} {
 		if base.equal(other) || other.equal(base) || !other.equal(other) {
 			t.Errorf("%s does not count", name)

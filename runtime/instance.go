@@ -140,9 +140,9 @@ func (i *instance) invoke(ctx context.Context, call *Call, reply *Reply) (reusab
 	started := time.Now()
 	i.watch.start(ctx, i.identity.config.Timeout)
 	i.watch.limit(i.identity.config.Fuel)
-	i.watch.visit.begin()
+	i.watch.visit.begin(i.identity, &call.Source)
 	err = i.exchange(ctx, call, reply, started)
-	i.watch.visit.end()
+	reply.state = i.watch.visit.end()
 	intact := i.watch.stop()
 	reply.deadline, i.deadline = i.deadline, 0
 	reply.Duration = time.Since(started)

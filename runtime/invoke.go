@@ -16,8 +16,8 @@ import (
 // every record that it emitted is durable. reply is written in any case.
 //
 // Errors: a *FunctionError when the function failed; everything else is not its fault: ErrNotFound (ErrNoVersion, ErrNoAlias),
-// ErrThrottled, ErrUnsupported, ErrUnavailable, ErrEmit, ErrClosed, and one that wraps the error of ctx when ctx ended first. After
-// none of them but ErrEmit has anything been emitted.
+// ErrThrottled, ErrUnsupported, ErrUnavailable, ErrEmit, ErrState, ErrClosed, and one that wraps the error of ctx when ctx ended first. After
+// none of them but ErrEmit and ErrState has anything been emitted.
 func (rt *Runtime) Invoke(ctx context.Context, call Call, reply *Reply) error {
 	if err := rt.enter(); err != nil {
 		return fmt.Errorf("runtime: invoke %q: %w", shorten(call.Function), err)
@@ -60,7 +60,21 @@ func (rt *Runtime) invoke(ctx context.Context, f *function, v *version, call *Ca
 		return err
 	}
 	reply.read()
-	return rt.emit(ctx, f, v, call, reply)
+	if reply.state == nil {
+		return rt.emit(ctx, f, v, call, reply)
+	}
+	if err := reply.state.Check(); err != nil {
+		return stateFailure(v, reply, err)
+	}
+	if err := rt.emit(ctx, f, v, call, reply); err != nil {
+		return err
+	}
+	// After the outputs: a crash in between has them put again, where the other order would lose what was emitted for a record that the
+	// state has as seen.
+	if err := reply.state.Commit(); err != nil {
+		return stateFailure(v, reply, err)
+	}
+	return nil
 }
 
 // run makes the call in an instance, and gives the instance back.

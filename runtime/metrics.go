@@ -17,7 +17,7 @@ const (
 var outcomes = []string{
 	outcomeOK, outcomeThrottled, outcomeCanceled, outcomeHost,
 	string(FailError), string(FailTrap), string(FailTimeout), string(FailFuel), string(FailMemory), string(FailExit),
-	string(FailMalformed), string(FailDenied), string(FailRefused),
+	string(FailMalformed), string(FailDenied), string(FailRefused), string(FailConflict),
 }
 
 // metrics are the runtime's own; those of a function are made once and kept with it.

@@ -27,6 +27,11 @@ var (
 type Outside interface {
 	// Secret is the value of a secret. The caller owns it.
 	Secret(name string) ([]byte, error)
+	// StateGet, StatePut, StateDelete and StateList are sdk/abi.md §6.1. The caller owns what they return.
+	StateGet(table, key string) (Entry, error)
+	StatePut(table, key string, value []byte, expected int64) (revision int64, err error)
+	StateDelete(table, key string, expected int64) error
+	StateList(table, prefix, after string, limit int) (list []Entry, more bool, err error)
 }
 
 // With has the guest's handlers reach o. In WebAssembly it changes nothing.

@@ -20,3 +20,35 @@ func (c *callContext) secret(name string) ([]byte, error) {
 	}
 	return o.Secret(name)
 }
+
+func (c *callContext) stateGet(table, key string) (Entry, error) {
+	o, err := c.reach()
+	if err != nil {
+		return Entry{}, err
+	}
+	return o.StateGet(table, key)
+}
+
+func (c *callContext) statePut(table, key string, value []byte, expected int64) (int64, error) {
+	o, err := c.reach()
+	if err != nil {
+		return 0, err
+	}
+	return o.StatePut(table, key, value, expected)
+}
+
+func (c *callContext) stateDelete(table, key string, expected int64) error {
+	o, err := c.reach()
+	if err != nil {
+		return err
+	}
+	return o.StateDelete(table, key, expected)
+}
+
+func (c *callContext) stateList(table, prefix, after string, limit int) ([]Entry, bool, error) {
+	o, err := c.reach()
+	if err != nil {
+		return nil, false, err
+	}
+	return o.StateList(table, prefix, after, limit)
+}

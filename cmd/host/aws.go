@@ -47,7 +47,7 @@ func (h *host) openAWS(ctx context.Context, metrics prometheus.Registerer) (*aws
 		return nil, err
 	}
 	o := aws.Options{
-		Streams: h.streams, Settings: settings, Functions: h.functions, Mappings: h.mappings, Region: h.config.aws.region, Account: h.config.aws.account,
+		Streams: h.streams, Settings: settings, Functions: h.functions, Mappings: mappings{h.mappings, h.state}, Region: h.config.aws.region, Account: h.config.aws.account,
 		Logger: h.config.logger.With("part", "aws"), Registerer: metrics,
 	}
 	if h.config.aws.limits == "aws" {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,6 +34,12 @@ func mappingNames(ctx context.Context, c *api.Client) ([]string, error) {
 func secretNames(ctx context.Context, c *api.Client) ([]string, error) {
 	secrets, err := c.Secrets(ctx)
 	return namesOf(secrets, func(s api.Secret) string { return s.Name }), err
+}
+
+func tableNames(ctx context.Context, c *api.Client) ([]string, error) {
+	tables, err := c.StateTables(ctx)
+	list := namesOf(tables, func(t api.StateTable) string { return t.Name })
+	return slices.Compact(slices.Sorted(slices.Values(list))), err
 }
 
 func namesOf[T any](list []T, name func(T) string) []string {

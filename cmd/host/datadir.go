@@ -19,6 +19,7 @@ import (
 //	nats/      JetStream's store: the catalog and the functions' code
 //	catalog/   the catalog's own checksummed snapshot
 //	streams/   one folder of journal segments per stream
+//	state/       what functions keep
 //	secrets.key  the key that secrets are encrypted to, unless another is given
 //	cache/     compiled functions; may be deleted while no host runs
 const (
@@ -96,7 +97,7 @@ func (d *dataDir) prepare(sync func(dir string) error) error {
 	if err := checkFormat(d.path, dataFormat, dataDirMigrations); err != nil {
 		return err
 	}
-	for _, sub := range []string{d.nats(), d.catalog(), d.streams(), d.cache()} {
+	for _, sub := range []string{d.nats(), d.catalog(), d.streams(), d.state(), d.cache()} {
 		if err := os.MkdirAll(sub, 0o700); err != nil {
 			return fmt.Errorf("data directory: %w", err)
 		}
@@ -110,6 +111,7 @@ func (d *dataDir) prepare(sync func(dir string) error) error {
 func (d *dataDir) nats() string    { return filepath.Join(d.path, "nats") }
 func (d *dataDir) catalog() string { return filepath.Join(d.path, "catalog") }
 func (d *dataDir) streams() string { return filepath.Join(d.path, "streams") }
+func (d *dataDir) state() string   { return filepath.Join(d.path, "state") }
 func (d *dataDir) cache() string   { return filepath.Join(d.path, "cache") }
 
 // secretsKey is the file with the key of the secrets, where no other is given.

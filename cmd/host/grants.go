@@ -18,6 +18,7 @@ func (a *app) addGrants(c *cobra.Command, config *api.FunctionConfig) {
 	flags := c.Flags()
 	flags.StringSliceVar(&config.Emit, "emit", nil, "stream the function may emit records to; repeatable")
 	flags.StringSliceVar(&config.Secrets, "secret", nil, `secret the function may read, by name ("shardmill secret set" sets it); repeatable`)
+	flags.StringSliceVar(&config.State, "state", nil, "state table of the function: NAME for one of its own, shared:NAME for one that it shares; repeatable")
 	flags.Var(&variables{&config.Env}, "env", "environment variable of the function, NAME=VALUE; repeatable")
 	a.completingFlag(c, "emit", streamNames)
 	a.completingFlag(c, "secret", secretNames)
@@ -34,6 +35,9 @@ func settle(flags *pflag.FlagSet, config, own *api.FunctionConfig) {
 	}
 	if !flags.Changed("secret") {
 		config.Secrets = own.Secrets
+	}
+	if !flags.Changed("state") {
+		config.State = own.State
 	}
 	if !flags.Changed("env") {
 		config.Env = own.Env

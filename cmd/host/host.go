@@ -22,6 +22,7 @@ import (
 	"github.com/shardmill/shardmill/internal/capsule"
 	"github.com/shardmill/shardmill/internal/catalog"
 	"github.com/shardmill/shardmill/internal/secrets"
+	"github.com/shardmill/shardmill/internal/state"
 	"github.com/shardmill/shardmill/runtime"
 	"github.com/shardmill/shardmill/shards"
 	"github.com/shardmill/shardmill/triggers"
@@ -42,8 +43,10 @@ type hostConfig struct {
 
 	allowHosts      []string // names besides localhost that requests to a loopback listener may be for
 	trustKeys       string   // PEM file; functions must be signed with one of its keys when it is given
-	secretsKey      string   // file with the key of the secrets; "" is one in the data directory, made when it is needed
-	tlsCert, tlsKey string   // PEM files; the API is served over TLS when they are given
+	stateTotal      api.Size // how much all state tables, and one of them, may hold; 0 = the defaults
+	stateTable      api.Size
+	secretsKey      string // file with the key of the secrets; "" is one in the data directory, made when it is needed
+	tlsCert, tlsKey string // PEM files; the API is served over TLS when they are given
 
 	aws awsConfig // the AWS surface
 
@@ -74,6 +77,7 @@ type host struct {
 	settings  *catalog.Table // of the AWS surface
 	streams   *shards.Store
 	secrets   *secrets.Store
+	state     *state.Store
 	functions *runtime.Runtime
 	mappings  *triggers.Triggers
 	capsules  *capsule.Store
@@ -185,7 +189,7 @@ func (h *host) openRuntime(ctx context.Context, metrics prometheus.Registerer) e
 	if err != nil {
 		return err
 	}
-	h.scrubCode(code)
+	h.daily("stored code of functions is damaged", code.Scrub)
 	if h.capsules, err = capsule.Open(h.dir.capsules(), h.config.logger.With("part", "capsules")); err != nil {
 		return err
 	}
@@ -195,6 +199,9 @@ func (h *host) openRuntime(ctx context.Context, metrics prometheus.Registerer) e
 		return err
 	}
 	if err := h.openSecrets(ctx); err != nil {
+		return err
+	}
+	if err := h.openState(metrics); err != nil {
 		return err
 	}
 	trust, err := readTrust(h.config.trustKeys)
@@ -211,7 +218,7 @@ func (h *host) openRuntime(ctx context.Context, metrics prometheus.Registerer) e
 			return h.namedByMapping(function, version) || published(function, version)
 		},
 		CacheDir: h.dir.cache(), Functions: definitions, Code: code, Emitter: emitter{h.streams}, OnceEmitter: emitter{h.streams},
-		Doors:  runtime.Doors{Secrets: readSecrets{h.secrets}},
+		Doors:  runtime.Doors{Secrets: readSecrets{h.secrets}, State: h.state},
 		Logger: h.config.logger.With("part", "runtime"), Registerer: metrics,
 	})
 	if err != nil {
@@ -256,15 +263,15 @@ func (h *host) openTriggers(ctx context.Context, metrics prometheus.Registerer) 
 	return nil // they are stopped with the API's server, see drain
 }
 
-// codeScrubInterval is how often the stored code of functions is read and checked; journals have a scrub of their own.
-const codeScrubInterval = 24 * time.Hour
+// scrubInterval is how often stored code and state are read and checked; journals have a scrub of their own.
+const scrubInterval = 24 * time.Hour
 
-// scrubCode reads all stored code now and then, so that a damaged copy is found and healed while the other is good.
-func (h *host) scrubCode(code *catalog.Blobs) {
+// daily has everything of one sort read now and then, so that damage is found early: a damaged copy of code can be healed while the other is good.
+func (h *host) daily(problem string, scrub func(context.Context) error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var scrubbing sync.WaitGroup
 	scrubbing.Go(func() {
-		tick := time.NewTicker(codeScrubInterval)
+		tick := time.NewTicker(scrubInterval)
 		defer tick.Stop()
 		for {
 			select {
@@ -272,8 +279,8 @@ func (h *host) scrubCode(code *catalog.Blobs) {
 				return
 			case <-tick.C:
 			}
-			if err := code.Scrub(ctx); err != nil && ctx.Err() == nil {
-				h.config.logger.Error("stored code of functions is damaged", "error", err)
+			if err := scrub(ctx); err != nil && ctx.Err() == nil {
+				h.config.logger.Error(problem, "error", err)
 			}
 		}
 	})
@@ -326,7 +333,7 @@ func (h *host) listenAdmin(metrics *prometheus.Registry) error {
 func (h *host) serveAPI(ctx context.Context, metrics prometheus.Registerer) error {
 	log := h.config.logger.With("part", "api")
 	handler := api.New(api.Options{
-		Streams: h.streams, Functions: h.functions, Mappings: h.mappings, Secrets: h.secrets, Capsules: h.capsules,
+		Streams: h.streams, Functions: h.functions, Mappings: mappings{h.mappings, h.state}, Secrets: h.secrets, State: h.state, Capsules: h.capsules,
 		Logger: log, Registerer: metrics, Version: buildVersion().Version,
 	})
 	amazon, err := h.openAWS(ctx, metrics)

@@ -164,7 +164,7 @@ func newRoot(a *app) *cobra.Command {
 	flags.StringVar(&a.output, "output", outputTable, "how results are written: table or json (one object a line)")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{outputTable, outputJSON}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(
-		newServe(a), newDev(a), newStream(a), newFunction(a), newMapping(a), newSecret(a), newCapsule(a), newReplay(a), newFilter(a), newAgent(a), newBench(a), newVersion(a),
+		newServe(a), newDev(a), newStream(a), newFunction(a), newMapping(a), newSecret(a), newState(a), newCapsule(a), newReplay(a), newFilter(a), newAgent(a), newBench(a), newVersion(a),
 	)
 	tidyDefaults(root)
 	return root

@@ -42,7 +42,7 @@ func TestSecretVerbs(t *testing.T) {
 		{line: "secret list", stdout: `^NAME +CREATED +SET\n$`},
 		{line: "function build DIR -o WASM", stdout: `built`},
 		{line: "function deploy f WASM", status: exitFailure, stderr: `^shardmill: code imports shardmill.secret, which its configuration does not grant`},
-		{line: "function deploy f DIR", stdout: `May read: +token\nVariables: +LEVEL=debug\n`, stderr: `^there is no secret "token" yet: .*"shardmill secret set token"\n$`},
+		{line: "function deploy f DIR", stdout: `May read: +token\n.*Variables: +LEVEL=debug\n`, stderr: `^there is no secret "token" yet: .*"shardmill secret set token"\n$`},
 		{line: "function invoke f token", status: exitFailure, stderr: `not found: the host has no secret "token"`},
 		{line: "secret set token", stdin: "hunter2hunter2\r\n", stdout: `^Name: +token\n`},
 		{line: "function invoke f token", stdout: `^14 bytes, LEVEL=debug$`},

@@ -8,10 +8,12 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/shardmill/shardmill/api"
 )
 
 // serveSettings are the flags of serve that are also SHARDMILL_* variables and keys of the config file.
-var serveSettings = []string{"data-dir", "listen", "admin-listen", "log-level", "log-format", "drain", "insecure", "tls-cert", "tls-key", "allow-host", "trust-keys", "secrets-key"}
+var serveSettings = []string{"data-dir", "listen", "admin-listen", "log-level", "log-format", "drain", "insecure", "tls-cert", "tls-key", "allow-host", "trust-keys", "secrets-key", "state-limit", "state-table-limit"}
 
 func newServe(a *app) *cobra.Command {
 	var config hostConfig
@@ -60,6 +62,8 @@ func newServe(a *app) *cobra.Command {
 	flags.StringVar(&config.tlsKey, "tls-key", "", "PEM file with the key of --tls-cert")
 	flags.StringVar(&config.trustKeys, "trust-keys", "", "PEM file with ed25519 public keys; functions that are uploaded must then be signed with one of them (function deploy --sign)")
 	flags.StringVar(&config.secretsKey, "secrets-key", "", "file with the key that secrets are encrypted to, as age-keygen writes it; only its owner may read it (default: secrets.key in the data directory, which is made with the first secret)")
+	textFlag(flags, &config.stateTotal, "state-limit", "size", "1MiB or more", "how much all state tables of functions may hold together (default 8GiB)")
+	textFlag(flags, &config.stateTable, "state-table-limit", "size", "1MiB or more", "how much one state table may hold (default 1GiB)")
 	config.aws.addFlags(flags)
 	config.doors.addFlags(flags)
 	config.failures.addFlags(flags)
@@ -75,6 +79,11 @@ func (c *hostConfig) check(ctx context.Context, from sources, insecure bool) err
 	}
 	if c.drain < 0 {
 		return usagef("%s is %v; it must be 0s (what is under way is cut off at once) or more", from.of("drain"), c.drain)
+	}
+	for name, limit := range map[string]api.Size{"state-limit": c.stateTotal, "state-table-limit": c.stateTable} {
+		if limit != 0 && limit < 1<<20 {
+			return usagef("%s is %s; it must be 1MiB or more", from.of(name), limit)
+		}
 	}
 	if err := checkBind(ctx, from.of("listen"), c.listen, insecure); err != nil {
 		return err

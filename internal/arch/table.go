@@ -30,7 +30,7 @@ const (
 var table = []row{
 	{path: "cmd/host", level: topLevel, everything: true},
 
-	{path: "api", level: 4, below: append([]string{"internal/secrets"}, apiMay...)},
+	{path: "api", level: 4, below: append([]string{"internal/secrets", "internal/state"}, apiMay...)},
 	{path: "api/aws", level: 4, below: apiMay},
 	{path: "api/messages", level: 4, below: []string{"shards", "sdk/record", "internal/flood"}, never: noHTTP},
 	{path: "api/aws/conformance", level: 4},
@@ -54,7 +54,7 @@ var table = []row{
 	},
 	{
 		path: "runtime", level: engineLevel,
-		below: []string{"runtime/fuel", "runtime/quickjs", "runtime/wasm", "internal/capsule", "internal/catalog", "internal/field", "sdk", "sdk/abi", "sdk/record"},
+		below: []string{"runtime/fuel", "runtime/quickjs", "runtime/wasm", "internal/capsule", "internal/catalog", "internal/field", "internal/state", "sdk", "sdk/abi", "sdk/record"},
 		never: noHTTP,
 	},
 	// Functions that were written for Lambda import its event types.
@@ -70,6 +70,7 @@ var table = []row{
 	{path: "runtime/quickjs", level: 1, beside: []string{"runtime/wasm", "sdk/abi", "sdk/js"}, never: noHTTP},
 	{path: "internal/catalog", level: 1, never: noHTTP},
 	{path: "internal/field", level: 1},
+	{path: "internal/state", level: 1, beside: []string{"internal/field"}, never: noHTTP},
 	{path: "internal/secrets", level: 1, beside: []string{"internal/catalog", "internal/field"}, never: noHTTP},
 	{path: "internal/flood", level: 1},
 	{path: "internal/sequence", level: 1, beside: []string{"sdk/record"}, never: noHTTP},
@@ -101,6 +102,7 @@ var owners = []owner{
 	{"github.com/danielgtaylor/huma", []string{"api", "api/aws"}},
 	{"github.com/evanw/esbuild", []string{"runtime/quickjs"}},
 	{"github.com/spf13", []string{"cmd/host"}},
+	{"go.etcd.io/bbolt", []string{"internal/state"}},
 	{"filippo.io/age", []string{"internal/secrets"}},
 	{"github.com/aws/aws-sdk-go-v2/service/s3", []string{"internal/destination"}},
 }

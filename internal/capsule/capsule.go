@@ -66,6 +66,7 @@ type Limits struct {
 
 	Env     map[string]string `json:"env,omitempty"`     // variables of its environment
 	Secrets []string          `json:"secrets,omitempty"` // names of those it was granted; their values are not kept
+	State   []string          `json:"state,omitempty"`   // tables that it was granted; what is in them is not kept
 }
 
 // Call is what the function was given.

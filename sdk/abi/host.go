@@ -9,6 +9,11 @@ const ImportModule = "shardmill"
 const (
 	ImportResult = "result"
 	ImportSecret = "secret"
+
+	ImportStateGet    = "state_get"
+	ImportStatePut    = "state_put"
+	ImportStateDelete = "state_delete"
+	ImportStateList   = "state_list"
 )
 
 // HostFunction is a function of the host that a module may import.
@@ -23,6 +28,10 @@ func HostFunctions() []HostFunction {
 	return []HostFunction{
 		{ImportResult, "i32 i32", "i32"},
 		{ImportSecret, "i32 i32", "i64"},
+		{ImportStateGet, "i32 i32 i32 i32", "i64"},
+		{ImportStatePut, "i32 i32 i32 i32 i32 i32 i64", "i64"},
+		{ImportStateDelete, "i32 i32 i32 i32 i64", "i64"},
+		{ImportStateList, "i32 i32 i32 i32 i32 i32 i32", "i64"},
 	}
 }
 
@@ -68,4 +77,14 @@ const (
 	MaxSecretNameBytes  = 128
 	MaxSecretBytes      = 64 << 10
 	MaxHostMessageBytes = 1024
+	MaxTableNameBytes   = 64
+	MaxKeyBytes         = 512
+	MaxStateValueBytes  = 1 << 20
+	MaxStateList        = 1000 // entries
+)
+
+// What a change of state can expect of an entry, besides its revision.
+const (
+	ExpectAny    int64 = -1
+	ExpectAbsent int64 = 0
 )

@@ -27,6 +27,7 @@ type Call struct {
 	State  []byte     // of the window so far
 
 	Secrets map[string]string // granted, by name; others are denied
+	Tables  Tables            // granted state tables; others are denied. A call that succeeds changes it
 }
 
 // Outcome is what became of one record.
@@ -148,7 +149,8 @@ func (c Call) handle(t testing.TB, h sdk.Handlers, kind abi.Kind, body []byte, r
 	if err != nil {
 		t.Fatalf("sdktest: %v", err)
 	}
-	guest := sdk.NewGuest(h).With(&outside{c})
+	reach := &outside{call: c}
+	guest := sdk.NewGuest(h).With(reach)
 	call := guest.Input(size)[:size]
 	dst, state := head.Put(call, len(body), len(c.State))
 	copy(dst, body)
@@ -159,6 +161,9 @@ func (c Call) handle(t testing.TB, h sdk.Handlers, kind abi.Kind, body []byte, r
 	}
 	if err := reply.Parse(out, kind, records); err != nil {
 		t.Fatalf("sdktest: the reply breaks the ABI: %v", err)
+	}
+	if !reply.Failed() {
+		reach.commit()
 	}
 }
 
