@@ -16,7 +16,7 @@ import (
 // onceChains are two chains of two functions each over three streams: one with ExactlyOnce, and one without, which says what the kills do.
 var onceChains = map[bool][]string{true: {"in", "middle", "last"}, false: {"in", "plain-middle", "plain-last"}}
 
-// A real process is killed at random moments while records go through two functions: everything that is in the first stream is in the
+// A real process is killed at random moments while records go through two functions and the streams are resized: everything that is in the first stream is in the
 // last one exactly once.
 func TestKilledChain(t *testing.T) {
 	t.Parallel()
@@ -35,7 +35,13 @@ func TestKilledChain(t *testing.T) {
 		for putter := range 2 {
 			work.Go(func() { all.put(ctx, client, fmt.Sprintf("%d.%d", round, putter)) })
 		}
-		all.await(t, 1+rng.IntN(600), p.ended)
+		all.await(t, 1+rng.IntN(300), p.ended)
+		for _, stream := range []string{"in", "middle", "last"} {
+			if _, err := client.ResizeStream(t.Context(), stream, 1+rng.IntN(4)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		all.await(t, 1+rng.IntN(300), p.ended)
 		p.Process.Kill()
 		<-p.ended
 		cancel()
@@ -124,9 +130,13 @@ func atTip(ctx context.Context, t *testing.T, client *api.Client, stream, mappin
 	if err != nil {
 		t.Fatal(err)
 	}
+	at := map[string]api.Sequence{}
+	for _, shard := range m.Shards {
+		at[shard.Shard] = shard.Checkpoint
+	}
 	var behind []string
-	for i, shard := range s.Shards {
-		if shard.Oldest < shard.Next && m.Shards[i].Checkpoint != shard.Next-1 {
+	for _, shard := range s.Shards {
+		if shard.Oldest < shard.Next && at[shard.ID] != shard.Next-1 {
 			behind = append(behind, shard.ID)
 		}
 	}
