@@ -374,3 +374,26 @@ func TestScriptReplays(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkScriptUpload is from an upload to a version that serves, without the compiler's process.
+func BenchmarkScriptUpload(b *testing.B) {
+	w := open(b)
+	w.deployScript(b, "kept", "export default { invoke: () => 0 }", Config{}) // so that the engine stays
+	for i := 0; b.Loop(); i++ {
+		w.deployScript(b, "f", fmt.Sprintf("export default { invoke: () => %d }", i), Config{})
+	}
+}
+
+// BenchmarkScriptInstance makes an instance of a small script.
+func BenchmarkScriptInstance(b *testing.B) {
+	w := open(b)
+	w.deployScript(b, "f", "export default { invoke: () => 0 }", Config{})
+	f, err := w.function("test", "f")
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		f.latest().pool.drain()
+		w.mustAsk(b, "f", "")
+	}
+}

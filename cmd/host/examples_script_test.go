@@ -111,3 +111,23 @@ func TestSlackExample(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+// Batches of 100 flights through the one example that is written in every language: reading JSON, adding up, writing JSON.
+func BenchmarkDelays(b *testing.B) {
+	flights := sdktest.Lines(b, filepath.Join(example("delays"), "testdata", "flights.ndjson.gz"), "origin")[:100]
+	for _, name := range delayLanguages {
+		b.Run(name, func(b *testing.B) {
+			g := deployGuest(b, built(b, example(name)), "delays")
+			call := batchCall(b, flights...)
+			call.Function = "guest"
+			var reply runtime.Reply
+			for b.Loop() {
+				if err := g.runtime.Invoke(b.Context(), call, &reply); err != nil {
+					b.Fatal(err)
+				}
+				g.heard.take()
+			}
+			b.ReportMetric(float64(b.N*len(flights))/b.Elapsed().Seconds(), "records/s")
+		})
+	}
+}

@@ -273,8 +273,9 @@
       for (let i = 0; i < 16; i++) n = (n << 8n) | BigInt(bytes[this.#at + 24 + i]);
       return n;
     }
-    // encoded is where the record stands and how long it is, with the zeros behind it.
-    static encoded(r) { return [r.#at, (r.#key - r.#at + r.#keyLength + r.length + 7) & -8]; }
+    // at is where the record stands, end what is behind it and the zeros that follow it.
+    static at(r) { return r.#at; }
+    static end(r) { return (r.#key + r.#keyLength + r.length + 7) & -8; }
     static is(r) { return r !== null && typeof r === "object" && #keyLength in r; }
   }
   const live = () => {
@@ -342,7 +343,7 @@
       for (let i = 0; i < this.count; i++) {
         const r = new Record(this, at, i);
         out[i] = r;
-        at += Record.encoded(r)[1];
+        at = Record.end(r);
       }
       return out;
     }
@@ -455,7 +456,7 @@
   // writeRecord writes a record as sdk/record/doc.go draws it, or copies one of the batch.
   function writeRecord(item, data, at) {
     if (data === null) {
-      const [from, n] = Record.encoded(item);
+      const from = Record.at(item), n = Record.end(item) - from;
       putInput(from, n, at);
       return at + n;
     }
