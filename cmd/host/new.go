@@ -21,6 +21,7 @@ import (
 	"github.com/shardmill/shardmill/sdk"
 	assdk "github.com/shardmill/shardmill/sdk/assemblyscript"
 	csdk "github.com/shardmill/shardmill/sdk/c"
+	jssdk "github.com/shardmill/shardmill/sdk/js"
 	rustsdk "github.com/shardmill/shardmill/sdk/rust"
 )
 
@@ -41,6 +42,7 @@ var projects = map[string]project{
 	"go":             {sdk.Source, "shardmill/sdk", "go test"},
 	"rust":           {rustsdk.Crate, "shardmill", "cargo test"},
 	"c":              {csdk.Headers, ".", "make test"},
+	"typescript":     {jssdk.Package, "shardmill", "npm test"},
 	"assemblyscript": {assdk.Package, "shardmill", "npm install && npm test"},
 }
 

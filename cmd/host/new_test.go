@@ -44,6 +44,7 @@ var projectTests = map[string][]string{
 	"rust":           {"cargo", "test", "--offline"},
 	"c":              {"make", "test"},
 	"assemblyscript": {"npm", "test"},
+	"typescript":     {"node", "--test"}, // npm test builds before, with a shardmill on the PATH
 }
 
 // A new project of every language passes its own test, builds, and does the same as the others.
@@ -66,6 +67,9 @@ func TestNewProjects(t *testing.T) {
 				linkModules(t, dir)
 			}
 			code := built(t, dir) // skips where there is no compiler
+			if language == "typescript" {
+				writeFile(t, filepath.Join(dir, "build", "hello-1.mjs"), string(code))
+			}
 			if _, err := exec.LookPath(command[0]); err != nil {
 				t.Skipf("LEFT OUT: no %s", command[0])
 			}
@@ -99,8 +103,8 @@ func TestNewProjectRefusals(t *testing.T) {
 		status int
 		says   string
 	}{
-		{[]string{"hello"}, exitUsage, "--lang is needed: assemblyscript, c, go, rust"},
-		{[]string{"hello", "--lang", "cobol"}, exitUsage, `--lang is "cobol"; it must be assemblyscript, c, go, rust`},
+		{[]string{"hello"}, exitUsage, "--lang is needed: assemblyscript, c, go, rust, typescript"},
+		{[]string{"hello", "--lang", "cobol"}, exitUsage, `--lang is "cobol"; it must be assemblyscript, c, go, rust, typescript`},
 		{[]string{"Hello", "--lang", "go"}, exitUsage, `NAME is "Hello"; it must be 1 to 64 of a-z`},
 		{[]string{"../hello", "--lang", "go"}, exitUsage, `NAME is "../hello"`},
 		{[]string{strings.Repeat("a", 65), "--lang", "go"}, exitUsage, "NAME is "},
