@@ -1,6 +1,8 @@
 package wasm
 
 import (
+	"bytes"
+	"errors"
 	"slices"
 	"testing"
 
@@ -107,4 +109,125 @@ func TestReaderStopsAtItsFirstError(t *testing.T) {
 	if r.Skip(1); r.At != at || r.Err != ErrNumber {
 		t.Errorf("moved from %d to %d, error %v", at, r.At, r.Err)
 	}
+}
+
+func TestSections(t *testing.T) {
+	module := append(slices.Clone(Header), SectionType, 1, 0, SectionCustom, 3, 1, 'a', 'b', SectionData, 0)
+	var got []Section
+	for s, err := range Sections(module) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, s)
+	}
+	if len(got) != 3 || got[0].ID != SectionType || got[1].Head != 11 || got[1].Body != 13 || !bytes.Equal(got[1].Bytes, []byte{1, 'a', 'b'}) || len(got[2].Bytes) != 0 {
+		t.Errorf("%+v", got)
+	}
+	for range Sections(module) { // a caller may stop
+		break
+	}
+	var last error
+	n := 0
+	for _, err := range Sections(append(module, SectionCode, 5, 0)) {
+		last = err
+		n++
+	}
+	if n != 4 || !errors.Is(last, ErrShort) {
+		t.Errorf("a section that is cut off: %d, %v", n, last)
+	}
+}
+
+func TestSignedNumbers(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.Int64().Draw(t, "n")
+		b := AppendSLEB(nil, n)
+		r := &Reader{B: b}
+		if r.LEB(10); r.Err != nil || r.Left() != 0 {
+			t.Fatalf("%d takes %d bytes, and %d are read: %v", n, len(b), r.At, r.Err)
+		}
+		if small := int64(int32(n)); true {
+			var i Instruction
+			r := &Reader{B: AppendSLEB([]byte{OpI32Const}, small)}
+			if r.Instruction(&i); r.Err != nil || i.Index != max(-1, small) {
+				t.Fatalf("i32.const %d is read as %d, %v", small, i.Index, r.Err)
+			}
+		}
+	})
+}
+
+// What an instruction is about is told.
+func TestWhatInstructionsAreAbout(t *testing.T) {
+	for name, c := range map[string]struct {
+		bytes []byte
+		index int64
+		sub   uint32
+	}{
+		"a label":           {[]byte{OpBr, 0x80, 1}, 128, 0},
+		"a function":        {[]byte{OpCall, 7}, 7, 0},
+		"a type":            {[]byte{OpCallIndirect, 3, 1}, 3, 0},
+		"a global":          {[]byte{OpGlobalSet, 2}, 2, 0},
+		"no type of block":  {[]byte{OpLoop, BlockEmpty}, -64, 0},
+		"a type of block":   {[]byte{OpLoop, 5}, 5, 0},
+		"a value of block":  {[]byte{OpIf, 0x7f}, -1, 0},
+		"where labels are":  {[]byte{OpBrTable, 1, 4, 5}, 1, 0},
+		"filling":           {[]byte{OpBulk, SubMemoryFill, 0}, 0, SubMemoryFill},
+		"a table":           {[]byte{OpBulk, SubTableGrow, 6}, 6, SubTableGrow},
+		"a vector":          {[]byte{OpVector, 0x94, 1}, -1, 0x94},
+		"nothing":           {[]byte{0x6a}, -1, 0},
+		"a negative number": {[]byte{OpI32Const, 0x7e}, -1, 0},
+	} {
+		var i Instruction
+		r := &Reader{B: append([]byte{0x01}, c.bytes...), At: 1}
+		r.Instruction(&i)
+		if c.bytes[0] == OpBrTable {
+			i.Index-- // it is a place
+		}
+		if r.Err != nil || i.At != 1 || i.Op != c.bytes[0] || i.Index != c.index || i.Sub != c.sub {
+			t.Errorf("%s: %+v, %v", name, i, r.Err)
+		}
+	}
+}
+
+func TestConstant(t *testing.T) {
+	var ops []byte
+	r := &Reader{B: []byte{0x23, 1, OpRefFunc, 3, OpEnd, 0xff}}
+	r.Constant(func(i *Instruction) { ops = append(ops, i.Op) })
+	if r.Err != nil || r.At != 5 || !bytes.Equal(ops, []byte{0x23, OpRefFunc, OpEnd}) {
+		t.Errorf("%x, %d, %v", ops, r.At, r.Err)
+	}
+	r = &Reader{B: []byte{0x41, 0}}
+	if r.Constant(nil); r.Err == nil {
+		t.Error("a constant without an end is one")
+	}
+}
+
+// FuzzWalk reads whatever bytes as everything: it must end, and stay within them.
+func FuzzWalk(f *testing.F) {
+	f.Add([]byte("\x00asm\x01\x00\x00\x00\x01\x04\x01\x60\x00\x00"))
+	f.Add([]byte{OpBlock, BlockEmpty, OpBrTable, 2, 0, 0, 0, OpEnd, OpI32Const, 0x80, 0x80, 0, 0xfd, 12})
+	f.Add([]byte{0x1c, 1, 0x7f, 0xfc, 8, 0, 0, 0x44, 1, 2, 3, 4, 5, 6, 7, 8})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for s := range Sections(b) {
+			if len(s.Bytes) > len(b) {
+				t.Fatal("a section is longer than the module")
+			}
+		}
+		var i Instruction
+		r := &Reader{B: b}
+		for r.Err == nil && r.Left() > 0 {
+			at := r.At
+			if r.Instruction(&i); r.Err == nil && (r.At <= at || r.At > len(b) || i.At != at) {
+				t.Fatalf("from %d to %d of %d", at, r.At, len(b))
+			}
+		}
+		for _, read := range []func(*Reader){
+			func(r *Reader) { r.Constant(nil) }, func(r *Reader) { r.ValueTypes() }, func(r *Reader) { r.Limits() }, func(r *Reader) { r.Name() },
+			func(r *Reader) { r.Each((*Reader).SkipU32) },
+		} {
+			r := &Reader{B: b}
+			if read(r); r.At > len(b) {
+				t.Fatalf("at %d of %d", r.At, len(b))
+			}
+		}
+	})
 }
