@@ -85,7 +85,7 @@ func (l *lane) attempt(work context.Context) (decision, error) {
 	if err != nil {
 		return decision{}, err
 	}
-	return decide(f, o, l.tries, s.policy), nil
+	return decide(f, o, l.tries, l.policy(s, &o)), nil
 }
 
 // apply carries a decision out: what is settled or given up leaves the batch, and the checkpoint follows.

@@ -190,9 +190,16 @@ func (l *lane) again(work context.Context, s *settings) (decision, error) {
 	if o.Class == replied && o.RetryFrom > 0 {
 		o.RetryFrom = min(max(l.batch.through(l.doubt.settles), 1), n)
 	}
-	whole := s.policy
-	whole.Bisect, whole.Isolate = false, false
-	return decide(facts{Records: n}, o, l.tries, whole), nil
+	return decide(facts{Records: n}, o, l.tries, l.policy(s, &o)), nil
+}
+
+// policy is the mapping's, for what came of an attempt: records for which something was put, though the call failed then, are not divided.
+func (l *lane) policy(s *settings, o *outcome) policy {
+	p := s.policy
+	if l.doubt != nil && (o.Class != replied || o.RetryFrom == 0) {
+		p.Bisect, p.Isolate = false, false
+	}
+	return p
 }
 
 // resolve notes that the call in doubt, if there is one, is settled or given up.

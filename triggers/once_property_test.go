@@ -88,7 +88,13 @@ func (f *emitter) invoke(ctx context.Context, c runtime.Call, reply *runtime.Rep
 	}
 	a := slices.DeleteFunc(slices.Clone(texts), f.silent)
 	b := slices.DeleteFunc(slices.Clone(a), func(text string) bool { return !f.elsewhere(text) })
-	return f.outlet.emit(ctx, &c, reply, emission{"a", a}, emission{"b", b})
+	if err := f.outlet.emit(ctx, &c, reply, emission{"a", a}, emission{"b", b}); err != nil {
+		return err
+	}
+	if f.chance("conflict", n) < 5 { // of its state with another call's, which is seen behind the outputs
+		return failure("conflict")
+	}
+	return nil
 }
 
 func prefixed(prefix string, list []string) (out []string) {
