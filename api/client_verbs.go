@@ -213,7 +213,7 @@ type Proof struct {
 
 // DeployProven is Deploy of a module that has to be what the proof says.
 func (c *Client) DeployProven(ctx context.Context, name string, module io.Reader, config FunctionConfig, proof Proof) (f Function, created bool, err error) {
-	query := url.Values{"wait": {"true"}, "emit": config.Emit, "secrets": config.Secrets, "state": config.State, "env": config.Env.Pairs()}
+	query := url.Values{"wait": {"true"}, "emit": config.Emit, "secrets": config.Secrets, "state": config.State, "http": config.HTTP, "env": config.Env.Pairs()}
 	if config.Timeout != 0 {
 		query.Set("timeout", config.Timeout.String())
 	}

@@ -90,7 +90,7 @@ func (c *call) putFunction(q *deployQuery) error {
 	}
 	f, err := c.functions.DeployProven(c.context(), name, module, runtime.Config{
 		Timeout: time.Duration(config.Timeout), MemoryBytes: int64(config.Memory), Fuel: int64(config.Fuel),
-		Concurrency: config.Concurrency, Emit: config.Emit, Secrets: config.Secrets, State: config.State, Env: config.Env,
+		Concurrency: config.Concurrency, Emit: config.Emit, Secrets: config.Secrets, State: config.State, HTTP: config.HTTP, Env: config.Env,
 	}, runtime.Proof{Digest: q.Digest, Signature: signature, Language: languageOf(c.mediaType())})
 	if err != nil {
 		return err
@@ -380,6 +380,6 @@ func functionOf(f *runtime.Function) Function {
 func configOf(c *runtime.Config) FunctionConfig {
 	return FunctionConfig{
 		Timeout: Duration(c.Timeout), Memory: Size(c.MemoryBytes), Fuel: int(c.Fuel), Concurrency: c.Concurrency, Emit: c.Emit,
-		Secrets: c.Secrets, State: c.State, Env: c.Env,
+		Secrets: c.Secrets, State: c.State, HTTP: c.HTTP, Env: c.Env,
 	}
 }

@@ -200,6 +200,7 @@ type FunctionConfig struct {
 
 	Secrets []string  `json:"secrets,omitempty" query:"secrets" doc:"A secret the function may read, by name; repeatable."`
 	State   []string  `json:"state,omitempty" query:"state" doc:"A state table the function has: NAME is one of its own for each mapping and shard that it runs for, shared:NAME is one that it shares with every function that is granted it; repeatable."`
+	HTTP    []string  `json:"http,omitempty" query:"http" doc:"A server the function may call: METHODS scheme://host:port, as in POST https://hooks.example.com; a URL alone is GET and HEAD; repeatable."`
 	Env     Variables `json:"env,omitempty" query:"env" doc:"The function's environment variables, at most 64 and 4 KiB; in a query NAME=VALUE, repeatable. Whoever may see the function sees them: values that nobody should see are secrets."`
 }
 

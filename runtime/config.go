@@ -49,6 +49,8 @@ type Config struct {
 	// State are the state tables that the function has, at most 32: NAME is one of its own for each mapping and shard that it runs for,
 	// shared:NAME is one that it shares with every function that is granted it.
 	State []string
+	// HTTP are the servers that the function may call, at most 32: METHODS scheme://host:port, such as "POST https://hooks.example.com".
+	HTTP []string
 	// Env are the function's environment variables, at most 64 and 4 KiB: names of letters, digits and '_'. They are no place for
 	// secrets: whoever may see the function sees them.
 	Env map[string]string
@@ -83,7 +85,7 @@ func (c Config) normalize() (Config, error) {
 // equal compares two normalized configurations.
 func (c Config) equal(o Config) bool {
 	return c.Timeout == o.Timeout && c.MemoryBytes == o.MemoryBytes && c.Fuel == o.Fuel && c.Concurrency == o.Concurrency &&
-		slices.Equal(c.Emit, o.Emit) && slices.Equal(c.Secrets, o.Secrets) && slices.Equal(c.State, o.State) && maps.Equal(c.Env, o.Env)
+		slices.Equal(c.Emit, o.Emit) && slices.Equal(c.Secrets, o.Secrets) && slices.Equal(c.State, o.State) && slices.Equal(c.HTTP, o.HTTP) && maps.Equal(c.Env, o.Env)
 }
 
 func checkName(name string) error {

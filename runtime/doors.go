@@ -21,6 +21,7 @@ import (
 type Doors struct {
 	Secrets Secrets
 	State   Tables
+	HTTP    HTTP
 }
 
 // Tables has the state tables of functions; *state.Store is one. Its methods may be called from several goroutines.
@@ -59,6 +60,7 @@ func hostDoors() []door {
 		abi.ImportSecret: {call: (*visit).secret, needs: "a secret", granted: func(c *Config) bool { return len(c.Secrets) > 0 }},
 	}
 	maps.Copy(behaviour, stateDoors())
+	maps.Copy(behaviour, fetchDoors())
 	var out []door
 	for _, f := range abi.HostFunctions() {
 		d := behaviour[f.Name]

@@ -59,6 +59,9 @@ func (c Config) grants() (list []string) {
 			list = append(list, "keep a state table "+strconv.Quote(table)+" of its own")
 		}
 	}
+	for _, server := range c.HTTP {
+		list = append(list, "call "+server)
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.Env)) {
 		list = append(list, "see variable "+name+" as "+strconv.Quote(c.Env[name]))
 	}
@@ -74,6 +77,9 @@ func (c *Config) normalizeGrants() (err error) {
 		return err
 	}
 	if c.State, err = normalizeState(c.State); err != nil {
+		return err
+	}
+	if c.HTTP, err = normalizeHTTP(c.HTTP); err != nil {
 		return err
 	}
 	c.Env = maps.Clone(c.Env)

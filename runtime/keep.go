@@ -137,7 +137,7 @@ func capsuleOf(v *version, call *Call, reply *Reply, started time.Time, why stri
 			Mapping: call.Source.Mapping, Stream: call.Source.Stream, Shard: call.Source.Shard, First: call.Source.First, Last: call.Source.Last,
 			Outcome: result.Kind, Message: result.Message,
 		},
-		Limits: capsule.Limits{TimeoutMs: v.config.Timeout.Milliseconds(), MemoryBytes: v.config.MemoryBytes, Fuel: v.config.Fuel, Emit: v.config.Emit, Env: v.config.Env, Secrets: v.config.Secrets, State: v.config.State},
+		Limits: capsule.Limits{TimeoutMs: v.config.Timeout.Milliseconds(), MemoryBytes: v.config.MemoryBytes, Fuel: v.config.Fuel, Emit: v.config.Emit, Env: v.config.Env, Secrets: v.config.Secrets, State: v.config.State, HTTP: v.config.HTTP},
 		Call: capsule.Call{
 			Kind: uint8(call.Kind), Attempt: call.Attempt, Invocation: reply.Invocation, Deadline: reply.deadline,
 			Body: bytes.Clone(call.Body), State: bytes.Clone(call.State),
@@ -164,7 +164,9 @@ func (rt *Runtime) rehearse(ctx context.Context, v *version, c *capsule.Capsule)
 	}
 	defer rt.done(v)
 	start := new(capsule.Tape)
-	c.Again, err = replay(ctx, p, v, &rt.options.Doors, c, &senses{note: start})
+	doors := rt.options.Doors
+	doors.HTTP = nil // what the call has sent is not sent again
+	c.Again, err = replay(ctx, p, v, &doors, c, &senses{note: start})
 	if err != nil {
 		return err
 	}
@@ -291,7 +293,7 @@ func Replay(ctx context.Context, code []byte, c *capsule.Capsule, cacheDir strin
 		return o, false, fmt.Errorf("runtime: replay: %w", err)
 	}
 	config := Config{
-		Timeout: time.Duration(c.Limits.TimeoutMs) * time.Millisecond, MemoryBytes: c.Limits.MemoryBytes, Fuel: c.Limits.Fuel, Emit: c.Limits.Emit, Env: c.Limits.Env, Secrets: c.Limits.Secrets, State: c.Limits.State,
+		Timeout: time.Duration(c.Limits.TimeoutMs) * time.Millisecond, MemoryBytes: c.Limits.MemoryBytes, Fuel: c.Limits.Fuel, Emit: c.Limits.Emit, Env: c.Limits.Env, Secrets: c.Limits.Secrets, State: c.Limits.State, HTTP: c.Limits.HTTP,
 	}
 	if config, err = config.normalize(); err != nil {
 		return o, false, fmt.Errorf("runtime: replay: %w", err)

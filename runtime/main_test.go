@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 }
 
 func buildGuests(dir string) error {
-	for name, mode := range map[string]string{"probe": "c-shared", "touch": "c-shared", "outside": "c-shared", "remember": "c-shared", "command": "default"} {
+	for name, mode := range map[string]string{"probe": "c-shared", "touch": "c-shared", "outside": "c-shared", "remember": "c-shared", "fetch": "c-shared", "command": "default"} {
 		out := filepath.Join(dir, name+".wasm")
 		cmd := exec.Command("go", "build", "-buildmode="+mode, "-o", out, "./testdata/"+name)
 		cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")

@@ -67,6 +67,7 @@ type versionDefinition struct {
 
 	Secrets []string          `json:"secrets,omitempty"`
 	State   []string          `json:"state,omitempty"`
+	HTTP    []string          `json:"http,omitempty"`
 	Env     map[string]string `json:"env,omitempty"`
 
 	SignedBy string   `json:"signedBy,omitempty"`
@@ -86,7 +87,7 @@ func (f *function) encode() ([]byte, error) {
 			Version: v.number, Digest: v.digest, Size: v.size, Kinds: Kinds(v.kinds.Load()), Created: v.created,
 			TimeoutMs: v.config.Timeout.Milliseconds(), MemoryBytes: v.config.MemoryBytes, Fuel: v.config.Fuel,
 			Concurrency: v.config.Concurrency, Emit: v.config.Emit, SignedBy: v.signer,
-			Language: v.language, Secrets: v.config.Secrets, State: v.config.State, Env: v.config.Env,
+			Language: v.language, Secrets: v.config.Secrets, State: v.config.State, HTTP: v.config.HTTP, Env: v.config.Env,
 		})
 	}
 	return json.Marshal(d)
@@ -158,7 +159,7 @@ func (s *versionDefinition) version(name string) (*version, error) {
 	}
 	config, err := Config{
 		Timeout: time.Duration(s.TimeoutMs) * time.Millisecond, MemoryBytes: s.MemoryBytes, Fuel: s.Fuel,
-		Concurrency: s.Concurrency, Emit: s.Emit, Secrets: s.Secrets, State: s.State, Env: s.Env,
+		Concurrency: s.Concurrency, Emit: s.Emit, Secrets: s.Secrets, State: s.State, HTTP: s.HTTP, Env: s.Env,
 	}.normalize()
 	if err != nil {
 		return nil, err

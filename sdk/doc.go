@@ -66,7 +66,7 @@
 //
 // # The outside
 //
-// A function reaches nothing but what its configuration grants: streams ([Batch.Emit]), secrets ([Secret]), state tables ([State]), and environment variables
+// A function reaches nothing but what its configuration grants: streams ([Batch.Emit]), secrets ([Secret]), state tables ([State]), HTTP servers ([Fetch]), and environment variables
 // (os.Getenv). What is not granted fails with [ErrDenied]; a module that can never be granted what it imports is refused at upload.
 //
 // # Non-goals

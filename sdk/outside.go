@@ -27,6 +27,8 @@ var (
 type Outside interface {
 	// Secret is the value of a secret. The caller owns it.
 	Secret(name string) ([]byte, error)
+	// Fetch is sdk/abi.md §6.2.
+	Fetch(r *Request) (*Response, error)
 	// StateGet, StatePut, StateDelete and StateList are sdk/abi.md §6.1. The caller owns what they return.
 	StateGet(table, key string) (Entry, error)
 	StatePut(table, key string, value []byte, expected int64) (revision int64, err error)

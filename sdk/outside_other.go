@@ -52,3 +52,11 @@ func (c *callContext) stateList(table, prefix, after string, limit int) ([]Entry
 	}
 	return o.StateList(table, prefix, after, limit)
 }
+
+func (c *callContext) fetch(r *Request) (*Response, error) {
+	o, err := c.reach()
+	if err != nil {
+		return nil, err
+	}
+	return o.Fetch(r)
+}

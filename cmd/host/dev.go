@@ -189,7 +189,8 @@ func (s *session) startHost(ctx context.Context) (stop func() error, err error) 
 	config := hostConfig{
 		dataDir: dir, listen: s.config.listen, adminListen: freePort, logger: logger, drain: defaultDrain,
 		// Whoever is mending a function is not to wait long for the next try.
-		retryBase: 100 * time.Millisecond, retryMax: time.Second,
+		functionHosts: s.manifestHosts(),
+		retryBase:     100 * time.Millisecond, retryMax: time.Second,
 	}
 	if config.listen != "" {
 		err = checkBind(ctx, "--listen", config.listen, false)

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/shardmill/shardmill/internal/destination"
+	"github.com/shardmill/shardmill/internal/egress"
 	"github.com/shardmill/shardmill/sdk/record"
 	"github.com/shardmill/shardmill/shards"
 )
@@ -44,7 +45,7 @@ func (c *failureConfig) check(from sources, lookupEnv func(string) (string, bool
 		}
 	}
 	for _, h := range c.hosts {
-		if _, err := destination.ParseHost(h); err != nil {
+		if _, err := egress.ParseHost(h); err != nil {
 			return usagef("%s: %v", from.of("failure-host"), err)
 		}
 	}
@@ -84,7 +85,7 @@ func (h *host) openDestinations(metrics prometheus.Registerer) (*destination.Des
 	config := &h.config.failures
 	o := destination.Options{Streams: failureStreams{h.streams}, S3: config.s3, Folders: config.folders, Registerer: metrics}
 	for _, text := range config.hosts {
-		host, err := destination.ParseHost(text)
+		host, err := egress.ParseHost(text)
 		if err != nil {
 			return nil, err
 		}

@@ -189,6 +189,7 @@ func (a *app) printFunction(f api.Function) error {
 		[2]string{"May emit to", joinOr(f.Config.Emit, "nothing")},
 		[2]string{"May read", joinOr(f.Config.Secrets, "no secret")},
 		[2]string{"State tables", joinOr(f.Config.State, "none")},
+		[2]string{"May call", joinOr(f.Config.HTTP, "no server")},
 		[2]string{"Variables", joinOr(f.Config.Env.Pairs(), "none")},
 		[2]string{"Signed by", cmp.Or(f.SignedBy, "nobody")},
 	)

@@ -19,6 +19,7 @@ func (a *app) addGrants(c *cobra.Command, config *api.FunctionConfig) {
 	flags.StringSliceVar(&config.Emit, "emit", nil, "stream the function may emit records to; repeatable")
 	flags.StringSliceVar(&config.Secrets, "secret", nil, `secret the function may read, by name ("shardmill secret set" sets it); repeatable`)
 	flags.StringSliceVar(&config.State, "state", nil, "state table of the function: NAME for one of its own, shared:NAME for one that it shares; repeatable")
+	flags.StringArrayVar(&config.HTTP, "http", nil, `server the function may call, "METHODS scheme://host:port", as in "GET,POST https://api.example.com"; repeatable`)
 	flags.Var(&variables{&config.Env}, "env", "environment variable of the function, NAME=VALUE; repeatable")
 	a.completingFlag(c, "emit", streamNames)
 	a.completingFlag(c, "secret", secretNames)
@@ -38,6 +39,9 @@ func settle(flags *pflag.FlagSet, config, own *api.FunctionConfig) {
 	}
 	if !flags.Changed("state") {
 		config.State = own.State
+	}
+	if !flags.Changed("http") {
+		config.HTTP = own.HTTP
 	}
 	if !flags.Changed("env") {
 		config.Env = own.Env

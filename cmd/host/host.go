@@ -43,6 +43,7 @@ type hostConfig struct {
 
 	allowHosts      []string // names besides localhost that requests to a loopback listener may be for
 	trustKeys       string   // PEM file; functions must be signed with one of its keys when it is given
+	functionHosts   []string // HTTP hosts with private addresses that functions may call
 	stateTotal      api.Size // how much all state tables, and one of them, may hold; 0 = the defaults
 	stateTable      api.Size
 	secretsKey      string // file with the key of the secrets; "" is one in the data directory, made when it is needed
@@ -204,6 +205,10 @@ func (h *host) openRuntime(ctx context.Context, metrics prometheus.Registerer) e
 	if err := h.openState(metrics); err != nil {
 		return err
 	}
+	fetcher, err := h.openFetcher()
+	if err != nil {
+		return err
+	}
 	trust, err := readTrust(h.config.trustKeys)
 	if err != nil {
 		return err
@@ -218,7 +223,7 @@ func (h *host) openRuntime(ctx context.Context, metrics prometheus.Registerer) e
 			return h.namedByMapping(function, version) || published(function, version)
 		},
 		CacheDir: h.dir.cache(), Functions: definitions, Code: code, Emitter: emitter{h.streams}, OnceEmitter: emitter{h.streams},
-		Doors:  runtime.Doors{Secrets: readSecrets{h.secrets}, State: h.state},
+		Doors:  runtime.Doors{Secrets: readSecrets{h.secrets}, State: h.state, HTTP: fetcher},
 		Logger: h.config.logger.With("part", "runtime"), Registerer: metrics,
 	})
 	if err != nil {

@@ -24,6 +24,7 @@ type manifest struct {
 	// Secrets names the secrets the function may read, Env gives its environment variables.
 	Secrets []string          `yaml:"secrets"`
 	State   []string          `yaml:"state"` // tables: NAME of its own, shared:NAME
+	HTTP    []string          `yaml:"http"`  // servers it may call: METHODS scheme://host:port
 	Env     map[string]string `yaml:"env"`
 	// Timeout ("3s"), Memory ("128MiB"), Fuel (instructions a call) and Concurrency are the function's settings; unset ones keep the host's
 	// defaults.
@@ -62,7 +63,7 @@ func readManifest(dir string) (manifest, error) {
 }
 
 func (m *manifest) parse() error {
-	m.config = api.FunctionConfig{Fuel: m.Fuel, Emit: m.Emit, Concurrency: m.Concurrency, Secrets: m.Secrets, State: m.State, Env: m.Env}
+	m.config = api.FunctionConfig{Fuel: m.Fuel, Emit: m.Emit, Concurrency: m.Concurrency, Secrets: m.Secrets, State: m.State, HTTP: m.HTTP, Env: m.Env}
 	if m.Timeout != "" {
 		if err := m.config.Timeout.UnmarshalText([]byte(m.Timeout)); err != nil {
 			return fmt.Errorf("timeout is %q; it must be %w", m.Timeout, err)

@@ -10,10 +10,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/shardmill/shardmill/api"
+	"github.com/shardmill/shardmill/internal/egress"
 )
 
 // serveSettings are the flags of serve that are also SHARDMILL_* variables and keys of the config file.
-var serveSettings = []string{"data-dir", "listen", "admin-listen", "log-level", "log-format", "drain", "insecure", "tls-cert", "tls-key", "allow-host", "trust-keys", "secrets-key", "state-limit", "state-table-limit"}
+var serveSettings = []string{"data-dir", "listen", "admin-listen", "log-level", "log-format", "drain", "insecure", "tls-cert", "tls-key", "allow-host", "trust-keys", "secrets-key", "function-host", "state-limit", "state-table-limit"}
 
 func newServe(a *app) *cobra.Command {
 	var config hostConfig
@@ -62,6 +63,7 @@ func newServe(a *app) *cobra.Command {
 	flags.StringVar(&config.tlsKey, "tls-key", "", "PEM file with the key of --tls-cert")
 	flags.StringVar(&config.trustKeys, "trust-keys", "", "PEM file with ed25519 public keys; functions that are uploaded must then be signed with one of them (function deploy --sign)")
 	flags.StringVar(&config.secretsKey, "secrets-key", "", "file with the key that secrets are encrypted to, as age-keygen writes it; only its owner may read it (default: secrets.key in the data directory, which is made with the first secret)")
+	flags.StringSliceVar(&config.functionHosts, "function-host", nil, "HOST or HOST:PORT with a private address that functions may call, where they are granted it; public addresses need none; repeatable")
 	textFlag(flags, &config.stateTotal, "state-limit", "size", "1MiB or more", "how much all state tables of functions may hold together (default 8GiB)")
 	textFlag(flags, &config.stateTable, "state-table-limit", "size", "1MiB or more", "how much one state table may hold (default 1GiB)")
 	config.aws.addFlags(flags)
@@ -79,6 +81,11 @@ func (c *hostConfig) check(ctx context.Context, from sources, insecure bool) err
 	}
 	if c.drain < 0 {
 		return usagef("%s is %v; it must be 0s (what is under way is cut off at once) or more", from.of("drain"), c.drain)
+	}
+	for _, h := range c.functionHosts {
+		if _, err := egress.ParseHost(h); err != nil {
+			return usagef("%s: %v", from.of("function-host"), err)
+		}
 	}
 	for name, limit := range map[string]api.Size{"state-limit": c.stateTotal, "state-table-limit": c.stateTable} {
 		if limit != 0 && limit < 1<<20 {

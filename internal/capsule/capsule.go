@@ -66,6 +66,7 @@ type Limits struct {
 
 	Env     map[string]string `json:"env,omitempty"`     // variables of its environment
 	Secrets []string          `json:"secrets,omitempty"` // names of those it was granted; their values are not kept
+	HTTP    []string          `json:"http,omitempty"`    // servers that it might call
 	State   []string          `json:"state,omitempty"`   // tables that it was granted; what is in them is not kept
 }
 

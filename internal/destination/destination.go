@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/shardmill/shardmill/internal/egress"
 	"github.com/shardmill/shardmill/internal/field"
 )
 
@@ -25,10 +26,10 @@ const (
 
 // Options are what destinations may be. The zero value allows public HTTP addresses and nothing else.
 type Options struct {
-	Streams Streams  // nil: no streams
-	S3      S3       // where buckets are; without credentials there are none
-	Hosts   []Host   // HTTP hosts that may have private addresses
-	Folders []string // absolute paths; files must be below one of them
+	Streams Streams       // nil: no streams
+	S3      S3            // where buckets are; without credentials there are none
+	Hosts   []egress.Host // HTTP hosts that may have private addresses
+	Folders []string      // absolute paths; files must be below one of them
 
 	Timeout    time.Duration         // of one delivery over the network; 0 = 30 s
 	Registerer prometheus.Registerer // nil = none

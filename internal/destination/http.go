@@ -8,15 +8,14 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/shardmill/shardmill/internal/egress"
 )
 
 const (
-	dialTimeout  = 10 * time.Second
 	maxIdle      = 16 // idle connections kept per host
 	maxConns     = 32 // connections to one host
 	maxRedirects = 3
@@ -28,15 +27,15 @@ const (
 type poster struct {
 	client    *http.Client
 	transport *http.Transport
-	hosts     []Host
+	dialer    egress.Dialer
 }
 
-func newPoster(hosts []Host) *poster {
-	p := &poster{hosts: hosts}
+func newPoster(hosts []egress.Host) *poster {
+	p := &poster{dialer: egress.Dialer{Hosts: hosts, Setting: "--failure-host"}}
 	p.transport = &http.Transport{
 		DialContext:         p.dial, // no proxy: it would connect where we cannot look
 		ForceAttemptHTTP2:   true,
-		TLSHandshakeTimeout: dialTimeout,
+		TLSHandshakeTimeout: egress.DialTimeout,
 		MaxIdleConnsPerHost: maxIdle,
 		MaxConnsPerHost:     maxConns,
 		IdleConnTimeout:     time.Minute,
@@ -101,51 +100,21 @@ func refusal(resp *http.Response) error {
 	return fmt.Errorf("answered %s: %q", resp.Status, said)
 }
 
-// dial connects to addresses that may be connected to. What a name resolves to is looked at for each connection, so that it cannot have changed.
+// dial connects to addresses that may be connected to.
 func (p *poster) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	listed := p.listed(addr)
-	dialer := net.Dialer{
-		Timeout: dialTimeout,
-		ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
-			at, err := netip.ParseAddrPort(address)
-			if err != nil {
-				return err
-			}
-			return permit(at.Addr(), listed)
-		},
-	}
-	return dialer.DialContext(ctx, network, addr)
-}
-
-// listed is whether the operator has listed the host of HOST:PORT.
-func (p *poster) listed(addr string) bool {
-	name, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return false
-	}
-	for _, h := range p.hosts {
-		if h.is(name, port) {
-			return true
-		}
-	}
-	return false
+	conn, err := p.dialer.Dial(ctx, network, addr)
+	return conn, refusedLasts(err)
 }
 
 // check refuses a host that does not resolve, or of which one address may not be connected to.
 func (p *poster) check(ctx context.Context, u *url.URL) error {
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{schemeHTTP: "80", schemeHTTPS: "443"}[u.Scheme]
+	return refusedLasts(p.dialer.Check(ctx, u))
+}
+
+// refusedLasts tells an address that is refused, which lasts, from what may pass.
+func refusedLasts(err error) error {
+	if errors.Is(err, egress.ErrRefused) {
+		return Misconfigured(err)
 	}
-	listed := p.listed(net.JoinHostPort(u.Hostname(), port))
-	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", u.Hostname())
-	if err != nil {
-		return err
-	}
-	for _, ip := range ips {
-		if err := permit(ip, listed); err != nil {
-			return err
-		}
-	}
-	return nil
+	return err
 }

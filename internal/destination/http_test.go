@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/shardmill/shardmill/internal/egress"
 )
 
 // server is an HTTP server of a test; all says what it was asked.
@@ -24,13 +26,13 @@ func server(t *testing.T, h http.HandlerFunc) (at string) {
 }
 
 // hostOf is what the operator has to list for a URL.
-func hostOf(t *testing.T, at string) Host {
+func hostOf(t *testing.T, at string) egress.Host {
 	t.Helper()
 	u, err := url.Parse(at)
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := ParseHost(u.Host)
+	h, err := egress.ParseHost(u.Host)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +42,7 @@ func hostOf(t *testing.T, at string) Host {
 // poster posts to the server at a URL, which is allowed.
 func posting(t *testing.T, at string, timeout time.Duration) *Destinations {
 	t.Helper()
-	return open(t, Options{Hosts: []Host{hostOf(t, at)}, Timeout: timeout})
+	return open(t, Options{Hosts: []egress.Host{hostOf(t, at)}, Timeout: timeout})
 }
 
 func TestHTTP(t *testing.T) {
@@ -121,7 +123,7 @@ func TestHTTPRedirects(t *testing.T) {
 		}
 		http.Redirect(w, r, to, status)
 	})
-	d := open(t, Options{Hosts: []Host{{Name: "127.0.0.1"}}})
+	d := open(t, Options{Hosts: []egress.Host{{Name: "127.0.0.1"}}})
 	doc := testDocument()
 	for _, path := range []string{"/permanent", "/temporary"} {
 		clear(bodies)
@@ -213,7 +215,7 @@ func TestHTTPInside(t *testing.T) {
 	at := server(t, func(http.ResponseWriter, *http.Request) { t.Error("it was posted to") })
 	_, port, _ := net.SplitHostPort(strings.TrimPrefix(at, "http://"))
 	doc := testDocument()
-	d := open(t, Options{Hosts: []Host{{"localhost", "1"}, {"169.254.169.254", ""}, {"hooks.internal", ""}}})
+	d := open(t, Options{Hosts: []egress.Host{{Name: "localhost", Port: "1"}, {Name: "169.254.169.254"}, {Name: "hooks.internal"}}})
 	for _, host := range []string{"127.0.0.1", "localhost", "LOCALHOST", "[::1]", "[::ffff:127.0.0.1]", "10.0.0.1"} {
 		uri := "http://" + host + ":" + port + "/"
 		wantRefused(t, d, uri, "is no public address")

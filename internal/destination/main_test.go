@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/goleak"
 
+	"github.com/shardmill/shardmill/internal/egress"
 	"github.com/shardmill/shardmill/internal/field"
 )
 
@@ -221,7 +222,7 @@ func TestCheckWithdrawn(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	d := open(t, Options{Hosts: []Host{{Name: "localhost"}}, S3: S3{AccessKey: "a", SecretKey: "b", Endpoint: "http://127.0.0.1:1"}})
+	d := open(t, Options{Hosts: []egress.Host{{Name: "localhost"}}, S3: S3{AccessKey: "a", SecretKey: "b", Endpoint: "http://127.0.0.1:1"}})
 	for _, uri := range []string{"s3://bucket", "http://localhost/"} {
 		if err := d.Check(ctx, uri); !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: %v", uri, err)

@@ -14,6 +14,8 @@ const (
 	ImportStatePut    = "state_put"
 	ImportStateDelete = "state_delete"
 	ImportStateList   = "state_list"
+
+	ImportHTTPFetch = "http_fetch"
 )
 
 // HostFunction is a function of the host that a module may import.
@@ -32,6 +34,7 @@ func HostFunctions() []HostFunction {
 		{ImportStatePut, "i32 i32 i32 i32 i32 i32 i64", "i64"},
 		{ImportStateDelete, "i32 i32 i32 i32 i64", "i64"},
 		{ImportStateList, "i32 i32 i32 i32 i32 i32 i32", "i64"},
+		{ImportHTTPFetch, "i32 i32", "i64"},
 	}
 }
 

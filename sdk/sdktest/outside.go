@@ -148,3 +148,11 @@ func (o *outside) StateList(table, prefix, after string, _ int) (list []sdk.Entr
 	}
 	return list, false, nil
 }
+
+// Fetch is answered by the test.
+func (o *outside) Fetch(r *sdk.Request) (*sdk.Response, error) {
+	if o.call.Fetch == nil {
+		return nil, sdk.ErrDenied
+	}
+	return o.call.Fetch(r)
+}

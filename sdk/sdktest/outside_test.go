@@ -39,6 +39,25 @@ func TestSecretsOfACall(t *testing.T) {
 	_, _ = sdk.Secret(t.Context(), "token")
 }
 
+func TestFetchOfACall(t *testing.T) {
+	c := Call{Fetch: func(r *sdk.Request) (*sdk.Response, error) {
+		return &sdk.Response{Status: 200, Header: []sdk.Header{{Name: "A", Value: r.Method}}, Body: []byte(r.URL)}, nil
+	}}
+	fetch := func(ctx context.Context, _ []byte) ([]byte, error) {
+		r, err := sdk.Fetch(ctx, &sdk.Request{URL: "http://a/b"})
+		if err != nil {
+			return nil, err
+		}
+		return append(r.Body, r.Get("a")+r.Get("none")...), nil
+	}
+	if got, err := c.Invoke(t, fetch, nil); string(got) != "http://a/bGET" || err != nil {
+		t.Errorf("%s, %v", got, err)
+	}
+	if _, err := Invoke(t, fetch, nil); err == nil || err.Error() != "error: fetch: not granted" {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestStateOfACall(t *testing.T) {
 	state := Tables{"seen": {"a": "1", "b": "2"}, "new": nil}
 	c := Call{Tables: state}

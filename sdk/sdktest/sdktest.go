@@ -27,7 +27,9 @@ type Call struct {
 	State  []byte     // of the window so far
 
 	Secrets map[string]string // granted, by name; others are denied
-	Tables  Tables            // granted state tables; others are denied. A call that succeeds changes it
+	// Fetch answers the handler's HTTP requests; nil denies them.
+	Fetch  func(*sdk.Request) (*sdk.Response, error)
+	Tables Tables // granted state tables; others are denied. A call that succeeds changes it
 }
 
 // Outcome is what became of one record.

@@ -1,6 +1,7 @@
-package destination
+package egress
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
@@ -48,8 +49,8 @@ func (h Host) is(name, port string) bool {
 }
 
 // permit is nil when an address may be connected to: a public one always, a private one when its host is listed, and what serves the metadata and
-// credentials of cloud machines never.
-func permit(ip netip.Addr, listed bool) error {
+// credentials of cloud machines never. setting is where the operator lists hosts.
+func permit(ip netip.Addr, listed bool, setting string) error {
 	ip = ip.Unmap()
 	switch kindOf(ip) {
 	case public:
@@ -58,9 +59,9 @@ func permit(ip netip.Addr, listed bool) error {
 		if listed {
 			return nil
 		}
-		return misconfiguredf("%s is no public address, and its host is not listed by the operator (--failure-host)", ip)
+		return fmt.Errorf("%w: %s is no public address, and its host is not listed by the operator (%s)", ErrRefused, ip, setting)
 	}
-	return misconfiguredf("%s is an address that nothing is posted to", ip)
+	return fmt.Errorf("%w: %s is an address that nothing is sent to", ErrRefused, ip)
 }
 
 // kind of an address.

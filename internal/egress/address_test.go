@@ -1,4 +1,4 @@
-package destination
+package egress
 
 import (
 	"errors"
@@ -26,14 +26,14 @@ func TestPermit(t *testing.T) {
 				t.Errorf("%s is of kind %d, want %d", ip, got, kind)
 			}
 			for _, listed := range []bool{false, true} {
-				err := permit(ip, listed)
-				if allowed := kind == public || kind == private && listed; allowed != (err == nil) || err != nil && !errors.Is(err, ErrMisconfigured) {
+				err := permit(ip, listed, "--host")
+				if allowed := kind == public || kind == private && listed; allowed != (err == nil) || err != nil && !errors.Is(err, ErrRefused) {
 					t.Errorf("%s, listed %v: %v", ip, listed, err)
 				}
 			}
 		}
 	}
-	if permit(netip.Addr{}, true) == nil {
+	if permit(netip.Addr{}, true, "") == nil {
 		t.Error("no address was permitted")
 	}
 }
@@ -62,7 +62,7 @@ func TestParseHost(t *testing.T) {
 
 func TestListed(t *testing.T) {
 	t.Parallel()
-	p := &poster{hosts: []Host{{"hooks.internal", "8443"}, {"any.internal", ""}, {"::1", ""}}}
+	p := Dialer{Hosts: []Host{{"hooks.internal", "8443"}, {"any.internal", ""}, {"::1", ""}}}
 	for addr, want := range map[string]bool{
 		"hooks.internal:8443": true, "HOOKS.internal.:8443": true, "hooks.internal:443": false, "hooks.internal.example.com:8443": false,
 		"any.internal:1": true, "[0:0::1]:1": true, "x.any.internal:1": false, "nonsense": false,
