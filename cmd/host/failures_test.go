@@ -351,7 +351,7 @@ func TestFailuresAreRefused(t *testing.T) {
 		"s3://bucket":             "no credentials for S3 (AWS_ACCESS_KEY_ID)",
 		"file:///tmp":             "allows no folders (--failure-dir)",
 		"http://127.0.0.1:1/":     "not listed by the operator (--failure-host)",
-		"http://169.254.169.254/": "nothing is posted to",
+		"http://169.254.169.254/": "nothing is sent to",
 		"mailto:me":               "it must be stream:NAME",
 	} {
 		if err := mapFailing(t, h, "m", uri); err == nil || !strings.Contains(err.Error(), says) {

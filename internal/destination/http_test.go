@@ -223,8 +223,8 @@ func TestHTTPInside(t *testing.T) {
 	}
 	for _, host := range []string{"169.254.169.254", "[fd00:ec2::254]", "[::ffff:a9fe:a9fe]", "0.0.0.0:" + port, "[::]:" + port, "[64:ff9b::a9fe:a9fe]"} {
 		uri := "http://" + host + "/latest/meta-data/"
-		wantRefused(t, d, uri, "is an address that nothing is posted to")
-		wantFailure(t, d.Deliver(t.Context(), uri, doc), true, "is an address that nothing is posted to")
+		wantRefused(t, d, uri, "is an address that nothing is sent to")
+		wantFailure(t, d.Deliver(t.Context(), uri, doc), true, "is an address that nothing is sent to")
 	}
 	wantRefused(t, d, "http://name.invalid/", "name.invalid")
 }

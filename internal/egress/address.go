@@ -59,9 +59,9 @@ func permit(ip netip.Addr, listed bool, setting string) error {
 		if listed {
 			return nil
 		}
-		return fmt.Errorf("%w: %s is no public address, and its host is not listed by the operator (%s)", ErrRefused, ip, setting)
+		return refusal(fmt.Sprintf("%s is no public address, and its host is not listed by the operator (%s)", ip, setting))
 	}
-	return fmt.Errorf("%w: %s is an address that nothing is sent to", ErrRefused, ip)
+	return refusal(ip.String() + " is an address that nothing is sent to")
 }
 
 // kind of an address.

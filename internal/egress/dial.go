@@ -13,6 +13,12 @@ import (
 // ErrRefused: the address may not be connected to.
 var ErrRefused = errors.New("not to be connected to")
 
+// refusal is an ErrRefused that says why, and no more.
+type refusal string
+
+func (r refusal) Error() string        { return string(r) }
+func (r refusal) Is(target error) bool { return target == ErrRefused }
+
 // DialTimeout is how long a connection may take to be made.
 const DialTimeout = 10 * time.Second
 
