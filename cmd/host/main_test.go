@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -25,7 +26,16 @@ func TestMain(m *testing.M) {
 	if compiles {
 		os.Exit(exitOK)
 	}
-	goleak.VerifyTestMain(m)
+	dir, err := os.MkdirTemp("", "compiled")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	compiled.dir = dir
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		os.RemoveAll(dir)
+		os.Exit(code)
+	}))
 }
 
 // testHost boots a whole host on free ports and a fresh data directory, and stops it when the test ends.
@@ -37,6 +47,7 @@ func testHost(t *testing.T, options ...func(*hostConfig)) *host {
 	}
 	h := bootHost(t, config)
 	t.Cleanup(func() {
+		keepCompiled(t, h)
 		if err := h.close(); err != nil {
 			t.Errorf("stop host: %v", err)
 		}
@@ -54,6 +65,7 @@ func bootHost(t *testing.T, config hostConfig) *host {
 	if err != nil {
 		t.Fatal(err)
 	}
+	lendCompiled(t, h)
 	return h
 }
 
