@@ -271,7 +271,7 @@ func init() { sdk.OnBatch(func(context.Context, *sdk.Batch) error { return nil }
 
 func main() {}
 `
-	const invocations = `package main
+	const windows = `package main
 
 import (
 	"context"
@@ -279,7 +279,7 @@ import (
 	"github.com/shardmill/shardmill/sdk"
 )
 
-func init() { sdk.OnInvoke(func(context.Context, []byte) ([]byte, error) { return nil, nil }) }
+func init() { sdk.OnWindow(func(context.Context, *sdk.WindowEnd) error { return nil }) }
 
 func main() {}
 `
@@ -288,7 +288,7 @@ func main() {}
 	writeFile(t, feed, `{"k":"a"}`)
 	dev := cli{}.start(t, "dev", dir, "--stream", "events", "--feed", feed, "--key", "k", "--listen", freePort)
 	dev.errs.await(t, "Ctrl-C ends", dev.ended)
-	writeFile(t, filepath.Join(dir, "main.go"), invocations)
+	writeFile(t, filepath.Join(dir, "main.go"), windows)
 	dev.errs.await(t, "version 2 cannot run: ", dev.ended)
 	writeFile(t, filepath.Join(dir, "main.go"), strings.ReplaceAll(batches, "return nil", "println(2); return nil"))
 	dev.errs.await(t, "1 records of events again in ", dev.ended)
