@@ -46,7 +46,8 @@ examples:
 WAZEVO = github.com/tetratelabs/wazero/internal/engine/wazevo
 
 race:
-	$(GO) test -race -gcflags='$(WAZEVO)/ssa=-race=false' -gcflags='$(WAZEVO)/backend/...=-race=false' -timeout 8m ./...
+	$(GO) test -race -gcflags='$(WAZEVO)/ssa=-race=false' -gcflags='$(WAZEVO)/backend/...=-race=false' -timeout 12m ./...
+	$(GO) test -run TestDamage ./internal/state # without the race detector, see its file
 
 # The binary builds without cgo wherever it is meant to run.
 cross:

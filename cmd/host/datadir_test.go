@@ -56,7 +56,7 @@ func TestDataDirNamesAreDurable(t *testing.T) {
 		if err := d.prepare(sync); err != nil {
 			t.Fatal(err)
 		}
-		if got := strings.Join(durable[path], " "); got != "VERSION cache catalog nats streams" {
+		if got := strings.Join(durable[path], " "); got != "VERSION cache catalog nats state streams" {
 			t.Errorf("%s has %s", path, got)
 		}
 	}

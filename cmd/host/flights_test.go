@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -45,7 +44,9 @@ func TestFlightsEndToEnd(t *testing.T) {
 	if err := buildFunction(t.Context(), delaysDir, module); err != nil {
 		t.Fatal(err)
 	}
-	compiled := compiledCode(t, module)
+	warm := testHost(t) // so that the module is compiled once
+	deployFile(t, clientOf(t, warm), "compiled", module)
+	keepCompiled(t, warm)
 	want, n := airports(t)
 	halves := flightLines(t)
 	for _, shardCount := range []int{1, 4, 64} {
@@ -53,9 +54,6 @@ func TestFlightsEndToEnd(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			h := bootHost(t, hostConfig{dataDir: dir})
-			if err := os.CopyFS(h.dir.cache(), compiled); err != nil {
-				t.Fatal(err)
-			}
 			client := clientOf(t, h)
 			for name, shards := range map[string]int{"flights": shardCount, "delays": 1} {
 				if _, _, err := client.CreateStream(t.Context(), name, api.StreamConfig{Shards: shards}); err != nil {
@@ -93,15 +91,6 @@ func TestFlightsEndToEnd(t *testing.T) {
 			}
 		})
 	}
-}
-
-// compiledCode has a host compile the module and returns what it keeps of that: compiling is most of the time that a host in a
-// test takes, and one that finds it in its cache need not.
-func compiledCode(t *testing.T, module string) fs.FS {
-	t.Helper()
-	h := testHost(t)
-	deployFile(t, clientOf(t, h), "compiled", module)
-	return os.DirFS(h.dir.cache())
 }
 
 func clientOf(t *testing.T, h *host) *api.Client {
