@@ -14,6 +14,8 @@ import (
 type pool struct {
 	slots *semaphore.Weighted
 
+	dropping sync.Mutex // held while idle instances are closed: when dropIdle returns, nobody else is closing one
+
 	mu         sync.Mutex
 	live       map[*instance]bool
 	idle       []*instance // the one used last is at the end
@@ -67,14 +69,23 @@ func (p *pool) release(i *instance, reusable bool) {
 	if reusable {
 		i.idleSince = time.Now()
 		p.idle = append(p.idle, i)
-	} else {
-		delete(p.live, i)
 	}
 	p.mu.Unlock()
 	if !reusable {
-		i.close()
+		p.close(i)
 	}
 	p.slots.Release(1)
+}
+
+// close closes instances that nobody can take any more. They count as live until they are closed: whoever finds
+// none may unload the program.
+func (p *pool) close(instances ...*instance) {
+	for _, i := range instances {
+		i.close()
+		p.mu.Lock()
+		delete(p.live, i)
+		p.mu.Unlock()
+	}
 }
 
 // drain closes the idle instances, and those that run when they come back.
@@ -87,18 +98,17 @@ func (p *pool) drain() {
 
 // dropIdle closes the instances that have not been used since.
 func (p *pool) dropIdle(since time.Time) {
+	p.dropping.Lock()
+	defer p.dropping.Unlock()
 	p.mu.Lock()
 	n := 0
 	for n < len(p.idle) && p.idle[n].idleSince.Before(since) {
-		delete(p.live, p.idle[n])
 		n++
 	}
 	dropped := append([]*instance(nil), p.idle[:n]...)
 	p.idle = append([]*instance(nil), p.idle[n:]...)
 	p.mu.Unlock()
-	for _, i := range dropped {
-		i.close()
-	}
+	p.close(dropped...)
 }
 
 // kill stops every guest that runs.

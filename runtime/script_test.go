@@ -288,11 +288,12 @@ const checks: { [name: string]: (body: any, ctx: any) => any } = {
 	random: () => { for (let i = 0; i < 1000; i++) { const r = Math.random(); if (r < 0 || r >= 1) return r; seen.add(r); } return seen.size; },
 	timers: async () => {
 		const order: any[] = [];
-		const every = setInterval(() => { order.push("i"); if (order.length > 3) clearInterval(every); }, 1);
 		clearTimeout(setTimeout(() => order.push("never"), 0));
 		setTimeout((a) => order.push(a), 0, "t");
 		queueMicrotask(() => order.push("m"));
-		await new Promise((yes) => setTimeout(yes, 20));
+		await new Promise<void>((yes) => {
+			const every = setInterval(() => { order.push("i"); if (order.length > 3) { clearInterval(every); yes(); } }, 1);
+		});
 		return order;
 	},
 	date: () => new Date(0).getTimezoneOffset(),

@@ -3,8 +3,11 @@ package agent
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -222,4 +225,43 @@ func TestTwoFlows(t *testing.T) {
 		r.wants("1\n", "1\n", "2\n", "2\n")
 		r.stop()
 	})
+}
+
+// A file that is rotated while the folder is listed is never missing where its successor is there: it would be read after that.
+func TestListingIsWhole(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "app.log")
+	var made []fileID // in order
+	add := func() {
+		if err := os.WriteFile(name, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		made = append(made, identity(info))
+	}
+	add()
+	f := &follower{flow: &Flow{Dir: dir}, failing: map[string]bool{}}
+	for i := range 200 {
+		listed := make(chan []found)
+		go func() { listed <- f.scan(time.Now()) }()
+		for range i % 50 {
+			goruntime.Gosched()
+		}
+		if err := os.Rename(name, fmt.Sprintf("%s.%06d", name, i)); err != nil {
+			t.Error(err)
+		}
+		add()
+		there := map[fileID]bool{}
+		for _, c := range <-listed {
+			there[c.id] = true
+		}
+		for i, id := range made {
+			if !there[id] && slices.ContainsFunc(made[i:], func(id fileID) bool { return there[id] }) {
+				t.Fatalf("file %d of %d is missing, and one made after it is there", i, len(made))
+			}
+		}
+	}
 }

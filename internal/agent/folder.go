@@ -111,12 +111,31 @@ func (f *follower) matches(path string) bool {
 	return ok
 }
 
-// scan is all regular files of the folder, the oldest first.
+// scans bounds how often a folder is listed again because it was changed meanwhile.
+const scans = 10
+
+// scan is all regular files of the folder, the oldest first. A file that was renamed between the listing and the look at what is
+// under its name would be missing while its successor is there, and be read after that: so it lists until nothing changes.
 func (f *follower) scan(now time.Time) []found {
 	f.folder.listed, f.folder.stale = now, false
 	if info, err := os.Stat(f.flow.Dir); err == nil {
 		f.folder.changed = info.ModTime()
 	}
+	all := f.once()
+	for range scans {
+		before := all
+		if all = f.once(); slices.EqualFunc(before, all, func(a, b found) bool { return a.id == b.id && a.path == b.path }) {
+			break
+		}
+	}
+	slices.SortFunc(all, func(a, b found) int {
+		return cmp.Or(a.info.ModTime().Compare(b.info.ModTime()), strings.Compare(b.path, a.path))
+	})
+	return all
+}
+
+// once lists the folder once, by name.
+func (f *follower) once() []found {
 	entries, err := os.ReadDir(f.flow.Dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		f.failed("list "+f.flow.Dir, err)
@@ -134,9 +153,6 @@ func (f *follower) scan(now time.Time) []found {
 			twice[identity(info)] = true
 		}
 	}
-	slices.SortFunc(all, func(a, b found) int {
-		return cmp.Or(a.info.ModTime().Compare(b.info.ModTime()), strings.Compare(b.path, a.path))
-	})
 	return all
 }
 
