@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/shardmill/shardmill/sdk/record"
 	"github.com/shardmill/shardmill/shards/journal"
@@ -192,4 +193,28 @@ func TestPutOnceRefuses(t *testing.T) {
 	if err := st.CheckRun(one); !errors.Is(err, ErrNotFound) {
 		t.Error(err)
 	}
+}
+
+// forgetful does not say what marker there is, as when the put that makes it is still under way.
+type forgetful struct{ Log }
+
+func (forgetful) Marker(string) (journal.Marker, bool) { return journal.Marker{}, false }
+
+// What turns out to be there already, when it is appended, costs nothing of the stream's limits.
+func TestPutOnceIsChargedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		st := r.create(t, Config{Name: "s", Limits: LimitsAWS})
+		st.log = forgetful{st.log}
+		run := runOf(t, "a", "b", "c")
+		for i := range 3 {
+			put, err := st.PutOnce(t.Context(), run, Marker{Producer: "p", Ordinal: 1})
+			if err != nil || put != (i == 0) {
+				t.Fatalf("put %d: %v, %v", i, put, err)
+			}
+		}
+		if got := st.shape.Load().flows[0].bucket.records; got != limitRecords-3 {
+			t.Errorf("the shard takes %v more records", got)
+		}
+	})
 }

@@ -189,7 +189,10 @@ func (st *Stream) append(ctx context.Context, sh *shape, s *staging, begin time.
 		st.metrics.putFailures.Inc()
 		return st.fail("put to", err)
 	}
-	if !put {
+	if !put { // it was there, and has been charged for then
+		if sh.limited {
+			sh.giveBack(s, whole)
+		}
 		return nil
 	}
 	if sh.observed {
