@@ -91,15 +91,15 @@ func TestEventsDeaggregated(t *testing.T) {
 	}
 }
 
-// A mapping's setting is told as it is in force.
-func TestMappingDeaggregates(t *testing.T) {
+// The settings of a mapping that are on when they are left out are told as they are in force.
+func TestMappingDefaultsAreTold(t *testing.T) {
 	h := boot(t)
 	h.stream(t, "s", 1)
 	h.deploy(t, "echo", FunctionConfig{})
 	for _, set := range []*bool{nil, new(false), new(true)} {
-		m, _, err := h.PutMapping(t.Context(), "m", MappingConfig{Stream: "s", Function: "echo", Deaggregate: set})
-		if want := set == nil || *set; err != nil || m.Deaggregate == nil || *m.Deaggregate != want {
-			t.Errorf("set to %v: %v, %v", set, m.Deaggregate, err)
+		m, _, err := h.PutMapping(t.Context(), "m", MappingConfig{Stream: "s", Function: "echo", Deaggregate: set, FailureTrace: set})
+		if want := set == nil || *set; err != nil || m.Deaggregate == nil || *m.Deaggregate != want || m.FailureTrace == nil || *m.FailureTrace != want {
+			t.Errorf("set to %v: %v, %v, %v", set, m.Deaggregate, m.FailureTrace, err)
 		}
 	}
 }

@@ -27,7 +27,8 @@ func (c *call) putMapping(in *MappingConfig) (*Mapping, bool, error) {
 		Aggregated: in.Deaggregate != nil && !*in.Deaggregate,
 		Filters:    in.Filters, Parallelization: in.Parallelization, TumblingWindow: time.Duration(in.TumblingWindow),
 		ReportItemFailures: in.ReportItemFailures, Bisect: in.Bisect, Isolate: in.Isolate, ExactlyOnce: in.ExactlyOnce, OnFailure: in.OnFailure,
-		Qualifier: in.Qualifier, Consumer: in.Consumer, Disabled: in.Disabled, EventCounts: in.EventCounts, Tags: in.Tags,
+		FailureTrace: in.FailureTrace == nil || *in.FailureTrace,
+		Qualifier:    in.Qualifier, Consumer: in.Consumer, Disabled: in.Disabled, EventCounts: in.EventCounts, Tags: in.Tags,
 		Capsules: in.Capsules.setting(),
 	})
 	if err != nil {
@@ -73,7 +74,8 @@ func mappingOf(s *triggers.Status) Mapping {
 			MaxAttempts: s.MaxAttempts, MaxRecordAge: Duration(s.MaxRecordAge), Deaggregate: new(!s.Aggregated),
 			Filters: s.Filters, Parallelization: s.Parallelization, TumblingWindow: Duration(s.TumblingWindow),
 			ReportItemFailures: s.ReportItemFailures, Bisect: s.Bisect, Isolate: s.Isolate, ExactlyOnce: s.ExactlyOnce, OnFailure: s.OnFailure,
-			Qualifier: s.Qualifier, Consumer: s.Consumer, Disabled: s.Disabled, EventCounts: s.EventCounts, Tags: s.Tags,
+			FailureTrace: new(s.FailureTrace),
+			Qualifier:    s.Qualifier, Consumer: s.Consumer, Disabled: s.Disabled, EventCounts: s.EventCounts, Tags: s.Tags,
 			Capsules: capsuleConfigOf(s.Capsules),
 		},
 		State: string(s.State), Reason: s.Reason, LastResult: string(s.LastResult()), Counts: countsOf(s.Counts()),

@@ -366,6 +366,7 @@ type MappingConfig struct {
 	Isolate            bool              `json:"isolate,omitzero" doc:"Look for the one record of a batch that fails at once, by halving; it alone is tried again and given up. Goes before bisect."`
 	ExactlyOnce        bool              `json:"exactlyOnce,omitzero" doc:"Put what the function emits into streams once, also when a call is made again after a crash. A function that emits to several streams must emit the same for the same records. Not with several lanes."`
 	OnFailure          string            `json:"onFailure,omitempty" doc:"Where records that are given up or rejected are stored before the checkpoint passes them: stream:NAME, s3://bucket/prefix, https://host/path, http://host/path or file:///folder. Left out: nowhere."`
+	FailureTrace       *bool             `json:"failureTrace,omitzero" default:"true" doc:"Tell in what is stored at onFailure how the function failed: message and stack of its trap or error, or why it rejected the records. false: documents as AWS Lambda's."`
 	Qualifier          string            `json:"qualifier,omitempty" doc:"The version of the function: $LATEST, its number, or an alias. Left out: $LATEST."`
 	Consumer           string            `json:"consumer,omitempty" doc:"The registered consumer of the stream to read as; cannot be changed."`
 	Disabled           bool              `json:"disabled,omitzero" doc:"Nothing runs, and the checkpoints stay."`

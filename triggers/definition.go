@@ -36,6 +36,7 @@ type definition struct {
 	ExactlyOnce        bool              `json:"exactlyOnce,omitzero"`
 	Filters            []string          `json:"filters,omitempty"`
 	OnFailure          string            `json:"onFailure,omitempty"`
+	FailureTrace       bool              `json:"failureTrace,omitzero"`
 	Qualifier          string            `json:"qualifier,omitempty"`
 	Consumer           string            `json:"consumer,omitempty"`
 	Disabled           bool              `json:"disabled,omitzero"`
@@ -52,7 +53,7 @@ func (d *definition) define(m Mapping) {
 	d.MaxAttempts, d.MaxRecordAge = m.MaxAttempts, m.MaxRecordAge
 	d.Aggregated, d.Bisect, d.Isolate, d.ExactlyOnce = m.Aggregated, m.Bisect, m.Isolate, m.ExactlyOnce
 	d.Parallelization, d.TumblingWindow, d.ReportItemFailures = m.Parallelization, m.TumblingWindow, m.ReportItemFailures
-	d.Filters, d.OnFailure = slices.Clone(m.Filters), m.OnFailure
+	d.Filters, d.OnFailure, d.FailureTrace = slices.Clone(m.Filters), m.OnFailure, m.FailureTrace
 	d.Qualifier, d.Consumer = m.Qualifier, m.Consumer
 	d.Disabled, d.EventCounts, d.Tags = m.Disabled, m.EventCounts, maps.Clone(m.Tags)
 	d.Capsules = m.Capsules
@@ -66,7 +67,7 @@ func (d *definition) mapping(name string) Mapping {
 		MaxAttempts: d.MaxAttempts, MaxRecordAge: d.MaxRecordAge,
 		Aggregated: d.Aggregated, Bisect: d.Bisect, Isolate: d.Isolate, ExactlyOnce: d.ExactlyOnce,
 		Parallelization: max(1, d.Parallelization), TumblingWindow: d.TumblingWindow, ReportItemFailures: d.ReportItemFailures,
-		Filters: slices.Clone(d.Filters), OnFailure: d.OnFailure,
+		Filters: slices.Clone(d.Filters), OnFailure: d.OnFailure, FailureTrace: d.FailureTrace,
 		Qualifier: d.Qualifier, Consumer: d.Consumer,
 		Disabled: d.Disabled, EventCounts: d.EventCounts, Tags: maps.Clone(d.Tags),
 		Capsules: d.Capsules,

@@ -37,6 +37,7 @@ type Failure struct {
 	Attempts int                    // that counted, the last included
 	Err      string                 // what the last attempt came to, or why the function rejected the records; "" = there was none
 	Failed   *runtime.FunctionError // the function's own failure, when it was one
+	Traced   bool                   // the mapping wants to be told at the destination how the function failed
 
 	FirstArrival, LastArrival time.Time
 	Records                   []record.Run
@@ -66,7 +67,7 @@ func (l *lane) failure(s *settings, reason Reason, runs []record.Run, n int) Fai
 	return Failure{
 		MappingID: s.ID, Source: l.source(s, first.Sequence, final.Sequence), Function: s.Function, Qualifier: s.Qualifier,
 		Reason: reason, FirstArrival: time.UnixMicro(first.Arrival).UTC(), LastArrival: time.UnixMicro(final.Arrival).UTC(),
-		Records: runs, Count: n, Time: time.Now().UTC(),
+		Records: runs, Count: n, Time: time.Now().UTC(), Traced: s.FailureTrace,
 	}
 }
 

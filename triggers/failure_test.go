@@ -87,11 +87,11 @@ func TestWhatIsGivenUpIsDelivered(t *testing.T) {
 		}
 		arrival := time.Now().UTC()
 		first := b.stream.put(0, "0", "1")
-		s := b.put(toFailures(func(m *Mapping) { m.MaxAttempts = 2 }))
+		s := b.put(toFailures(func(m *Mapping) { m.MaxAttempts, m.FailureTrace = 2, true }))
 		time.Sleep(time.Minute)
 		got, text := b.failures.deliveries()
 		want := Failure{
-			MappingID: s.ID, Source: runtime.Source{Mapping: "m", Stream: "s", First: first, Last: first + 1},
+			MappingID: s.ID, Source: runtime.Source{Mapping: "m", Stream: "s", First: first, Last: first + 1}, Traced: true,
 			Function: "f", Version: 7, Invocation: "call 2", Reason: AttemptsExhausted, Attempts: 2, Count: 2,
 			Failed:       &runtime.FunctionError{Function: "f", Version: 7, Invocation: "call 2", Kind: runtime.FailTrap, Message: "unreachable", Stack: "main.handle"},
 			FirstArrival: arrival, LastArrival: arrival,

@@ -90,6 +90,9 @@ type Mapping struct {
 	// OnFailure is where what is given up or rejected is stored, before the checkpoint passes it: "stream:NAME" and what else the host has.
 	// "" = nowhere, it is only counted, logged and shown.
 	OnFailure string
+	// FailureTrace has the document at OnFailure tell how the function failed: the message and the stack of its trap or error, or why it
+	// rejected the records. Lambda's documents do not.
+	FailureTrace bool
 
 	Qualifier   string            // the version of the function, by number, or its alias; "" or "$LATEST" = the newest version
 	Consumer    string            // the registered consumer of the stream that the mapping reads as; "" = none. Cannot be changed

@@ -138,7 +138,7 @@ func TestEverySettingIsKept(t *testing.T) {
 		m := Mapping{
 			Name: "m", Stream: "s", Function: "f", BatchSize: 7, BatchWindow: time.Second, StartingPosition: AtTime,
 			StartingTime: time.Now().Add(-time.Hour).UTC(), MaxAttempts: 3, MaxRecordAge: time.Hour, Parallelization: 1, TumblingWindow: time.Minute, ReportItemFailures: true, Bisect: true, Isolate: true, ExactlyOnce: true,
-			Filters: []string{`{"data": {"n": [1]}}`}, OnFailure: "stream:failed", Qualifier: "4", Consumer: "fan", Disabled: true,
+			Filters: []string{`{"data": {"n": [1]}}`}, OnFailure: "stream:failed", FailureTrace: true, Qualifier: "4", Consumer: "fan", Disabled: true,
 			EventCounts: true, Tags: map[string]string{"team": "x"}, Aggregated: true,
 			Capsules: Capsules{Failed: true, Slow: time.Second, Sample: 0.5},
 		}

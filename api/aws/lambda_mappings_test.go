@@ -184,7 +184,7 @@ func TestMappingsOfBothSurfaces(t *testing.T) {
 	l.function("f", guest{})
 	l.function("g", guest{})
 	native, _, err := l.mappings.Put(l.ctx, triggers.Mapping{
-		Name: "mine", Stream: "s", Function: "f", BatchSize: 3, BatchWindow: 1500 * time.Millisecond, MaxAttempts: 5, MaxRecordAge: 90 * time.Second, StartingPosition: triggers.Newest,
+		Name: "mine", Stream: "s", Function: "f", BatchSize: 3, BatchWindow: 1500 * time.Millisecond, MaxAttempts: 5, MaxRecordAge: 90 * time.Second, StartingPosition: triggers.Newest, FailureTrace: true,
 	})
 	l.must(err)
 	got := ok(l.lambda.GetEventSourceMapping(l.ctx, &awslambda.GetEventSourceMappingInput{UUID: &native.ID}))(t)
@@ -192,7 +192,7 @@ func TestMappingsOfBothSurfaces(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	ok(l.lambda.UpdateEventSourceMapping(l.ctx, &awslambda.UpdateEventSourceMappingInput{UUID: &native.ID, FunctionName: aws.String(lambdaARN + "function:g"), MaximumRecordAgeInSeconds: aws.Int32(-1)}))(t)
-	if s := ok(l.mappings.Get("mine"))(t); s.Function != "g" || s.MaxRecordAge != 0 || s.BatchWindow != 1500*time.Millisecond || s.Aggregated {
+	if s := ok(l.mappings.Get("mine"))(t); s.Function != "g" || s.MaxRecordAge != 0 || s.BatchWindow != 1500*time.Millisecond || s.Aggregated || !s.FailureTrace {
 		t.Errorf("changed to %+v", s.Mapping)
 	}
 
@@ -205,7 +205,7 @@ func TestMappingsOfBothSurfaces(t *testing.T) {
 		t.Errorf("starts at %v, want %v", made.StartingPositionTimestamp, at)
 	}
 	s := ok(l.mappings.Get("f-s"))(t)
-	if s.ID != *made.UUID || !s.Aggregated || s.MaxAttempts != 11 || s.BatchWindow != 300*time.Second || !s.StartingTime.Equal(at) {
+	if s.ID != *made.UUID || !s.Aggregated || s.FailureTrace || s.MaxAttempts != 11 || s.BatchWindow != 300*time.Second || !s.StartingTime.Equal(at) {
 		t.Errorf("natively it is %+v", s)
 	}
 

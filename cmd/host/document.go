@@ -61,11 +61,27 @@ func (f failures) document(failure *triggers.Failure, streamID string) destinati
 			doc.FunctionError = "Unhandled"
 		}
 	}
+	if failure.Traced {
+		doc.Trace = traceOf(failure)
+	}
 	payload := lambda.Append(make([]byte, 0, lambda.Size(envelope, failure.Records)), envelope, failure.Records)
 	return destination.Document{
 		ID: id, Key: lambda.ObjectKey(failure.MappingID, from.Shard, failure.Time, id), Shard: shards.ShardID(from.Shard).String(),
 		Whole: doc.Append(nil, payload), Brief: doc.Append(nil, nil),
 	}
+}
+
+// traceOf says how the function failed; nil where it did not.
+func traceOf(failure *triggers.Failure) *lambda.Trace {
+	switch f := failure.Failed; {
+	case f != nil:
+		return &lambda.Trace{Kind: string(f.Kind), Message: f.Message, Type: f.Type, Version: f.Version, ExitCode: f.ExitCode, Stack: f.Stack}
+	case failure.Reason == triggers.RecordRejected:
+		return &lambda.Trace{Kind: "rejected", Message: failure.Err, Version: failure.Version}
+	case failure.Version != 0:
+		return &lambda.Trace{Kind: "reply", Message: failure.Err, Version: failure.Version}
+	}
+	return nil
 }
 
 func (f failures) functionARN(failure *triggers.Failure) string {

@@ -93,6 +93,9 @@ func checkDocument(t *testing.T, doc []byte) {
 		t.Fatalf("%v: %s", err, doc)
 	}
 	r, k := got.RequestContext, got.KinesisBatchInfo
+	if bytes.Contains(doc, []byte(`"failure":`)) {
+		t.Errorf("it is not Lambda's: %s", doc)
+	}
 	if r.Condition != "RetryAttemptsExhausted" || r.ApproximateInvokeCount != 2 || r.FunctionArn != "arn:aws:lambda:us-east-1:000000000000:function:fails" ||
 		r.RequestID == "" || got.Version != "1.0" || time.Since(got.Timestamp) > time.Hour {
 		t.Errorf("%s", doc)
@@ -333,6 +336,36 @@ func TestFailuresWait(t *testing.T) {
 	_, found := streamPlace(t, nil)
 	_, doc := found(h)
 	checkDocument(t, doc)
+}
+
+// A mapping that is made natively tells how its function failed with the one record that it fails with.
+func TestFailuresAreTraced(t *testing.T) {
+	t.Parallel()
+	h := testHost(t, func(c *hostConfig) { c.retryBase, c.retryMax = time.Millisecond, time.Millisecond })
+	failing(t, h)
+	play(t, h, nil, []step{
+		{line: "mapping create m --stream in --function fails --isolate --max-attempts 2 --on-failure stream:failed --disabled", stdout: `store in stream:failed\n`},
+		{line: "mapping update m --failure-trace=false", stdout: `store in stream:failed, without trace\n`},
+		{line: "mapping update m --failure-trace", stdout: `store in stream:failed\n`},
+		{line: "mapping resume m", stdout: `store in stream:failed\n`},
+	})
+	settled(t, h, "m")
+	_, found := streamPlace(t, nil)
+	_, doc := found(h)
+	var got struct {
+		RequestContext struct{ Condition string }
+		Failure        *struct {
+			Kind, Message string
+			Version       int
+		}
+		Payload string
+	}
+	if err := json.Unmarshal(doc, &got); err != nil || got.Failure == nil || got.RequestContext.Condition != "RetryAttemptsExhausted" || got.Payload == "" {
+		t.Fatalf("%v: %s", err, doc)
+	}
+	if f := got.Failure; f.Kind != "denied" || f.Version != 1 || !strings.HasPrefix(f.Message, `it emitted to stream "fails", which`) {
+		t.Errorf("%+v", f)
+	}
 }
 
 // What cannot work is refused before there is a mapping, and what can is found to.

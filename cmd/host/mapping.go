@@ -35,6 +35,7 @@ func mappingFlags(flags *pflag.FlagSet, config *api.MappingConfig) {
 	flags.BoolVar(&config.Isolate, "isolate", false, "look for the one record of a batch that fails at once; it alone is tried again and given up")
 	flags.BoolVar(&config.ExactlyOnce, "exactly-once", false, "put what the function emits into streams once, also after a crash")
 	flags.StringVar(&config.OnFailure, "on-failure", "", "where records that are given up are stored: stream:NAME, s3://bucket/prefix, https://host/path or file:///folder")
+	config.FailureTrace = flags.Bool("failure-trace", true, "store with them how the function failed, with its stack; false: documents as AWS Lambda's")
 	flags.StringVar(&config.Qualifier, "qualifier", "", "the version of the function: its number, or an alias (default $LATEST)")
 	flags.BoolVar(&config.EventCounts, "event-counts", false, "count the events of each shard as metrics")
 	config.Capsules = new(api.CapsuleConfig)
@@ -142,6 +143,7 @@ func newMappingUpdate(a *app) *cobra.Command {
 			change("isolate", func() { next.Isolate = config.Isolate })
 			change("exactly-once", func() { next.ExactlyOnce = config.ExactlyOnce })
 			change("on-failure", func() { next.OnFailure = config.OnFailure })
+			change("failure-trace", func() { next.FailureTrace = config.FailureTrace })
 			change("qualifier", func() { next.Qualifier = config.Qualifier })
 			change("event-counts", func() { next.EventCounts = config.EventCounts })
 			change("tag", func() { next.Tags = config.Tags })
@@ -277,6 +279,9 @@ func failureOf(m *api.Mapping) string {
 	}
 	if m.OnFailure != "" {
 		list = append(list, "store in "+m.OnFailure)
+		if m.FailureTrace != nil && !*m.FailureTrace {
+			list = append(list, "without trace")
+		}
 	}
 	return joinOr(list, "try again")
 }

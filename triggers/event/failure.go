@@ -3,6 +3,7 @@ package event
 import (
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"github.com/shardmill/shardmill/internal/sequence"
 )
@@ -34,12 +35,78 @@ type Failure struct {
 	First, Last               uint64 // sequence numbers
 	FirstArrival, LastArrival int64  // microseconds since 1970
 	Records                   int
+
+	Trace *Trace // nil: the document is Lambda's
+}
+
+// Trace says how the function failed. Lambda's documents have none.
+type Trace struct {
+	Kind     string // as of runtime.ErrorKind; "reply" where the function's reply failed the call, "rejected" where it gave up the records itself
+	Message  string
+	Type     string // of the error, in the function's language; "" = not known
+	Version  int    // that ran
+	ExitCode int    // where the kind is "exit"
+	Stack    string // one frame a line, or the language's own trace; "" = not known
+}
+
+// MaxTraceBytes is the size of a Trace in a document without payload, where message, type and stack are cut. It leaves such a document below
+// 4 KiB, names being as long as they can be.
+const MaxTraceBytes = 2 << 10
+
+// append appends the trace as an object. Of message, type and stack it appends no more than limit bytes together, the message and type having
+// at most half of that, and marks where they were cut; 0 = all.
+func (t *Trace) append(dst []byte, limit int) []byte {
+	message, kind, stack := t.Message, t.Type, t.Stack
+	if limit > 0 {
+		kind = cut(kind, limit/8)
+		message = cut(message, limit/2-textSize(kind))
+		stack = cut(stack, limit-textSize(kind)-textSize(message))
+	}
+	dst = append(dst, `{"kind":`...)
+	dst = appendText(dst, t.Kind)
+	dst = append(dst, `,"message":`...)
+	dst = appendText(dst, message)
+	if kind != "" {
+		dst = append(dst, `,"type":`...)
+		dst = appendText(dst, kind)
+	}
+	dst = append(dst, `,"version":`...)
+	dst = strconv.AppendInt(dst, int64(t.Version), 10)
+	if t.Kind == "exit" {
+		dst = append(dst, `,"exitCode":`...)
+		dst = strconv.AppendInt(dst, int64(t.ExitCode), 10)
+	}
+	if stack != "" {
+		dst = append(dst, `,"stack":`...)
+		dst = appendText(dst, stack)
+	}
+	return append(dst, '}')
+}
+
+// cut shortens a text so that it has at most limit bytes in a document, quotes included, and ends it with … then.
+func cut(s string, limit int) string {
+	if textSize(s) <= limit {
+		return s
+	}
+	const mark = "…"
+	left := limit - len(`""`) - len(mark)
+	at := 0
+	for at < len(s) {
+		_, size := utf8.DecodeRuneInString(s[at:])
+		n := textSize(s[at:at+size]) - len(`""`)
+		if left -= n; left < 0 {
+			break
+		}
+		at += size
+	}
+	return s[:at] + mark
 }
 
 // millisForm is how the document writes times, in UTC.
 const millisForm = "2006-01-02T15:04:05.000Z"
 
-// Append appends the document. payload is the event that holds the records, which becomes a text in it; nil: there is none.
+// Append appends the document. payload is the event that holds the records, which becomes a text in it; nil: there is none, and the trace is cut
+// to MaxTraceBytes.
 func (f *Failure) Append(dst, payload []byte) []byte {
 	dst = append(dst, `{"requestContext":{"requestId":`...)
 	dst = appendText(dst, f.RequestID)
@@ -76,6 +143,14 @@ func (f *Failure) Append(dst, payload []byte) []byte {
 	dst = append(dst, `,"streamArn":`...)
 	dst = appendText(dst, f.StreamARN)
 	dst = append(dst, '}')
+	if f.Trace != nil {
+		dst = append(dst, `,"failure":`...)
+		limit := 0
+		if payload == nil {
+			limit = MaxTraceBytes
+		}
+		dst = f.Trace.append(dst, limit)
+	}
 	if payload != nil {
 		dst = append(dst, `,"payload":`...)
 		dst = appendText(dst, payload)

@@ -2,6 +2,7 @@ package event
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -38,6 +39,40 @@ func TestFailureGolden(t *testing.T) {
 	// Too old before it was ever invoked.
 	f.Condition, f.Invocations, f.ExecutedVersion = RecordAgeExceeded, 0, ""
 	golden(t, "failure-age.json", f.Append(nil, nil))
+}
+
+// A trace is told in full beside the records, and cut where the document has to be small.
+func TestFailureTrace(t *testing.T) {
+	f := exhausted()
+	plain := f.Append(nil, nil)
+	f.Trace = &Trace{Kind: "trap", Message: "unreachable", Version: 7, Stack: "crash.parse\ncrash.handle"}
+	golden(t, "failure-trace.json", f.Append(nil, nil))
+	f.Trace = &Trace{Kind: "exit", Message: "exited with code 3", Version: 7, ExitCode: 3}
+	golden(t, "failure-exit.json", f.Append(nil, []byte("{}")))
+
+	const names = 1300 // more than those of the sample may have
+	for name, long := range map[string]string{"plain": strings.Repeat("x", 300<<10), "escaped": strings.Repeat("\n\x01", 100<<10), "wide": strings.Repeat("é\xff", 1<<10)} {
+		f.Trace = &Trace{Kind: "error", Message: long, Type: long, Version: 7, Stack: long}
+		var doc struct{ Failure Trace }
+		brief := f.Append(nil, nil)
+		if err := json.Unmarshal(brief, &doc); err != nil || len(brief)+names-len(plain) > 4<<10-100 || len(brief)-len(plain) < MaxTraceBytes-20 {
+			t.Errorf("%s: %v, %d bytes on top of %d", name, err, len(brief)-len(plain), len(plain))
+		}
+		for _, text := range []string{doc.Failure.Message, doc.Failure.Type, doc.Failure.Stack} {
+			kept, marked := strings.CutSuffix(text, "…")
+			if whole := strings.ToValidUTF8(strings.ReplaceAll(long, "\xff", "\ufffd"), ""); !marked || !strings.HasPrefix(whole, kept) || len(kept) < 30 {
+				t.Errorf("%s: cut to %q", name, text)
+			}
+		}
+		whole := f.Append(nil, []byte("{}"))
+		if err := json.Unmarshal(whole, &doc); err != nil || len(doc.Failure.Stack) < len(long) || len(doc.Failure.Message) < len(long) {
+			t.Errorf("%s: with its payload, %v, a document has %d bytes of stack", name, err, len(doc.Failure.Stack))
+		}
+	}
+	f.Trace = &Trace{Kind: "error", Message: "short", Stack: "a\nb"}
+	if got := f.Append(nil, nil); !strings.Contains(string(got), `"message":"short","version":0,"stack":"a\nb"}`) {
+		t.Errorf("%s", got)
+	}
 }
 
 // TestFailureShape compares the document with Lambda's example.
