@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/go-json-experiment/json"
+
 	"github.com/shardmill/shardmill/runtime"
 )
 
@@ -220,6 +222,9 @@ func (c *Client) DeployProven(ctx context.Context, name string, module io.Reader
 	if config.Memory != 0 {
 		query.Set("memory", strconv.FormatInt(int64(config.Memory), 10))
 	}
+	if config.Fuel != 0 {
+		query.Set("fuel", strconv.Itoa(config.Fuel))
+	}
 	if config.Concurrency != 0 {
 		query.Set("concurrency", strconv.Itoa(config.Concurrency))
 	}
@@ -260,12 +265,7 @@ type Answer struct {
 // *Problem of KindFunctionFailed with Function set. qualifier is a version's number,
 // an alias, or "" for the newest.
 func (c *Client) Invoke(ctx context.Context, name, qualifier string, body []byte) (i Answer, err error) {
-	r := request{method: http.MethodPost, path: []string{"functions", name, "invoke"}, body: bytes.NewReader(body), kind: typeBytes}
-	if _, notNumber := strconv.Atoi(qualifier); notNumber == nil {
-		r.query = url.Values{"version": {qualifier}}
-	} else if qualifier != "" {
-		r.query = url.Values{"alias": {qualifier}}
-	}
+	r := request{method: http.MethodPost, path: []string{"functions", name, "invoke"}, query: qualified(qualifier), body: bytes.NewReader(body), kind: typeBytes}
 	resp, err := c.do(ctx, r)
 	if err != nil {
 		return i, err
@@ -278,6 +278,29 @@ func (c *Client) Invoke(ctx context.Context, name, qualifier string, body []byte
 	i.Version, _ = strconv.Atoi(resp.Header.Get(headerVersion))
 	i.ContentType, _, _ = mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	return i, nil
+}
+
+// Transform calls a function with records on their way to a destination, at most 10,000, and says what it makes of them. Errors and qualifier are
+// those of Invoke.
+func (c *Client) Transform(ctx context.Context, name, qualifier string, records []PutRecord) (t Transformed, err error) {
+	b, err := json.Marshal(&PutRecords{Records: records})
+	if err != nil {
+		return t, fmt.Errorf("request body: %w", err)
+	}
+	_, err = c.finish(ctx, request{
+		method: http.MethodPost, path: []string{"functions", name, "transform"}, query: qualified(qualifier), body: bytes.NewReader(b), kind: typeJSON, accept: typeJSON,
+	}, &t)
+	return t, err
+}
+
+// qualified is the query that names a version or an alias.
+func qualified(qualifier string) url.Values {
+	if _, notNumber := strconv.Atoi(qualifier); notNumber == nil {
+		return url.Values{"version": {qualifier}}
+	} else if qualifier != "" {
+		return url.Values{"alias": {qualifier}}
+	}
+	return nil
 }
 
 // LogOptions of Logs.

@@ -226,3 +226,15 @@ func appendQuoted(dst, text []byte) []byte {
 	}
 	return quoted
 }
+
+// shown is bytes as they are shown: exactly one of the three holds them, as in appendRecord.
+func shown(b []byte) (asJSON jsontext.Value, text *string, data []byte) {
+	switch {
+	case validJSON(b):
+		return jsontext.Value(b), nil, nil
+	case utf8.Valid(b):
+		s := string(b)
+		return nil, &s, nil
+	}
+	return nil, nil, b
+}

@@ -4,16 +4,12 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"io"
 	"iter"
 	"mime/multipart"
 	"reflect"
-	"strconv"
 	"sync"
 	"time"
-
-	"github.com/oklog/ulid/v2"
 
 	"github.com/shardmill/shardmill/runtime"
 )
@@ -227,68 +223,6 @@ func (c *call) getFunction(*none) (*Function, error) {
 	}
 	out := functionOf(&f)
 	return &out, nil
-}
-
-// invokeQuery is the query of a direct invocation.
-type invokeQuery struct {
-	Version int    `query:"version" minimum:"0" doc:"The version to call; 0 or left out is the newest, $LATEST."`
-	Alias   string `query:"alias" doc:"The alias that says which version to call."`
-}
-
-// invokeFunction is POST /v1/functions/{name}/invoke. The body is handed over
-// as it is, of whatever media type.
-func (c *call) invokeFunction(q *invokeQuery) error {
-	if q.Version < 0 {
-		return invalidField("version", strconv.Itoa(q.Version), "0 or more")
-	}
-	if q.Version != 0 && q.Alias != "" {
-		return invalidField("alias", q.Alias, "left out with version")
-	}
-	body, err := c.readBody(c.limits.Invoke)
-	if err != nil {
-		return err
-	}
-	id := ulid.Make().String()
-	header := c.w.Header()
-	header.Set(headerInvocation, id)
-	var reply runtime.Reply
-	err = c.functions.Invoke(c.context(), runtime.Call{
-		Function: c.name(), Version: q.Version, Alias: q.Alias, Kind: runtime.KindInvoke, Body: body, ID: id,
-	}, &reply)
-	var failed *runtime.FunctionError
-	if errors.As(err, &failed) {
-		header.Set(headerVersion, strconv.Itoa(failed.Version))
-	}
-	switch {
-	case errors.Is(err, runtime.ErrNoAlias):
-		return noAlias(c.name(), q.Alias)
-	case errors.Is(err, runtime.ErrNoVersion):
-		return noVersion(c.name(), q.Version)
-	}
-	if err != nil {
-		return err
-	}
-	header.Set(headerVersion, strconv.Itoa(reply.Version))
-	header.Set("Content-Type", bodyType(reply.Body))
-	_, err = c.w.Write(reply.Body)
-	return err
-}
-
-// noVersion is the problem of a version that a function does not have.
-func noVersion(function string, version int) *Problem {
-	p := problem(KindVersionNotFound, "").because(
-		fmt.Sprintf("Function %s has no version %d.", function, version), "GET /v1/functions/"+function+" lists its versions.")
-	p.Field, p.Value, p.Limit = "version", strconv.Itoa(version), "a version of the function, or 0 for the newest"
-	return p
-}
-
-// bodyType is the media type of what a function returned: JSON where it is
-// that, else bytes.
-func bodyType(body []byte) string {
-	if validJSON(body) {
-		return typeJSON
-	}
-	return typeBytes
 }
 
 // logQuery is the query of a read of logs.

@@ -10,6 +10,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // deploy deploys the echo function.
@@ -36,7 +39,7 @@ func TestFunctions(t *testing.T) {
 	if err != nil || !created || f.Version != 1 || f.State != "active" || f.Size != Size(len(module)) || f.Config.Memory != config.Memory || len(f.Config.Emit) != 2 {
 		t.Fatalf("created %v, %+v, %v", created, f, err)
 	}
-	if strings.Join(f.Handles, " ") != "batch windowClose invoke" {
+	if strings.Join(f.Handles, " ") != "batch windowClose transform invoke" {
 		t.Errorf("handles %q", f.Handles)
 	}
 	if f, created, err = h.Deploy(ctx, "echo", bytes.NewReader(module), config); err != nil || created || f.Version != 1 {
@@ -110,7 +113,8 @@ func TestDeployForm(t *testing.T) {
 // TestInvoke calls a function that answers, and one that fails in each way.
 func TestInvoke(t *testing.T) {
 	h, ctx := boot(t), t.Context()
-	h.deploy(t, "echo", FunctionConfig{Timeout: Duration(300 * time.Millisecond)})
+	h.deploy(t, "echo", FunctionConfig{Timeout: Duration(time.Minute)}) // a machine under load answers late
+	h.deploy(t, "loop", FunctionConfig{Timeout: Duration(time.Second)})
 	for body, kind := range map[string]string{`{"a":1}`: typeJSON, "\x00\xff": typeBytes, "": typeBytes} {
 		got, err := h.Invoke(ctx, "echo", "", []byte(body))
 		if err != nil || string(got.Body) != body || got.ContentType != kind || got.Version != 1 || got.ID == "" {
@@ -122,7 +126,11 @@ func TestInvoke(t *testing.T) {
 		"exit": {Kind: "exit", ExitCode: new(3)},
 		"loop": {Kind: "timeout"},
 	} {
-		_, err := h.Invoke(ctx, "echo", "", []byte(body))
+		name := "echo"
+		if body == "loop" {
+			name = "loop"
+		}
+		_, err := h.Invoke(ctx, name, "", []byte(body))
 		p := asProblem(t, err)
 		f := p.Function
 		if p.Status != 502 || p.Kind() != KindFunctionFailed || f == nil || f.Kind != want.Kind || !reflect.DeepEqual(f.ExitCode, want.ExitCode) || !strings.Contains(f.Message, want.Message) || f.Invocation == "" || f.Version != 1 {
@@ -132,6 +140,59 @@ func TestInvoke(t *testing.T) {
 	_, err := h.Invoke(ctx, "echo", "9", nil)
 	if p := asProblem(t, err); p.Kind() != KindVersionNotFound || p.Field != "version" || p.Reason != "Function echo has no version 9." {
 		t.Errorf("an unknown version: %+v", p)
+	}
+}
+
+// TestTransform calls a transform as a delivery stream does.
+func TestTransform(t *testing.T) {
+	t.Parallel()
+	h, ctx := boot(t), t.Context()
+	h.deploy(t, "echo", FunctionConfig{})
+	records := []PutRecord{{PartitionKey: "a", Data: []byte("drop it")}, {PartitionKey: "b", JSON: jsontext.Value(`{"n":1}`)}, {PartitionKey: "c", Data: []byte("split x")}, {PartitionKey: "d", Data: []byte("reject broken")}}
+	got, err := h.Transform(ctx, "echo", "1", records)
+	if err != nil || len(got.Records) != 4 {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	for i, want := range []string{
+		`{"result":"dropped","reason":"it"}`, `{"result":"ok","records":[{"partitionKey":"b","json":{"n":1}}]}`,
+		`{"result":"ok","replaced":true,"records":[{"partitionKey":"c","text":"split x"},{"partitionKey":"c","data":"/w=="}]}`,
+		`{"result":"rejected","reason":"broken"}`,
+	} {
+		if b, err := json.Marshal(got.Records[i]); string(b) != want || err != nil {
+			t.Errorf("record %d: %s, %v; want %s", i, b, err, want)
+		}
+	}
+	if b := got.Records[2].Records[1].Bytes(); string(b) != "\xff" {
+		t.Errorf("%q", b)
+	}
+	_, err = h.Transform(ctx, "echo", "", []PutRecord{{PartitionKey: "k", Data: []byte("fail now")}})
+	if p := asProblem(t, err); p.Kind() != KindFunctionFailed || p.Function.Message != "now" {
+		t.Errorf("%+v", p)
+	}
+	for body, want := range map[string]string{
+		`{}`:             `"field":"records"`,
+		`{"records":[]}`: "is empty",
+		`{"records":[{"partitionKey":"k","text":"x"},{"partitionKey":"","text":"x"}]}`: `"field":"records[1].partitionKey"`,
+		`{"records":[{"partitionKey":"k"}]}`:                                           `"field":"records[0].data"`,
+	} {
+		if status, answer := h.send(t, "POST", "/v1/functions/echo/transform", typeJSON, body); status != 400 || !strings.Contains(answer, want) {
+			t.Errorf("%s: %d %s", body, status, answer)
+		}
+	}
+	for query, want := range map[string]int{"version=9": 404, "alias=none": 404, "version=-1": 400, "version=1&alias=x": 400} {
+		if status, answer := h.send(t, "POST", "/v1/functions/echo/transform?"+query, typeJSON, `{"records":[{"partitionKey":"k","text":"x"}]}`); status != want {
+			t.Errorf("%s: %d %s", query, status, answer)
+		}
+	}
+}
+
+// TestFuelGoesWithADeploy has the limit in the version.
+func TestFuelGoesWithADeploy(t *testing.T) {
+	t.Parallel()
+	h := boot(t)
+	h.deploy(t, "echo", FunctionConfig{Fuel: 5_000_000})
+	if f, err := h.Function(t.Context(), "echo"); err != nil || f.Config.Fuel != 5_000_000 {
+		t.Errorf("%+v, %v", f.Config, err)
 	}
 }
 

@@ -89,6 +89,7 @@ func routes() []route {
 		{"GET", "/v1/functions/{name}", "functions:read", read((*call).getFunction), "getFunction", "Describes a function and its versions."},
 		{"DELETE", "/v1/functions/{name}", "functions:write", removeWith((*call).deleteFunction), "deleteFunction", "Deletes a function and its versions."},
 		{"POST", "/v1/functions/{name}/invoke", "functions:invoke", exchange((*call).invokeFunction), "invokeFunction", "Calls a function with the body and answers what it returns."},
+		{"POST", "/v1/functions/{name}/transform", "functions:invoke", transformForm((*call).transformRecords), "transformRecords", "Calls a function with records on their way to a destination, as a delivery stream does, and answers what it makes of each."},
 		{"GET", "/v1/functions/{name}/code", "functions:read", download((*call).readCode), "readCode", "Downloads a version's module, as it was uploaded."},
 		{"DELETE", "/v1/functions/{name}/versions/{version}", "functions:write", removeWith((*call).deleteVersion), "deleteVersion", "Deletes a version that is not the newest and has no alias."},
 		{"PUT", "/v1/functions/{name}/aliases/{alias}", "functions:write", define((*call).putAlias), "putAlias", "Makes or changes an alias: a name for a version, or for two that share the calls."},
@@ -242,12 +243,21 @@ func secretForm[Q any](f func(*call, *Q) error) action {
 	return withQuery(f, []content{{typeBytes, nil}}, answer{status: 200, forms: forms}, answer{status: 201, forms: forms})
 }
 
+// ofInvocations are the headers of an invocation's answer.
+func ofInvocations() []header {
+	return []header{{headerInvocation, "The invocation's id; its log lines carry it."}, {headerVersion, "The version that ran."}}
+}
+
 // exchange is a route with bytes in and bytes out.
 func exchange[Q any](f func(*call, *Q) error) action {
 	bytes := []content{{typeBytes, nil}}
-	return withQuery(f, bytes, answer{status: 200, forms: bytes, headers: []header{
-		{headerInvocation, "The invocation's id; its log lines carry it."}, {headerVersion, "The version that ran."},
-	}})
+	return withQuery(f, bytes, answer{status: 200, forms: bytes, headers: ofInvocations()})
+}
+
+// transformForm is a route that takes records and answers what became of them.
+func transformForm[Q any](f func(*call, *Q) error) action {
+	return withQuery(f, []content{{typeJSON, reflect.TypeFor[PutRecords]()}},
+		answer{status: 200, forms: []content{{typeJSON, reflect.TypeFor[Transformed]()}}, headers: ofInvocations()})
 }
 
 // download is a route that answers a module.

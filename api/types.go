@@ -298,6 +298,33 @@ type Invocation struct {
 	Logs       []LogLine         `json:"logs,omitempty" doc:"The log lines of the call that are kept; only where one invocation is asked for."`
 }
 
+// Transformed is the answer of POST /v1/functions/{name}/transform.
+type Transformed struct {
+	Records []TransformedRecord `json:"records" doc:"What became of each record, in order."`
+	Emitted int                 `json:"emitted,omitzero" doc:"How many records the function put to streams besides."`
+}
+
+// TransformedRecord is what a transform made of one record.
+type TransformedRecord struct {
+	Result   string            `json:"result" doc:"ok: it goes on, as it is or replaced; dropped: it does not; rejected: it has failed."`
+	Reason   string            `json:"reason,omitempty" doc:"Why, where it does not go on and the function says so."`
+	Replaced bool              `json:"replaced,omitzero" doc:"Others have taken its place."`
+	Records  []TransformOutput `json:"records,omitempty" doc:"What goes on: the record, or what has taken its place; left out where nothing does."`
+}
+
+// TransformOutput is a record that goes on to the destination. Exactly one of JSON, Text and Data holds its bytes.
+type TransformOutput struct {
+	PartitionKey string         `json:"partitionKey,omitzero" doc:"Its partition key."`
+	JSON         jsontext.Value `json:"json,omitzero" doc:"The bytes, where they are JSON."`
+	Text         *string        `json:"text,omitzero" doc:"The bytes, where they are UTF-8 but not JSON."`
+	Data         []byte         `json:"data,omitzero" doc:"The bytes in base64, where they are neither."`
+}
+
+// Bytes are the record's bytes.
+func (r *TransformOutput) Bytes() []byte {
+	return (&Record{JSON: r.JSON, Text: r.Text, Data: r.Data}).Bytes()
+}
+
 // InvocationSource says where the records of a call are from.
 type InvocationSource struct {
 	Mapping string   `json:"mapping" doc:"The event source mapping."`

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"iter"
 	"time"
 
 	"github.com/shardmill/shardmill/internal/capsule"
@@ -111,6 +112,11 @@ func (r *Reply) reset() {
 	}
 	*r = Reply{Outcomes: r.Outcomes[:0], Body: nil, State: nil, raw: r.raw[:0]}
 }
+
+// Replacements yields, for KindTransform, what takes the place of records: the index of the record in the call, and the new record, of
+// which key, data and explicit hash count. They ascend by index, and a record may have several. One that has none goes on as it is, unless Outcomes has it as
+// dropped or rejected. The records are views that the next Invoke with this Reply overwrites.
+func (r *Reply) Replacements() iter.Seq2[int, record.Record] { return r.parsed.Replacements() }
 
 // read fills in what the guest's reply says.
 func (r *Reply) read() {

@@ -131,6 +131,9 @@ func (rt *Runtime) emit(ctx context.Context, f *function, v *version, call *Call
 		return rt.emitOnce(ctx, f, v, call, reply)
 	}
 	for o := range reply.parsed.Outputs() {
+		if len(o.Stream) == 0 {
+			continue // a transform's own: Replacements has it
+		}
 		if rt.options.Emitter == nil {
 			return fmt.Errorf("%w: there is no emitter", ErrEmit)
 		}
@@ -152,6 +155,9 @@ func (rt *Runtime) emit(ctx context.Context, f *function, v *version, call *Call
 // checkGrants makes sure that the function may emit to every stream that it did emit to.
 func (v *version) checkGrants(reply *Reply) error {
 	for o := range reply.parsed.Outputs() {
+		if len(o.Stream) == 0 {
+			continue
+		}
 		if _, granted := slices.BinarySearch(v.config.Emit, string(o.Stream)); !granted {
 			return &FunctionError{
 				Function: v.function, Version: v.number, Invocation: reply.Invocation, Kind: FailDenied,

@@ -15,7 +15,7 @@ import (
 func TestInvokeAnswers(t *testing.T) {
 	w := open(t)
 	f := w.deploy(t, "probe", guests["probe"], Config{})
-	if f.Version != 1 || f.State != StateActive || !f.Kinds.Has(KindBatch) || f.Kinds.Has(KindTransform) {
+	if f.Version != 1 || f.State != StateActive || !f.Kinds.Has(KindBatch) || f.Kinds.Has(KindWindowClose) {
 		t.Errorf("deployed %+v", f)
 	}
 	if got := w.mustAsk(t, "probe", "echo hello"); got != "hello" {

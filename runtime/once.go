@@ -71,6 +71,9 @@ func (rt *Runtime) emitOnce(ctx context.Context, f *function, v *version, call *
 func gather(reply *Reply) (list []Emission, err error) {
 	var copies []*record.Builder // of those that were in pieces
 	for o := range reply.parsed.Outputs() {
+		if len(o.Stream) == 0 {
+			continue
+		}
 		at := -1
 		for i := range list {
 			if list[i].Stream == string(o.Stream) {

@@ -92,12 +92,17 @@ func (b *Batch) Retry(i int, reason string) { b.outcome(i, abi.ResultRetry, reas
 // destination, with the reason.
 func (b *Batch) Reject(i int, reason string) { b.outcome(i, abi.ResultRejected, reason) }
 
-func (b *Batch) outcome(i int, result abi.Result, reason string) {
+// must panics unless something may be said of the i-th record.
+func (b *Batch) must(i int, what string) {
 	if b.writer == nil {
 		panic("sdk: a batch was used after its handler returned")
 	}
 	if i < 0 || i >= b.run.Len() {
-		panic(fmt.Sprintf("sdk: outcome for record %d of a batch of %d", i, b.run.Len()))
+		panic(fmt.Sprintf("sdk: %s for record %d of a batch of %d", what, i, b.run.Len()))
 	}
+}
+
+func (b *Batch) outcome(i int, result abi.Result, reason string) {
+	b.must(i, "outcome")
 	b.writer.Outcome(i, result, reason)
 }

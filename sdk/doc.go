@@ -42,15 +42,23 @@
 // [Batch.SetState] comes with the window's next batch, and to the handler that [OnWindow] registers when the window is over. The host saves the state together
 // with the mapping's checkpoint, so that a crash loses and repeats neither.
 //
+// # Transforms
+//
+// Records on their way to a destination are handed to the handler that [OnTransform] registers. Of each it says nothing (the record goes on as it is), or
+// [Transform.Replace], [Transform.Drop], [Transform.Reject]. `shardmill function invoke NAME --transform` calls it with the lines of a file.
+//
 // # What is valid when
 //
-//	Batch, WindowEnd, their views until the handler returns; then copy with bytes.Clone before you keep it
+//	Batch, WindowEnd, Transform, their views until the handler returns; then copy with bytes.Clone before you keep it
 //	the input of an InvokeHandler until the handler returns
 //	what is given to Emit         copied at once; reuse it freely
 //	what an InvokeHandler returns copied when it returns
 //	Call                          for ever
 //	package variables             as long as the instance: they outlive the call, but any call may be served by a
 //	                              new instance, so they are a cache and not state
+//
+// A view that was kept shows, without an error, whatever the next call brings to its place. With the environment variable SHARDMILL_POISON=1 the memory of a
+// call is overwritten with 0xDB when the handler has returned, so that such a view has no sense from then on; `shardmill dev` sets it, and package sdktest does so always.
 //
 // One instance serves one call at a time. A handler may use goroutines, but not on its Batch, and should wait for
 // them: between calls an instance does not run.

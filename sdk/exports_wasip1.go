@@ -2,6 +2,7 @@ package sdk
 
 import (
 	"math"
+	"os"
 	"unsafe"
 
 	"github.com/shardmill/shardmill/sdk/abi"
@@ -12,7 +13,7 @@ var guest *Guest
 
 func theGuest() *Guest {
 	if guest == nil {
-		guest = NewGuest(registered)
+		guest = NewGuest(registered).Poisoned(os.Getenv(PoisonVariable) == "1")
 	}
 	return guest
 }

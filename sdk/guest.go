@@ -17,6 +17,7 @@ import (
 type Guest struct {
 	handlers Handlers
 	outside  Outside
+	poisons  bool // what a handler was given is overwritten when it has returned
 	input    []byte
 	call     abi.CallView
 	writer   abi.ReplyWriter
@@ -38,6 +39,9 @@ func (g *Guest) Kinds() (mask uint32) {
 	}
 	if g.handlers.Window != nil {
 		mask |= abi.KindWindowClose.Mask()
+	}
+	if g.handlers.Transform != nil {
+		mask |= abi.KindTransform.Mask()
 	}
 	return mask
 }
@@ -70,7 +74,7 @@ func (g *Guest) Handle(kind abi.Kind, call []byte) []byte {
 	c := &callContext{call: g.facts(), outside: g.outside}
 	c.setInvocation(g.call.Invocation)
 	c.batch.call, c.batch.writer = &c.call, &g.writer
-	if kind == abi.KindBatch {
+	if kind == abi.KindBatch || kind == abi.KindTransform {
 		// The host has just made this batch, so its records are not walked once more to check them; were one
 		// wrong, Go's own bounds checks stop the handler.
 		batch := record.Batch(g.call.Body)
@@ -86,12 +90,15 @@ func (g *Guest) Handle(kind abi.Kind, call []byte) []byte {
 			g.writer.SetState(v.State) // it stays, unless the handler sets another one
 		}
 	}
-	if failure := g.run(c); failure != nil {
-		return failure
+	reply := g.run(c)
+	if reply == nil {
+		var err error
+		if reply, err = g.writer.Finish(); err != nil {
+			reply = g.writer.Fail(abi.FailureError, fmt.Sprintf("%T", err), err.Error(), "")
+		}
 	}
-	reply, err := g.writer.Finish()
-	if err != nil {
-		return g.writer.Fail(abi.FailureError, fmt.Sprintf("%T", err), err.Error(), "")
+	if g.poisons { // not before: the reply may have been made of views
+		poison(call)
 	}
 	return reply
 }
@@ -122,6 +129,8 @@ func (g *Guest) dispatch(c *callContext) error {
 		return err
 	case abi.KindWindowClose:
 		return g.handlers.Window(c, &WindowEnd{&c.batch})
+	case abi.KindTransform:
+		return g.handlers.Transform(c, &Transform{&c.batch})
 	}
 	return g.handlers.Batch(c, &c.batch)
 }

@@ -9,11 +9,16 @@ type BatchHandler func(ctx context.Context, b *Batch) error
 // InvokeHandler answers a direct invocation. in is valid until it returns; the result is copied at once.
 type InvokeHandler func(ctx context.Context, in []byte) ([]byte, error)
 
+// TransformHandler makes of records on their way to a destination what is to be stored there. The transform, and all views into it, are
+// valid until it returns. An error fails all of it: the host calls the handler again with the same records, as the delivery stream's retry policy says.
+type TransformHandler func(ctx context.Context, t *Transform) error
+
 // Handlers is what a function can do. Nil ones are call kinds that it does not handle.
 type Handlers struct {
-	Batch  BatchHandler
-	Invoke InvokeHandler
-	Window WindowHandler
+	Batch     BatchHandler
+	Invoke    InvokeHandler
+	Window    WindowHandler
+	Transform TransformHandler
 }
 
 var registered Handlers

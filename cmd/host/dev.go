@@ -15,6 +15,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/shardmill/shardmill/api"
+	"github.com/shardmill/shardmill/runtime"
+	"github.com/shardmill/shardmill/sdk"
 )
 
 // devConfig is the command line of dev.
@@ -116,6 +118,11 @@ func (c *devConfig) manifest() (manifest, error) {
 	m, err := readManifest(c.dir)
 	if len(c.emit) > 0 {
 		m.config.Emit = c.emit
+	}
+	if _, said := m.config.Env[sdk.PoisonVariable]; !said && len(m.config.Env) < runtime.MaxEnv {
+		env := api.Variables{sdk.PoisonVariable: "1"} // a view that is kept too long is to be seen here, and not in production
+		maps.Copy(env, m.config.Env)
+		m.config.Env = env
 	}
 	return m, err
 }

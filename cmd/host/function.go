@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -221,64 +220,6 @@ func reservedCalls(n *int) string {
 		return "no bound over all versions"
 	}
 	return fmt.Sprintf("%d calls at once over all versions", *n)
-}
-
-func newFunctionInvoke(a *app) *cobra.Command {
-	var file string
-	var version int
-	var alias string
-	c := &cobra.Command{
-		Use:   "invoke NAME [BODY]",
-		Short: "Call a function with a body and write what it answers to standard output",
-		Args:  arguments,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			client, err := a.client()
-			if err != nil {
-				return err
-			}
-			var body io.Reader = strings.NewReader("")
-			switch {
-			case file != "" && len(args) == 2:
-				return usagef("give BODY or --file, not both")
-			case file != "":
-				in, _, err := a.openInput(file)
-				if err != nil {
-					return err
-				}
-				defer in.Close()
-				body = in
-			case len(args) == 2:
-				body = strings.NewReader(args[1])
-			}
-			in, err := io.ReadAll(body)
-			if err != nil {
-				return err
-			}
-			qualifier := alias
-			if version != 0 {
-				if alias != "" {
-					return usagef("give --version or --alias, not both")
-				}
-				qualifier = strconv.Itoa(version)
-			}
-			answer, err := client.Invoke(cmd.Context(), args[0], qualifier, in)
-			if err != nil {
-				return err
-			}
-			out := answer.Body
-			if _, err := a.out.Write(out); err != nil {
-				return err
-			}
-			if a.outTerminal && len(out) > 0 && out[len(out)-1] != '\n' {
-				_, err = fmt.Fprintln(a.out)
-			}
-			return err
-		},
-	}
-	c.Flags().StringVar(&file, "file", "", "read the body from a file; - is standard input")
-	countFlag(c.Flags(), &version, "version", "1 or more", "which version to call (default: the newest)")
-	c.Flags().StringVar(&alias, "alias", "", "the alias that says which version to call")
-	return c
 }
 
 func newFunctionLogs(a *app) *cobra.Command {

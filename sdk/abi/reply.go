@@ -23,8 +23,8 @@ type Outcome struct {
 }
 
 // Output is a run of records to put to one stream. Both fields are views into the reply. The records carry
-// key, data and explicit hash; sequence and arrival mean nothing (for KindTransform the sequence number names
-// the input record, and Stream may be empty).
+// key, data and explicit hash; sequence and arrival mean nothing. For KindTransform Stream may be empty: then the
+// sequence number is the index of the record that this one takes the place of, see Replacements.
 type Output struct {
 	Stream  []byte
 	Records record.Run
@@ -38,7 +38,8 @@ type Reply struct {
 	outputs  []byte
 	state    []byte
 	body     []byte
-	emitted  int
+	emitted  int  // records of outputs that name a stream
+	unsorted bool // the replacements of a transform are not in the order of the records
 }
 
 // Parse checks every byte of the reply in b, to a call of the given kind with that many records, and keeps
@@ -79,10 +80,10 @@ func (r *Reply) parse(b []byte, kind Kind, records int) error {
 	} else if len(failure) > 0 {
 		return malformed("reply", "error section length", "%d, with status 0", len(failure))
 	}
-	if err := checkOutcomes(r.outcomes, le.Uint32(b[16:]), records); err != nil {
+	if err := checkOutcomes(r.outcomes, le.Uint32(b[16:]), records, kind); err != nil {
 		return err
 	}
-	return r.checkOutputs(le.Uint32(b[24:]), kind)
+	return r.checkOutputs(le.Uint32(b[24:]), kind, records)
 }
 
 func checkReplyHeader(b []byte) error {
@@ -187,7 +188,7 @@ func (f *Failure) parse(b []byte) error {
 	return nil
 }
 
-func checkOutcomes(b []byte, count uint32, records int) error {
+func checkOutcomes(b []byte, count uint32, records int, kind Kind) error {
 	le := binary.LittleEndian
 	next := int64(0) // the least index that may follow
 	for i := range count {
@@ -203,6 +204,8 @@ func checkOutcomes(b []byte, count uint32, records int) error {
 			return malformed("reply", "outcome index", "%d in a call of %d records", index, records)
 		case b[4] < byte(ResultDropped) || b[4] > byte(ResultRejected):
 			return malformed("reply", "outcome result", "%d is unknown", b[4])
+		case kind == KindTransform && Result(b[4]) == ResultRetry:
+			return malformed("reply", "outcome result", "a %s has no %s", kind, ResultRetry)
 		case b[5] != 0:
 			return malformed("reply", "outcome", "the reserved byte of record %d is not 0", index)
 		case reasonLen > MaxReasonBytes:
@@ -220,11 +223,11 @@ func checkOutcomes(b []byte, count uint32, records int) error {
 	return nil
 }
 
-func (r *Reply) checkOutputs(count uint32, kind Kind) error {
+func (r *Reply) checkOutputs(count uint32, kind Kind, records int) error {
 	if count > MaxOutputs {
 		return malformed("reply", "output section count", "%d is more than %d", count, MaxOutputs)
 	}
-	b := r.outputs
+	b, last := r.outputs, uint64(0)
 	for i := range count {
 		out, size, err := parseOutput(b)
 		if err != nil {
@@ -233,10 +236,16 @@ func (r *Reply) checkOutputs(count uint32, kind Kind) error {
 		if len(out.Stream) == 0 && kind != KindTransform {
 			return malformed("reply", "output stream name length", "0 in section %d of %d", i+1, count)
 		}
+		b = b[size:]
+		if len(out.Stream) == 0 {
+			if last, err = r.checkReplacements(out.Records, last, records); err != nil {
+				return err
+			}
+			continue
+		}
 		if r.emitted += out.Records.Len(); r.emitted < 0 {
 			return malformed("reply", "output record count", "overflows")
 		}
-		b = b[size:]
 	}
 	if len(b) != 0 {
 		return malformed("reply", "output sections length", "%d bytes behind %d sections", len(b), count)
@@ -309,7 +318,7 @@ func (r *Reply) Outputs() iter.Seq[Output] {
 	}
 }
 
-// Emitted is the number of records in all outputs together.
+// Emitted is the number of records in all outputs that name a stream.
 func (r *Reply) Emitted() int { return r.emitted }
 
 // State is the window's new state; empty when there is none.

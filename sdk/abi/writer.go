@@ -60,6 +60,20 @@ func (w *ReplyWriter) Outcome(index int, result Result, reason string) {
 // name of more than MaxNameBytes or more than MaxOutputs streams, with ErrMalformed for an empty name, and with
 // record's errors for what no record can hold.
 func (w *ReplyWriter) Emit(stream string, r record.Record) error {
+	if len(stream) == 0 {
+		return malformed("output", "stream name", "it is empty")
+	}
+	return w.put(stream, r)
+}
+
+// Replace adds, to the reply to a transform, a record that takes the place of the one with that index in the call. Key, Data and
+// ExplicitHash of r are copied. Several for one record take its place together. It fails as Emit does.
+func (w *ReplyWriter) Replace(index int, r record.Record) error {
+	r.Sequence, r.Arrival = uint64(index), 0
+	return w.put("", r)
+}
+
+func (w *ReplyWriter) put(stream string, r record.Record) error {
 	if w.used > 0 && w.outputs[w.used-1].stream == stream {
 		return w.outputs[w.used-1].records.Append(r)
 	}
@@ -82,8 +96,6 @@ func (w *ReplyWriter) output(stream string) (*pendingOutput, error) {
 	switch {
 	case at >= 0 && at < w.used:
 		return w.outputs[at], nil
-	case len(stream) == 0:
-		return nil, malformed("output", "stream name", "it is empty")
 	case len(stream) > MaxNameBytes:
 		return nil, overLimit("stream name", len(stream), MaxNameBytes)
 	case w.used == MaxOutputs:

@@ -73,6 +73,17 @@ func Invoke(t testing.TB, handler sdk.InvokeHandler, in []byte) ([]byte, error) 
 // Batch is the function Batch with the facts of c.
 func (c Call) Batch(t testing.TB, handler sdk.BatchHandler, records ...sdk.Record) *Result {
 	t.Helper()
+	var reply abi.Reply
+	c.handle(t, sdk.Handlers{Batch: handler}, abi.KindBatch, encode(t, records), len(records), &reply)
+	res := &Result{Emitted: emitted(&reply), State: bytes.Clone(reply.State()), Err: failure(&reply)}
+	if res.Err == nil {
+		res.Outcomes = outcomes(&reply, len(records))
+	}
+	return res
+}
+
+func encode(t testing.TB, records []sdk.Record) []byte {
+	t.Helper()
 	var batch record.Builder
 	for i, r := range records {
 		if r.Sequence == 0 {
@@ -82,17 +93,16 @@ func (c Call) Batch(t testing.TB, handler sdk.BatchHandler, records ...sdk.Recor
 			t.Fatalf("sdktest: record %d: %v", i, err)
 		}
 	}
-	var reply abi.Reply
-	c.handle(t, sdk.Handlers{Batch: handler}, abi.KindBatch, batch.Finish(), len(records), &reply)
-	res := &Result{Emitted: emitted(&reply), State: bytes.Clone(reply.State()), Err: failure(&reply)}
-	if res.Err != nil {
-		return res
-	}
-	res.Outcomes = make([]Outcome, len(records))
+	return batch.Finish()
+}
+
+// outcomes has one for each of n records.
+func outcomes(reply *abi.Reply, n int) []Outcome {
+	list := make([]Outcome, n)
 	for o := range reply.Outcomes() {
-		res.Outcomes[o.Index] = Outcome{o.Result, string(o.Reason)}
+		list[o.Index] = Outcome{o.Result, string(o.Reason)}
 	}
-	return res
+	return list
 }
 
 // Invoke is the function Invoke with the facts of c.
@@ -152,15 +162,12 @@ func (c Call) handle(t testing.TB, h sdk.Handlers, kind abi.Kind, body []byte, r
 		t.Fatalf("sdktest: %v", err)
 	}
 	reach := &outside{call: c}
-	guest := sdk.NewGuest(h).With(reach)
+	guest := sdk.NewGuest(h).With(reach).Poisoned(true)
 	call := guest.Input(size)[:size]
 	dst, state := head.Put(call, len(body), len(c.State))
 	copy(dst, body)
 	copy(state, c.State)
 	out := guest.Handle(kind, call)
-	for i := range call {
-		call[i] = 0xDB
-	}
 	if err := reply.Parse(out, kind, records); err != nil {
 		t.Fatalf("sdktest: the reply breaks the ABI: %v", err)
 	}
@@ -180,13 +187,20 @@ func failure(r *abi.Reply) *Failure {
 func emitted(r *abi.Reply) map[string][]sdk.Record {
 	all := map[string][]sdk.Record{}
 	for out := range r.Outputs() {
+		if len(out.Stream) == 0 {
+			continue // a transform's own
+		}
 		for rec := range out.Records.All() {
-			rec.Key, rec.Data = bytes.Clone(rec.Key), bytes.Clone(rec.Data)
-			rec.ExplicitHash = bytes.Clone(rec.ExplicitHash)
-			all[string(out.Stream)] = append(all[string(out.Stream)], rec)
+			all[string(out.Stream)] = append(all[string(out.Stream)], owned(rec))
 		}
 	}
 	return all
+}
+
+// owned is a record with bytes of its own.
+func owned(r sdk.Record) sdk.Record {
+	r.Key, r.Data, r.ExplicitHash = bytes.Clone(r.Key), bytes.Clone(r.Data), bytes.Clone(r.ExplicitHash)
+	return r
 }
 
 // String shows an outcome as "ok", or as "rejected: reason".

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/shardmill/shardmill/sdk"
 )
@@ -14,6 +15,7 @@ import (
 func init() {
 	sdk.OnInvoke(invoke)
 	sdk.OnWindow(func(context.Context, *sdk.WindowEnd) error { return nil })
+	sdk.OnTransform(transform)
 	sdk.OnBatch(func(_ context.Context, b *sdk.Batch) error {
 		fmt.Printf("batch of %d\n", b.Len())
 		return nil
@@ -39,4 +41,23 @@ func invoke(_ context.Context, in []byte) ([]byte, error) {
 		fmt.Fprintln(os.Stderr, "another line")
 	}
 	return in, nil
+}
+
+// transform drops, rejects or splits what asks for it.
+func transform(_ context.Context, t *sdk.Transform) error {
+	for i, r := range t.All() {
+		verb, rest, _ := strings.Cut(string(r.Data), " ")
+		switch verb {
+		case "drop":
+			t.Drop(i, rest)
+		case "reject":
+			t.Reject(i, rest)
+		case "split":
+			t.Replace(i, r)
+			t.Replace(i, sdk.Record{Key: r.Key, Data: []byte{0xff}})
+		case "fail":
+			return errors.New(rest)
+		}
+	}
+	return nil
 }

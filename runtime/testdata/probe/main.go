@@ -24,6 +24,7 @@ var (
 func init() {
 	sdk.OnInvoke(invoke)
 	sdk.OnBatch(batch)
+	sdk.OnTransform(transform)
 }
 
 func main() {}
@@ -158,3 +159,39 @@ func dice() string {
 }
 
 var began = time.Now()
+
+// transform does what each record's data says.
+func transform(_ context.Context, t *sdk.Transform) error {
+	if view != nil {
+		fmt.Printf("kept %x\n", view)
+	}
+	for i, r := range t.All() {
+		verb, rest, _ := strings.Cut(string(r.Data), " ")
+		switch verb {
+		case "drop":
+			t.Drop(i, rest)
+		case "reject":
+			t.Replace(i, r)
+			t.Reject(i, rest)
+		case "replace":
+			r.Data = []byte(rest)
+			t.Replace(i, r)
+		case "split":
+			for part := range strings.SplitSeq(rest, " ") {
+				t.Replace(i, sdk.Record{Key: []byte(part), Data: []byte(part)})
+			}
+		case "backwards":
+			t.Replace(t.Len()-1, sdk.Record{Key: r.Key, Data: []byte(rest)})
+			t.Replace(i, r)
+		case "emit":
+			t.EmitRecord(rest, r)
+		case "keep":
+			view = r.Data
+		case "fail":
+			return errors.New(rest)
+		}
+	}
+	return nil
+}
+
+var view []byte // that a transform has kept, and should not have

@@ -17,6 +17,7 @@ func init() {
 	slog.SetDefault(slog.New(sdk.NewLogHandler(slog.LevelDebug)))
 	sdk.OnBatch(batch)
 	sdk.OnInvoke(invoke)
+	sdk.OnTransform(transform)
 	sdk.OnWindow(func(_ context.Context, w *sdk.WindowEnd) error {
 		if string(w.State()) == "fail" {
 			return errors.New("not yet")
@@ -112,4 +113,21 @@ func invoke(ctx context.Context, in []byte) ([]byte, error) {
 		panic(rest)
 	}
 	return in, nil
+}
+
+// transform drops, rejects and replaces as the records say.
+func transform(_ context.Context, t *sdk.Transform) error {
+	for i, r := range t.All() {
+		verb, rest, _ := strings.Cut(string(r.Data), " ")
+		switch verb {
+		case "drop":
+			t.Drop(i, rest)
+		case "reject":
+			t.Reject(i, rest)
+		case "twice":
+			t.Replace(i, sdk.Record{Key: r.Key, Data: []byte(rest + " of " + string(r.Key))})
+			t.Replace(i, r)
+		}
+	}
+	return nil
 }
