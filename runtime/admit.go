@@ -50,6 +50,12 @@ func (m *moduleInfo) admit(host map[string]string, config *Config) error {
 			}
 		}
 	}
+	return m.admitMemory(config)
+}
+
+// admitMemory checks the memory that the module asks for against its limit. The engine of scripts is checked for nothing else: it imports
+// all that there is, and what a script is not granted is denied when it asks for it.
+func (m *moduleInfo) admitMemory(config *Config) error {
 	memoryBytes := config.MemoryBytes
 	if m.memoryPages > uint64(memoryBytes)/wasmPage {
 		return &FieldError{

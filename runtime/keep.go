@@ -261,7 +261,12 @@ func (e *engine) admit(ctx context.Context, code []byte, config *Config) (*progr
 	if err != nil {
 		return nil, badCode(err.Error(), "")
 	}
-	if err := info.admit(e.host, config); err != nil {
+	if isModule {
+		err = info.admit(e.host, config)
+	} else {
+		err = info.admitMemory(config)
+	}
+	if err != nil {
 		return nil, err
 	}
 	var p *program

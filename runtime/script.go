@@ -137,7 +137,7 @@ func (rt *Runtime) admitScript(ctx context.Context, v *version, source []byte) e
 	if err != nil {
 		return fmt.Errorf("the JavaScript engine %w", err)
 	}
-	if err := info.admit(rt.engine.host, &v.config); err != nil {
+	if err := info.admitMemory(&v.config); err != nil {
 		return err
 	}
 	p, err := rt.buildScript(ctx, v, source)

@@ -83,11 +83,15 @@ func (h *heard) take() map[string][]string {
 }
 
 // guestRuntime is a runtime of its own, which keeps nothing.
-func guestRuntime(t testing.TB) (*runtime.Runtime, *heard) {
+func guestRuntime(t testing.TB, options ...func(*runtime.Options)) (*runtime.Runtime, *heard) {
 	t.Helper()
 	out := &heard{streams: map[string][]string{}}
 	store := &memory{entries: map[string]catalog.Entry{}, blobs: map[string][]byte{}}
-	rt, err := runtime.Open(t.Context(), runtime.Options{Functions: store, Code: codeStore{store}, Emitter: out})
+	o := runtime.Options{Functions: store, Code: codeStore{store}, Emitter: out}
+	for _, option := range options {
+		option(&o)
+	}
+	rt, err := runtime.Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,7 @@
 ;; it imports what it calls. link.go puts it into the engine's module; it runs on the engine's memory and table.
 ;;
 ;; A JSValue is an i64 with the tag in its upper half: 0 is an integer, 3 undefined, 6 an exception that is pending. Arguments
-;; are borrowed, results are the caller's to free. $scratch is 128 bytes for arguments and results that go through memory.
+;; are borrowed, results are the caller's to free. $scratch is 160 bytes for arguments and results that go through memory.
 ;;
 ;; Built by `go generate ./runtime/quickjs` (wat2wasm, from wabt).
 (module
@@ -10,6 +10,16 @@
   (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "random_get" (func $random_get (param i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll_oneoff (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "environ_sizes_get" (func $environ_sizes_get (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "environ_get" (func $environ_get (param i32 i32) (result i32)))
+
+  (import "shardmill" "result" (func $result (param i32 i32) (result i32)))
+  (import "shardmill" "secret" (func $secret (param i32 i32) (result i64)))
+  (import "shardmill" "state_get" (func $state_get (param i32 i32 i32 i32) (result i64)))
+  (import "shardmill" "state_put" (func $state_put (param i32 i32 i32 i32 i32 i32 i64) (result i64)))
+  (import "shardmill" "state_delete" (func $state_delete (param i32 i32 i32 i32 i64) (result i64)))
+  (import "shardmill" "state_list" (func $state_list (param i32 i32 i32 i32 i32 i32 i32) (result i64)))
+  (import "shardmill" "http_fetch" (func $http_fetch (param i32 i32) (result i64)))
 
   (import "engine" "_initialize" (func $engine_initialize))
   (import "engine" "malloc" (func $malloc (param i32) (result i32)))
@@ -19,6 +29,8 @@
   (import "engine" "qjs_get_context_ptr" (func $qjs_get_context_ptr (result i32)))
   (import "engine" "qjs_get_runtime_ptr" (func $qjs_get_runtime_ptr (result i32)))
   (import "engine" "qjs_set_max_stack_size" (func $qjs_set_max_stack_size (param i32)))
+  (import "engine" "qjs_set_promise_rejection_handler" (func $qjs_set_promise_rejection_handler (param i32)))
+  (import "engine" "qjs_free_value" (func $qjs_free_value (param i32)))
   (import "engine" "JS_Eval" (func $JS_Eval (param i32 i32 i32 i32 i32) (result i64)))
   (import "engine" "JS_Call" (func $JS_Call (param i32 i64 i64 i32 i32) (result i64)))
   (import "engine" "JS_DupValue" (func $JS_DupValue (param i32 i64) (result i64)))
@@ -50,6 +62,7 @@
   (global $report (mut i64) (i64.const 12884901888))
   (global $handle (mut i64) (i64.const 12884901888))
   (global $resume (mut i64) (i64.const 12884901888))
+  (global $rejected (mut i64) (i64.const 12884901888))
   (global $input (mut i32) (i32.const 0))       ;; the input area, and JavaScript's view of it
   (global $inputSize (mut i32) (i32.const 0))
   (global $inputBuffer (mut i64) (i64.const 12884901888))
@@ -58,12 +71,12 @@
   (global $replyBuffer (mut i64) (i64.const 12884901888))
 
   ;; The natives that sdk/js/runtime.js is given, in its order.
-  (table 13 funcref)
+  (table 16 funcref)
   (elem (i32.const 0) $input_buffer $reply_buffer $text $json $bytes_text $put $put_bytes $put_input $write $random $wait $source_map
-    $give_up)
+    $give_up $host $host_result $environ)
 
   ;; _initialize starts the engine and reads stdin, which has three texts, each as its length, the text, and a zero byte: the runtime, the
-  ;; function's script, its source map. The runtime's value is a function from the natives to [report, begin, handle, resume].
+  ;; function's script, its source map. The runtime's value is a function from the natives to [report, begin, handle, resume, rejected].
   (func (export "_initialize")
     (local $in i32) (local $length i32) (local $value i64) (local $parts i64)
     (call $engine_initialize)
@@ -71,8 +84,8 @@
     (global.set $context (call $qjs_get_context_ptr))
     (global.set $runtime (call $qjs_get_runtime_ptr))
     (call $qjs_set_max_stack_size (i32.const 524288)) ;; half of the stack that the engine was linked with
-    (global.set $scratch (call $allocate (i32.const 128)))
-    (memory.fill (global.get $scratch) (i32.const 0) (i32.const 128))
+    (global.set $scratch (call $allocate (i32.const 160)))
+    (memory.fill (global.get $scratch) (i32.const 0) (i32.const 160))
     (local.set $in (call $read_all))
 
     (local.set $length (i32.load (local.get $in)))
@@ -83,6 +96,8 @@
     (global.set $report (call $part (local.get $parts) (i32.const 0)))
     (global.set $handle (call $part (local.get $parts) (i32.const 2)))
     (global.set $resume (call $part (local.get $parts) (i32.const 3)))
+    (global.set $rejected (call $part (local.get $parts) (i32.const 4)))
+    (call $qjs_set_promise_rejection_handler (i32.const 1))
 
     (local.set $in (i32.add (local.get $in) (i32.add (local.get $length) (i32.const 5))))
     (local.set $length (i32.load (local.get $in)))
@@ -93,10 +108,21 @@
     (i64.store (global.get $scratch) (local.get $value))
     (global.set $kinds (i32.wrap_i64 (call $apply (call $part (local.get $parts) (i32.const 1)) (i32.const 1)))))
 
-  ;; What the engine imports of its embedder, of which nothing is used but the time zone: dates are in UTC.
+  ;; What the engine imports of its embedder, of which nothing is used but the time zone (dates are in UTC) and what follows it.
   (func (export "host_get_timezone_offset") (param i32 i32) (result i32) (i32.const 0))
+  ;; A promise was rejected that nobody waits for, or, when handled is not 0, somebody waits for one of those after all. The two are
+  ;; pointers to values, and ours to free.
+  (func (export "host_promise_rejection") (param $promise i32) (param $reason i32) (param $handled i32)
+    (i64.store offset=128 (global.get $scratch) (i64.load (local.get $promise)))
+    (i64.store offset=136 (global.get $scratch) (i64.load (local.get $reason)))
+    (i64.store offset=144 (global.get $scratch) (i64.extend_i32_u (local.get $handled)))
+    (drop
+      (call $checked
+        (call $JS_Call (global.get $context) (global.get $rejected) (i64.const 12884901888) (i32.const 3)
+          (i32.add (global.get $scratch) (i32.const 128)))))
+    (call $qjs_free_value (local.get $promise))
+    (call $qjs_free_value (local.get $reason)))
   (func (export "host_interrupt") (result i32) (i32.const 0))
-  (func (export "host_promise_rejection") (param i32 i32 i32))
   (func (export "host_module_normalize") (param i32 i32) (result i32) (i32.const 0))
   (func (export "host_module_load") (param i32 i32) (result i32) (i32.const 0))
   (func (export "host_call") (param i32 i32 i32 i32 i32) (result i32) (i32.const 0))
@@ -184,7 +210,7 @@
             (call $JS_NewCFunction2 (global.get $context) (i32.add (global.get $firstNative) (local.get $i))
               (i32.add (global.get $scratch) (i32.const 112)) (i32.const 3) (i32.const 0) (i32.const 0)))))
       (local.set $i (i32.add (local.get $i) (i32.const 1)))
-      (br_if $next (i32.lt_u (local.get $i) (i32.const 13))))
+      (br_if $next (i32.lt_u (local.get $i) (i32.const 16))))
     (local.get $array))
 
   ;; ---- memory ----
@@ -356,4 +382,60 @@
   ;; giveUp() ends the instance.
   (func $give_up (param $c i32) (param $this i64) (param $n i32) (param $args i32) (result i64)
     (unreachable))
+
+  ;; host(function) calls a function of the host (sdk/abi.md, section 6), which its number says. The arguments stand at the beginning of the
+  ;; reply arena, in its order: 4 bytes each, a ptr being an offset in the arena, and the revision that is expected at 32. The answer, 8 bytes,
+  ;; takes their place.
+  (func $host (param $c i32) (param $this i64) (param $n i32) (param $args i32) (result i64)
+    (local $at i32) (local $answer i64)
+    (local.set $at (global.get $reply))
+    (block $done
+      (block $fetch
+        (block $list
+          (block $delete
+            (block $put
+              (block $get
+                (block $secret
+                  (br_table $secret $get $put $delete $list $fetch (i32.load (local.get $args))))
+                (local.set $answer (call $secret (call $pointer (i32.const 0)) (i32.load offset=4 (local.get $at))))
+                (br $done))
+              (local.set $answer
+                (call $state_get (call $pointer (i32.const 0)) (i32.load offset=4 (local.get $at))
+                  (call $pointer (i32.const 8)) (i32.load offset=12 (local.get $at))))
+              (br $done))
+            (local.set $answer
+              (call $state_put (call $pointer (i32.const 0)) (i32.load offset=4 (local.get $at))
+                (call $pointer (i32.const 8)) (i32.load offset=12 (local.get $at))
+                (call $pointer (i32.const 16)) (i32.load offset=20 (local.get $at)) (i64.load offset=32 (local.get $at))))
+            (br $done))
+          (local.set $answer
+            (call $state_delete (call $pointer (i32.const 0)) (i32.load offset=4 (local.get $at))
+              (call $pointer (i32.const 8)) (i32.load offset=12 (local.get $at)) (i64.load offset=32 (local.get $at))))
+          (br $done))
+        (local.set $answer
+          (call $state_list (call $pointer (i32.const 0)) (i32.load offset=4 (local.get $at))
+            (call $pointer (i32.const 8)) (i32.load offset=12 (local.get $at))
+            (call $pointer (i32.const 16)) (i32.load offset=20 (local.get $at)) (i32.const 0)))
+        (br $done))
+      (local.set $answer (call $http_fetch (call $pointer (i32.const 0)) (i32.load offset=4 (local.get $at)))))
+    (i64.store (local.get $at) (local.get $answer))
+    (i64.const 12884901888))
+
+  ;; pointer is the argument at an offset of the arena, which is an offset itself.
+  (func $pointer (param $offset i32) (result i32)
+    (i32.add (global.get $reply) (i32.load (i32.add (global.get $reply) (local.get $offset)))))
+
+  ;; hostResult(length) puts what the host gave at the beginning of the reply arena, which has room for it, and is how many bytes it has.
+  (func $host_result (param $c i32) (param $this i64) (param $n i32) (param $args i32) (result i64)
+    (i64.extend_i32_u (call $result (global.get $reply) (i32.load (local.get $args)))))
+
+  ;; environ() is the environment variables, NAME=VALUE each with a zero byte behind it.
+  (func $environ (param $c i32) (param $this i64) (param $n i32) (param $args i32) (result i64)
+    (local $size i32)
+    (drop (call $environ_sizes_get (global.get $scratch) (i32.add (global.get $scratch) (i32.const 4))))
+    (local.set $size (i32.load offset=4 (global.get $scratch)))
+    (if (i32.eqz (call $reserve (i32.add (local.get $size) (i32.shl (i32.load (global.get $scratch)) (i32.const 2)))))
+      (then (return (call $JS_ThrowOutOfMemory (local.get $c)))))
+    (drop (call $environ_get (i32.add (global.get $reply) (local.get $size)) (global.get $reply)))
+    (call $JS_NewStringLen (local.get $c) (global.get $reply) (local.get $size)))
 )

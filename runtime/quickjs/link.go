@@ -8,7 +8,7 @@ import (
 )
 
 // link makes one module of the engine and the glue: the engine's memory, table, globals, code and data with the glue's table entries, globals
-// and code behind them. What each imports of the other is bound; what is left are imports of WASI. The module exports the engine's memory
+// and code behind them. What each imports of the other is bound; what is left are imports of WASI and of the host. The module exports the engine's memory
 // and what the glue exports under the names in exports.
 func link(engine, glue []byte, exports []string) ([]byte, error) {
 	e, err := parse(engine)

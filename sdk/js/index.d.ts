@@ -76,6 +76,89 @@ declare module "shardmill" {
     remaining(): number;
     /** Has a record put to a stream, when the handler has ended well. One of the batch is passed on as it is. */
     emit(stream: string, record: NewRecord | Record): void;
+
+    // What follows works as far as the function's configuration grants it, and throws a HostError otherwise.
+
+    /** The variables of the function's configuration. */
+    readonly env: { readonly [name: string]: string };
+    /** A secret as it is now; it should not be kept, because it may be changed while the instance lives. */
+    secret(name: string): string;
+    /** A secret that is no text. */
+    secretBytes(name: string): Uint8Array;
+    /** A state table: one of its own for each mapping and shard, or, where the grant is shared:NAME, one that the function shares. */
+    table(name: string): Table;
+    /**
+     * Makes an HTTP request to a server that is granted, and is settled when all of the answer is there; whatever its status, that is no
+     * error. Redirects are followed to servers that are granted. Nothing is tried twice, and what is sent counts even when the call fails.
+     */
+    fetch(url: string, options?: FetchOptions): Promise<Response>;
+    /** Writes a line to the log, with the fields beside its message. */
+    log(level: "debug" | "info" | "warn" | "error", message: string, fields?: { readonly [name: string]: unknown }): void;
+  }
+
+  /**
+   * A state table, as one call uses it. What a call changes it sees at once, and others when it has succeeded: all of it or nothing, after
+   * what it emitted was put. A key has 1 to 512 bytes, a value at most 1 MiB.
+   */
+  export interface Table {
+    /** The entry with a key; undefined when there is none. */
+    get(key: string): Entry | undefined;
+    /**
+     * Makes or changes an entry; the value is text, bytes, or a value that is written as JSON. With a revision the entry must have that one
+     * (0n: it must not be there), or a HostError of code "conflict" is thrown. It returns the entry's new revision, as this call sees it.
+     */
+    put(key: string, value: unknown, expected?: bigint): bigint;
+    /** Removes an entry, if there is one, or, with a revision, if it has that one. */
+    delete(key: string, expected?: bigint): void;
+    /** The entries whose keys begin with a prefix, by the order of their bytes. The table may be changed meanwhile. */
+    list(prefix?: string): Generator<Entry, void, undefined>;
+  }
+
+  /** An entry of a state table. */
+  export interface Entry {
+    readonly key: string;
+    /** Greater than 0n, and another one after each change. That of an entry that this call has put is good in this call only. */
+    readonly revision: bigint;
+    /** Of the value, in bytes. */
+    readonly length: number;
+    /** The value, which is the caller's. */
+    readonly data: Uint8Array;
+    readonly text: string;
+    json<T = any>(): T;
+  }
+
+  export interface FetchOptions {
+    /** GET where there is none. */
+    method?: string;
+    /** At most 64 fields and 16,384 bytes: an object, or pairs of names and values. */
+    headers?: { readonly [name: string]: string } | Iterable<readonly [string, string]>;
+    /** Text, bytes, or a value that is written as JSON; at most 6 MiB. */
+    body?: unknown;
+    /** In milliseconds; without it as long as the call may run. */
+    timeout?: number;
+  }
+
+  /** The answer to a request. */
+  export interface Response {
+    readonly status: number;
+    /** Whether the status is 200 to 299. */
+    readonly ok: boolean;
+    readonly headers: Headers;
+    text(): Promise<string>;
+    json<T = any>(): Promise<T>;
+    bytes(): Promise<Uint8Array>;
+  }
+
+  /** Header fields; names are taken in whatever case. */
+  export interface Headers extends Iterable<readonly [string, string]> {
+    get(name: string): string | null;
+    has(name: string): boolean;
+  }
+
+  /** What the host refuses. */
+  export interface HostError extends Error {
+    readonly name: "HostError";
+    readonly code: "denied" | "not found" | "conflict" | "invalid" | "unavailable" | "no call";
   }
 
   export interface Window {
@@ -111,7 +194,7 @@ declare module "shardmill" {
   }
 }
 
-// What else is there, beside the language (ES2023 and more): no modules of Node, no DOM, no fetch.
+// What else is there, beside the language (ES2023 and more): no modules of Node, no DOM; fetch is ctx.fetch.
 declare var console: {
   log(...values: unknown[]): void;
   info(...values: unknown[]): void;

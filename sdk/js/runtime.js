@@ -1,10 +1,11 @@
 // The half of the host's JavaScript that is in the function: it reads calls and writes replies (../abi.md), and gives a script what it
 // can expect of its surroundings. Its value is a function from the natives of runtime/quickjs/glue.wat to
-// [report, begin, handle, resume]. index.d.ts says what scripts see of it.
+// [report, begin, handle, resume, rejected]. index.d.ts says what scripts see of it.
 (natives) => {
   "use strict";
   const [
     inputBuffer, replyBuffer, inputText, inputJSON, bytesText, put, putBytes, putInput, write, random, wait, sourceMap, giveUp,
+    host, hostResult, environ,
   ] = natives;
 
   // What scripts could replace and this file goes on using.
@@ -204,6 +205,16 @@
     return true;
   }
 
+  // ---- Promises that are rejected, and nobody waits for them ----
+
+  const rejections = new Map(); // by promise: why
+
+  // rejected is called when a promise is rejected that nobody waits for, and when somebody waits for it after all.
+  function rejected(promise, reason, handled) {
+    if (handled) rejections.delete(promise);
+    else rejections.set(promise, reason);
+  }
+
   // ---- The call: views of the input area ----
 
   const kindBatch = 1, kindWindow = 2, kindInvoke = 4;
@@ -293,6 +304,28 @@
     drop(record, reason) { this.#active().settle(record, results.drop, reason); }
     retry(record, reason) { this.#active().settle(record, results.retry, reason); }
     reject(record, reason) { this.#active().settle(record, results.reject, reason); }
+    get env() { return variables(); }
+    secret(name) {
+      const value = this.secretBytes(name);
+      return bytesText(value);
+    }
+    secretBytes(name) {
+      this.#active();
+      const what = `secret ${quoted(name, "the name of a secret")}`;
+      return given(answer(what, ask(doors.secret, [name])));
+    }
+    table(name) {
+      this.#active();
+      quoted(name, "the name of a state table");
+      return new Table(() => this.#active(), name);
+    }
+    log(level, message, fields) {
+      write(2, stringify({ ...fields, level: String(level), msg: String(message) }, (_, v) => (typeof v === "bigint" ? `${v}n` : v)) + "\n");
+    }
+    async fetch(url, options) {
+      this.#active();
+      return fetchNow(String(url), options ?? {});
+    }
     setState(state) { this.#active().state = contentOf(state, "the window's state"); }
     #active() {
       if (this.#call !== current) throw new Error("the context is used after its handler has ended");
@@ -507,6 +540,202 @@
     return length;
   }
 
+  // ---- What the host does for a function, as its configuration grants (abi.md §6) ----
+
+  const doors = { secret: 0, get: 1, put: 2, delete: 3, list: 4, fetch: 5 }; // as glue.wat numbers them
+  const codes = ["denied", "not found", "conflict", "invalid", "unavailable", "no call"]; // by status
+  const sentences = ["not granted", "not found", "changed meanwhile", "invalid", "unavailable", "no call is under way"];
+
+  // HostError is what the host refuses; code says why.
+  class HostError extends Error {
+    constructor(what, status, says) {
+      const known = status < 0 && status >= -codes.length;
+      super([what, known ? sentences[-1 - status] : `unavailable: status ${status}`, says].filter((part) => part).join(": "));
+      this.name = "HostError";
+      this.code = known ? codes[-1 - status] : "unavailable";
+    }
+  }
+  const invalid = (what, says) => new HostError(what, -4, says);
+
+  function quoted(name, what) {
+    if (typeof name !== "string") throw new TypeError(`${what} is ${show(name)}; it must be text`);
+    return stringify(name);
+  }
+
+  // ask calls a function of the host with texts and bytes, and gives its answer: what is 0 or more, or a status.
+  function ask(door, args, expected = -1n) {
+    const places = [];
+    let at = 40;
+    for (const a of args) {
+      const n = append(a, at);
+      places.push(at, n);
+      at += n;
+    }
+    room(max(at, 48));
+    places.forEach((n, i) => { replyWords[i] = n; });
+    return pass(door, expected);
+  }
+  function pass(door, expected) {
+    replyWords[8] = Number(expected & 0xffffffffn);
+    replyWords[9] = Number((expected >> 32n) & 0xffffffffn);
+    host(door);
+    return BigInt(replyWords[1] | 0) * 0x100000000n + BigInt(replyWords[0]);
+  }
+
+  // answer throws where the answer is a status.
+  function answer(what, n) {
+    if (n >= 0n) return n;
+    const says = given(1024);
+    throw new HostError(what, Number(n), says.length ? bytesText(says) : "");
+  }
+
+  // given is what the host gave with its last answer, of which at most n bytes count.
+  function given(n) {
+    n = Number(n);
+    room(n + 8);
+    return replyBytes.slice(0, min(n, hostResult(n)));
+  }
+
+  // Content is bytes that belong to the script.
+  class Content {
+    #bytes;
+    constructor(value) { this.#bytes = value; }
+    get length() { return this.#bytes.length; }
+    get data() { return this.#bytes; }
+    get text() { return this.#bytes.length ? bytesText(this.#bytes) : ""; }
+    json() { return parse(this.text); }
+    toJSON() { return this.text; }
+  }
+  class Entry extends Content {
+    constructor(key, revision, value) {
+      super(value);
+      this.key = key;
+      this.revision = revision;
+    }
+  }
+
+  class Table {
+    #active; #name;
+    constructor(active, name) {
+      this.#active = active;
+      this.#name = name;
+    }
+    #what(operation, key) {
+      this.#active();
+      return `${operation} ${quoted(key, "a key")} of state table ${stringify(this.#name)}`;
+    }
+    get(key) {
+      const what = this.#what("get", key), n = ask(doors.get, [this.#name, key]);
+      if (n === -2n) return undefined;
+      const b = given(answer(what, n));
+      return new Entry(key, new DataView(b.buffer).getBigInt64(0, true), b.slice(8));
+    }
+    put(key, value, expected = -1n) {
+      const what = this.#what("put", key), content = contentOf(value, `${what}: the value`);
+      return answer(what, ask(doors.put, [this.#name, key, content], BigInt(expected)));
+    }
+    delete(key, expected = -1n) {
+      answer(this.#what("delete", key), ask(doors.delete, [this.#name, key], BigInt(expected)));
+    }
+    *list(prefix = "") {
+      for (let after = "", more = true; more; ) {
+        const what = this.#what("list", prefix), b = given(answer(what, ask(doors.list, [this.#name, prefix, after])));
+        const v = new DataView(b.buffer);
+        let at = 8;
+        more = v.getUint32(4, true) === 1;
+        for (let n = v.getUint32(0, true); n > 0; n--) {
+          const keyAt = at + 16, valueAt = keyAt + v.getUint16(at + 12, true), end = valueAt + v.getUint32(at + 8, true);
+          after = bytesText(b.subarray(keyAt, valueAt));
+          yield new Entry(after, v.getBigInt64(at, true), b.slice(valueAt, end));
+          at = padded(end);
+        }
+      }
+    }
+  }
+
+  // fieldsOf are the header fields of a request: an object, or pairs of names and values.
+  function fieldsOf(headers) {
+    const list = headers === undefined ? [] : typeof headers[Symbol.iterator] === "function" ? [...headers] : Object.entries(headers);
+    return list.map(([name, value]) => [String(name), String(value)]);
+  }
+
+  class Headers {
+    #fields;
+    constructor(fields) { this.#fields = fields; }
+    get(name) {
+      name = String(name).toLowerCase();
+      const values = this.#fields.filter((f) => f[0].toLowerCase() === name).map((f) => f[1]);
+      return values.length ? values.join(", ") : null;
+    }
+    has(name) { return this.get(name) !== null; }
+    [Symbol.iterator]() { return this.#fields[Symbol.iterator](); }
+  }
+
+  class Response {
+    #body;
+    constructor(status, fields, body) {
+      this.status = status;
+      this.headers = new Headers(fields);
+      this.#body = new Content(body);
+    }
+    get ok() { return this.status >= 200 && this.status < 300; }
+    async text() { return this.#body.text; }
+    async json() { return this.#body.json(); }
+    async bytes() { return this.#body.data; }
+  }
+
+  // fetchNow makes a request, and returns when its answer is there.
+  function fetchNow(url, { method = "GET", headers, body = "", timeout = 0 }) {
+    const fields = fieldsOf(headers), content = contentOf(body, "fetch: the body");
+    method = String(method).toUpperCase();
+    let at = 40 + 16;
+    const add = (part) => {
+      const n = append(part, at);
+      at += n;
+      return n;
+    };
+    const methodLength = add(method), urlLength = add(url);
+    if (methodLength > 32) throw invalid("fetch", `the method has ${methodLength} bytes; it must be at most 32`);
+    if (urlLength > 8192) throw invalid("fetch", `the URL has ${urlLength} bytes; it must be at most 8192`);
+    let fieldBytes = 0;
+    for (const [name, value] of fields) {
+      const lengths = at;
+      at += 4;
+      const nameLength = add(name), valueLength = add(value);
+      room(at + 8);
+      replyBytes.set([nameLength & 255, nameLength >> 8, valueLength & 255, valueLength >> 8], lengths);
+      if ((fieldBytes += nameLength + valueLength) > 16384) break;
+    }
+    if (fields.length > 64 || fieldBytes > 16384) throw invalid("fetch", "the header has more than 64 fields, or 16384 bytes");
+    const bodyLength = add(content);
+    if (bodyLength > 6 << 20) throw invalid("fetch", `the body has ${bodyLength} bytes; it must be at most ${6 << 20}`);
+    room(at + 8);
+    replyWords.set([min(max(Number(timeout) || 0, 0), 0xffffffff), methodLength | (fields.length << 16), urlLength, bodyLength], 10);
+    replyWords.set([40, at - 40]);
+    return responseOf(given(answer("fetch", pass(doors.fetch, 0n))));
+  }
+
+  function responseOf(b) {
+    const v = new DataView(b.buffer), fields = [];
+    let at = 8;
+    const text = (n) => (n ? bytesText(b.subarray(at, (at += n))) : "");
+    for (let n = v.getUint16(2, true); n > 0; n--) {
+      const nameLength = v.getUint16(at, true), valueLength = v.getUint16(at + 2, true);
+      at += 4;
+      fields.push([text(nameLength), text(valueLength)]);
+    }
+    return new Response(v.getUint16(0, true), fields, b.slice(at));
+  }
+
+  // variables are the environment variables of the configuration.
+  let environment = null;
+  function variables() {
+    return (environment ??= Object.freeze(Object.fromEntries(environ().split("\0").filter((line) => line).map((line) => {
+      const at = line.indexOf("=");
+      return [line.slice(0, at), line.slice(at + 1)];
+    }))));
+  }
+
   // ---- What the host calls ----
 
   // begin takes the script's value and returns the kinds of calls that it handles.
@@ -522,12 +751,14 @@
       kinds |= 1 << kind;
     }
     if (kinds === 0) throw new TypeError("the default export has no handler; it must have batch(records, ctx), window(ctx) or invoke(body, ctx)");
+    for (const reason of rejections.values()) throw reason;
     drawn = numbers.length;
     return kinds;
   }
 
   function ended(call) {
     try {
+      unhandled(call);
       return call.progress === "done" ? reply(call) : failure(call.value);
     } catch (e) {
       return failure(e);
@@ -535,6 +766,18 @@
       current = null;
       timers = [];
     }
+  }
+
+  // unhandled fails a call that has left rejected promises which nobody waits for. All of them are in the log.
+  function unhandled(call) {
+    for (const reason of rejections.values()) {
+      if (outOfMemory(reason)) giveUp();
+      error("unhandled promise rejection:", reason);
+      if (call.progress === "failed") continue;
+      call.progress = "failed";
+      call.value = reason;
+    }
+    rejections.clear();
   }
 
   // handle makes a call. It returns the length of the reply, or -1: then the host runs what waits and calls resume.
@@ -546,6 +789,7 @@
       bytes = new Uint8Array(buffer);
     }
     if (words[0] !== 0x4c434d53 || halves[2] !== 1) return errorReply(badCallKind, "", "the call is of another version of the ABI", "");
+    rejections.clear();
     const call = (current = new Call());
     try {
       const context = call.facts();
@@ -559,21 +803,19 @@
     } catch (e) {
       call.progress = "failed";
       call.value = e;
-      return ended(call);
+      return -1;
     }
     if (typeof call.value?.then === "function") {
       const settled = (how) => (value) => { call.progress = how; call.value = value; };
       Promise.resolve(call.value).then(settled("done"), settled("failed"));
-      return -1;
-    }
-    call.progress = "done";
-    return ended(call);
+    } else call.progress = "done";
+    return -1; // also when it is done: what it has begun, and waits for nothing, is to go on
   }
 
   // resume goes on with a call when nothing is left that could run at once.
   function resume() {
     const call = current;
-    if (call.progress !== "running") return ended(call);
+    if (call.progress !== "running" || rejections.size > 0) return ended(call);
     if (fire()) return -1;
     call.progress = "failed";
     call.value = new Error("the handler's promise is never settled: nothing is left that it could wait for");
@@ -581,5 +823,5 @@
     return ended(call);
   }
 
-  return [report, begin, handle, resume];
+  return [report, begin, handle, resume, rejected];
 }
