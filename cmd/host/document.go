@@ -56,7 +56,7 @@ func (f failures) document(failure *triggers.Failure, streamID string) destinati
 		Records: failure.Count,
 	}
 	if failure.Reason != triggers.AgeExceeded && failure.Version != 0 {
-		doc.ExecutedVersion = cmp.Or(failure.Qualifier, "$LATEST")
+		doc.ExecutedVersion = executedVersion(failure)
 		if failure.Failed != nil {
 			doc.FunctionError = "Unhandled"
 		}
@@ -82,6 +82,14 @@ func traceOf(failure *triggers.Failure) *lambda.Trace {
 		return &lambda.Trace{Kind: "reply", Message: failure.Err, Version: failure.Version}
 	}
 	return nil
+}
+
+// executedVersion is what Lambda would say ran: the version that an alias led to, and $LATEST where the mapping names neither.
+func executedVersion(failure *triggers.Failure) string {
+	if failure.Qualifier == "" || failure.Qualifier == "$LATEST" {
+		return "$LATEST"
+	}
+	return strconv.Itoa(failure.Version)
 }
 
 func (f failures) functionARN(failure *triggers.Failure) string {
