@@ -247,7 +247,7 @@ func (s *nativeSurface) function(module []byte) {
 func (s *nativeSurface) create() {
 	_, _, err := s.client.PutMapping(s.t.Context(), traceName, api.MappingConfig{
 		Stream: "in", Function: "trace", Qualifier: "live", Disabled: true, BatchSize: 8, MaxAttempts: 2, Bisect: true, ReportItemFailures: true,
-		Filters: []string{traceFilter}, OnFailure: "stream:failed", Deaggregate: new(false),
+		Filters: []string{traceFilter}, OnFailure: "stream:failed", Deaggregate: new(false), FailureTrace: new(false),
 	})
 	s.must(err)
 }
