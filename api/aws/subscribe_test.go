@@ -369,7 +369,8 @@ func TestSubscriptionIsRationed(t *testing.T) {
 			}
 		}
 	}
-	if took := time.Since(begin); took < time.Second || beats == 0 {
+	// On a machine that needs longer by itself, there may have been nothing to wait for.
+	if took := time.Since(begin); took < time.Second || beats == 0 && took < 2500*time.Millisecond {
 		t.Errorf("5 MiB come in %v with %d signs of life", took, beats)
 	}
 }
