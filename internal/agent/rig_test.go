@@ -59,8 +59,26 @@ type rig struct {
 	config  Config
 	service *fakeService
 	agent   *Agent
-	log     strings.Builder
+	log     sharedLog
 	ticks   int // of touch
+}
+
+// sharedLog is written by an agent's goroutines while a test reads it.
+type sharedLog struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *sharedLog) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *sharedLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 // newRig has a flow of app.log* that begins at the start of its files, with more settings as they stand in a configuration.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -105,8 +106,19 @@ func startServer(o Options) (*server.Server, error) {
 	return srv, nil
 }
 
+// dial connects. On a machine that is so busy that a greeting takes seconds, the server's first PING comes in the midst
+// of it, and the client takes it for a wrong answer: then it is done again.
+func dial(options ...nats.Option) (conn *nats.Conn, err error) {
+	for begun := time.Now(); ; {
+		conn, err = nats.Connect("", options...)
+		if err == nil || !strings.Contains(err.Error(), "got 'PING'") || time.Since(begun) >= readyTimeout {
+			return conn, err
+		}
+	}
+}
+
 func (b *Broker) connect(ctx context.Context, log *slog.Logger) error {
-	conn, err := nats.Connect("",
+	conn, err := dial(
 		nats.InProcessServer(b.server),
 		nats.Name("shardmill"),
 		nats.NoReconnect(),

@@ -134,7 +134,7 @@ func (o DoorOptions) settings() (*server.Options, error) {
 
 // connect makes the host's connection. The server closes a connection that does not keep up; this one comes back.
 func (d *Door) connect(user *server.User, log *slog.Logger) error {
-	conn, err := nats.Connect("",
+	conn, err := dial(
 		nats.InProcessServer(d.server),
 		nats.UserInfo(user.Username, user.Password),
 		nats.Name("shardmill"),
