@@ -42,6 +42,7 @@ type Streams interface {
 // methods may be called at the same time.
 type Functions interface {
 	DeployProven(ctx context.Context, name string, wasm []byte, c runtime.Config, proof runtime.Proof) (runtime.Function, error)
+	Submit(ctx context.Context, name string, wasm []byte, c runtime.Config, proof runtime.Proof) (runtime.Function, error)
 	Get(name string) (runtime.Function, error)
 	List() []runtime.Function
 	Delete(ctx context.Context, name string) error

@@ -215,7 +215,18 @@ type Proof struct {
 
 // DeployProven is Deploy of a module that has to be what the proof says.
 func (c *Client) DeployProven(ctx context.Context, name string, module io.Reader, config FunctionConfig, proof Proof) (f Function, created bool, err error) {
-	query := url.Values{"wait": {"true"}, "emit": config.Emit, "secrets": config.Secrets, "state": config.State, "http": config.HTTP, "env": config.Env.Pairs()}
+	f, status, err := c.upload(ctx, name, module, config, proof, true)
+	return f, status == http.StatusCreated, err
+}
+
+// Submit is DeployProven that does not wait for the module to be compiled: it is the function's Update until it serves, or has failed.
+func (c *Client) Submit(ctx context.Context, name string, module io.Reader, config FunctionConfig, proof Proof) (f Function, err error) {
+	f, _, err = c.upload(ctx, name, module, config, proof, false)
+	return f, err
+}
+
+func (c *Client) upload(ctx context.Context, name string, module io.Reader, config FunctionConfig, proof Proof, wait bool) (f Function, status int, err error) {
+	query := url.Values{"wait": {strconv.FormatBool(wait)}, "emit": config.Emit, "secrets": config.Secrets, "state": config.State, "http": config.HTTP, "env": config.Env.Pairs()}
 	if config.Timeout != 0 {
 		query.Set("timeout", config.Timeout.String())
 	}
@@ -234,10 +245,10 @@ func (c *Client) DeployProven(ctx context.Context, name string, module io.Reader
 	if proof.Signature != nil {
 		query.Set("signature", base64.StdEncoding.EncodeToString(proof.Signature))
 	}
-	status, err := c.finish(ctx, request{
+	status, err = c.finish(ctx, request{
 		method: http.MethodPut, path: []string{"functions", name}, query: query, body: module, kind: mediaTypeOf(runtime.Language(proof.Language)), large: true,
 	}, &f)
-	return f, status == http.StatusCreated, err
+	return f, status, err
 }
 
 // Functions lists all functions, without their older versions.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"mime/multipart"
+	"net/http"
 	"reflect"
 	"sync"
 	"time"
@@ -37,7 +38,7 @@ type deployQuery struct {
 	FunctionConfig
 	Digest    string `query:"digest" doc:"The digest the module must have: sha256:… in hexadecimal digits."`
 	Signature string `query:"signature" doc:"The ed25519 signature over the text of the module's digest (sha256:…), in base64; needed where the host has a list of trusted keys."`
-	Wait      bool   `query:"wait" doc:"Answer when the function can serve. It is compiled before the answer in any case."`
+	Wait      bool   `query:"wait" doc:"Answer when the version serves, or with what is wrong with it. Else the answer is 202 while the version is compiled in the background: it is the function's update until it serves."`
 }
 
 // deployForm is a deploy as multipart/form-data.
@@ -84,12 +85,19 @@ func (c *call) putFunction(q *deployQuery) error {
 	if q.Signature == "" {
 		signature = nil
 	}
-	f, err := c.functions.DeployProven(c.context(), name, module, runtime.Config{
+	deploy := c.functions.Submit
+	if q.Wait {
+		deploy = c.functions.DeployProven
+	}
+	f, err := deploy(c.context(), name, module, runtime.Config{
 		Timeout: time.Duration(config.Timeout), MemoryBytes: int64(config.Memory), Fuel: int64(config.Fuel),
 		Concurrency: config.Concurrency, Emit: config.Emit, Secrets: config.Secrets, State: config.State, HTTP: config.HTTP, Env: config.Env,
 	}, runtime.Proof{Digest: q.Digest, Signature: signature, Language: languageOf(c.mediaType())})
 	if err != nil {
 		return err
+	}
+	if u := f.Update; u != nil && u.State == runtime.StatePending {
+		return writeJSON(c.w, http.StatusAccepted, functionOf(&f))
 	}
 	return writeDefined(c.w, deployed(&f, before), f.Version != before)
 }
@@ -303,12 +311,20 @@ func functionOf(f *runtime.Function) Function {
 		out.Aliases = append(out.Aliases, *aliasOf(a))
 	}
 	for _, v := range f.Versions {
-		out.Versions = append(out.Versions, FunctionVersion{
-			Version: v.Version, State: string(v.State), Digest: v.Digest, SignedBy: v.SignedBy, Size: Size(v.Size), Language: string(v.Language), Created: v.Created, Config: configOf(&v.Config),
-			Invocations: v.Invocations, Failures: v.Failures,
-		})
+		out.Versions = append(out.Versions, versionOf(&v))
+	}
+	if f.Update != nil {
+		u := versionOf(f.Update)
+		out.Update = &u
 	}
 	return out
+}
+
+func versionOf(v *runtime.VersionDetail) FunctionVersion {
+	return FunctionVersion{
+		Version: v.Version, State: string(v.State), Reason: v.Problem, Digest: v.Digest, SignedBy: v.SignedBy, Size: Size(v.Size), Language: string(v.Language),
+		Created: v.Created, Config: configOf(&v.Config), Invocations: v.Invocations, Failures: v.Failures,
+	}
 }
 
 func configOf(c *runtime.Config) FunctionConfig {

@@ -295,3 +295,42 @@ func TestMappings(t *testing.T) {
 		t.Errorf("after its deletion: %+v", p)
 	}
 }
+
+// TestDeployInTheBackground is answered before the module is compiled.
+func TestDeployInTheBackground(t *testing.T) {
+	t.Parallel()
+	h := boot(t)
+	ctx := t.Context()
+	module := echoModule(t)
+	settled := func(state string) (f Function) {
+		for err := error(nil); f.State != state || f.Update != nil && f.Update.State == "pending"; {
+			if f, err = h.Function(ctx, "echo"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return f
+	}
+	status, answer := h.send(t, "PUT", "/v1/functions/echo", typeModule, string(module))
+	if status != 202 || !strings.Contains(answer, `"state":"pending"`) || !strings.Contains(answer, `"update":{"version":1`) {
+		t.Fatalf("%d %s", status, answer)
+	}
+	if _, err := h.Invoke(ctx, "echo", "", []byte("x")); err != nil {
+		t.Errorf("a call waits for the first version: %v", err)
+	}
+	if f := settled("active"); f.Version != 1 || f.Update != nil {
+		t.Errorf("compiled: %+v", f)
+	}
+	if status, answer := h.send(t, "PUT", "/v1/functions/echo", typeModule, string(module)); status != 200 {
+		t.Errorf("the same again: %d %s", status, answer)
+	}
+	f, err := h.Submit(ctx, "echo", bytes.NewReader(module), FunctionConfig{Fuel: 5000}, Proof{})
+	if err != nil || f.Version != 1 || f.Update == nil || f.Update.Version != 2 || f.Update.State != "pending" || f.Update.Config.Fuel != 5000 {
+		t.Errorf("an update: %+v, %v", f, err)
+	}
+	if f = settled("active"); f.Version != 2 || f.Config.Fuel != 5000 {
+		t.Errorf("updated: %+v", f)
+	}
+	if status, answer := h.send(t, "PUT", "/v1/functions/echo", typeModule, string(module[:len(module)/2])); status != 400 || !strings.Contains(answer, `"field":"code"`) {
+		t.Errorf("half a module: %d %s", status, answer)
+	}
+}

@@ -85,7 +85,7 @@ func routes() []route {
 		{"POST", "/v1/streams/{name}/damage/accept", "streams:repair", change((*call).acceptDamage), "acceptDamage", "Gives up a shard's damaged records, so that it can be read on behind them."},
 
 		{"GET", "/v1/functions", "functions:read", read((*call).listFunctions), "listFunctions", "Lists all functions."},
-		{"PUT", "/v1/functions/{name}", "functions:write", deployForms((*call).putFunction), "putFunction", "Deploys a function as its next version; the same again changes nothing."},
+		{"PUT", "/v1/functions/{name}", "functions:write", deployForms((*call).putFunction), "putFunction", "Deploys a function as its next version, in the background unless wait is true; the same again changes nothing."},
 		{"GET", "/v1/functions/{name}", "functions:read", read((*call).getFunction), "getFunction", "Describes a function and its versions."},
 		{"DELETE", "/v1/functions/{name}", "functions:write", removeWith((*call).deleteFunction), "deleteFunction", "Deletes a function and its versions."},
 		{"POST", "/v1/functions/{name}/invoke", "functions:invoke", exchange((*call).invokeFunction), "invokeFunction", "Calls a function with the body and answers what it returns."},
@@ -234,7 +234,7 @@ func deployForms[Q any](f func(*call, *Q) error) action {
 	forms := []content{{typeJSON, reflect.TypeFor[Function]()}}
 	return withQuery(f,
 		[]content{{typeModule, nil}, {typeScript, nil}, {typeTyped, nil}, {typeForm, reflect.TypeFor[deployForm]()}},
-		answer{status: 200, forms: forms}, answer{status: 201, forms: forms})
+		answer{status: 200, forms: forms}, answer{status: 201, forms: forms}, answer{status: 202, forms: forms})
 }
 
 // secretForm is a route that takes the value of a secret.

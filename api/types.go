@@ -216,7 +216,7 @@ type FunctionChange struct {
 type Function struct {
 	Name     string            `json:"name" doc:"The function's name."`
 	Version  int               `json:"version" doc:"The current version, $LATEST."`
-	State    string            `json:"state" doc:"active when it can serve, pending while it is loaded, failed when it cannot be."`
+	State    string            `json:"state" doc:"active when it can serve, pending while it is compiled or loaded, failed when it cannot be."`
 	Reason   string            `json:"reason,omitempty" doc:"Why it cannot be loaded."`
 	Digest   string            `json:"digest" doc:"sha256:… of the module."`
 	SignedBy string            `json:"signedBy,omitempty" doc:"The trusted key that signed the module: the first 16 digits of its SHA-256."`
@@ -228,6 +228,7 @@ type Function struct {
 	Reserved *int              `json:"reserved,omitzero" doc:"How many calls may run at once over all versions; left out without such a bound."`
 	Aliases  []Alias           `json:"aliases,omitempty" doc:"Its aliases, by name; left out in a list of functions."`
 	Versions []FunctionVersion `json:"versions,omitempty" doc:"All versions, the oldest first; left out in a list of functions."`
+	Update   *FunctionVersion  `json:"update,omitempty" doc:"What was uploaded last, while it is compiled (pending), or when it has failed (reason); the current version serves."`
 	Change   *FunctionChange   `json:"change,omitempty" doc:"Where this answers a request that made a version: what it may do that the one before could not, and the reverse."`
 }
 
@@ -235,6 +236,7 @@ type Function struct {
 type FunctionVersion struct {
 	Version  int            `json:"version" doc:"Its number."`
 	State    string         `json:"state" doc:"active, pending or failed."`
+	Reason   string         `json:"reason,omitempty" doc:"Why it has failed."`
 	Digest   string         `json:"digest" doc:"sha256:… of the module."`
 	SignedBy string         `json:"signedBy,omitempty" doc:"The trusted key that signed the module."`
 	Size     Size           `json:"size" doc:"The module's size in bytes."`

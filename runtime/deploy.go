@@ -13,6 +13,7 @@ import (
 	"github.com/shardmill/shardmill/internal/catalog"
 	"github.com/shardmill/shardmill/internal/field"
 	"github.com/shardmill/shardmill/internal/state"
+	"github.com/shardmill/shardmill/runtime/quickjs"
 	"github.com/shardmill/shardmill/sdk/abi"
 )
 
@@ -31,6 +32,27 @@ func (rt *Runtime) Deploy(ctx context.Context, name string, code []byte, config 
 }
 
 func (rt *Runtime) deploy(ctx context.Context, name string, code []byte, config Config, language Language, signer string) (*function, error) {
+	v, err := rt.candidate(name, code, config, language, signer)
+	if err != nil {
+		return nil, err
+	}
+	if f := rt.same(&v.identity); f != nil && !f.coming.waits() {
+		return f, nil
+	}
+	p, err := rt.admit(ctx, v, code)
+	if err != nil {
+		return nil, err
+	}
+	v.code.finish(p, nil)
+	f, err := rt.publish(ctx, v, code)
+	if err != nil || f.latest() != v {
+		rt.discard(v)
+	}
+	return f, err
+}
+
+// candidate is a version of what was uploaded, without a number.
+func (rt *Runtime) candidate(name string, code []byte, config Config, language Language, signer string) (*version, error) {
 	if err := checkName(name); err != nil {
 		return nil, err
 	}
@@ -42,22 +64,9 @@ func (rt *Runtime) deploy(ctx context.Context, name string, code []byte, config 
 		return nil, field.Invalid("code", fmt.Sprintf("%d bytes", len(code)),
 			fmt.Sprintf("at most %d bytes (%d MiB)", rt.options.MaxCodeBytes, rt.options.MaxCodeBytes>>20))
 	}
-	digest := digestOf(code)
-	v := newVersion(identity{
-		function: name, digest: digest, size: len(code), language: language, config: config, signer: signer, created: time.Now().UTC(),
-	})
-	if f := rt.same(&v.identity); f != nil {
-		return f, nil
-	}
-	if err := rt.admit(ctx, v, code); err != nil {
-		rt.discard(v)
-		return nil, err
-	}
-	f, err := rt.publish(ctx, v, code)
-	if err != nil || f.latest() != v {
-		rt.discard(v)
-	}
-	return f, err
+	return newVersion(identity{
+		function: name, digest: digestOf(code), size: len(code), language: language, config: config, signer: signer, created: time.Now().UTC(),
+	}), nil
 }
 
 // digestOf names code in the store: "sha256:<hex>".
@@ -68,14 +77,8 @@ func digestOf(code []byte) string {
 
 // same is the function when its newest version is this one already and serves.
 func (rt *Runtime) same(id *identity) *function {
-	rt.mu.RLock()
-	f := rt.functions[id.function]
-	rt.mu.RUnlock()
-	if f == nil {
-		return nil
-	}
-	last := f.latest()
-	if last.digest != id.digest || last.language != id.language || last.signer != id.signer || !last.config.equal(id.config) {
+	f := rt.find(id.function)
+	if f == nil || f.coming.is(f.latest()) || !f.latest().identity.same(id) {
 		return nil
 	}
 	if state, _ := f.latest().code.state(); state == StateFailed {
@@ -84,32 +87,50 @@ func (rt *Runtime) same(id *identity) *function {
 	return f
 }
 
-// admit compiles the code and tries it: one instance is made, under the timeout, and asked what it is.
-func (rt *Runtime) admit(ctx context.Context, v *version, code []byte) error {
+// same is whether two uploads are the same.
+func (id *identity) same(other *identity) bool {
+	return id.digest == other.digest && id.language == other.language && id.signer == other.signer && id.config.equal(other.config)
+}
+
+// examine finds out what is wrong with code without compiling it. What it tells of a script is its engine's.
+func (rt *Runtime) examine(v *version, code []byte) (*moduleInfo, error) {
 	if v.language != "" {
-		return rt.admitScript(ctx, v, code)
+		return rt.examineScript(v, code)
 	}
 	info, err := inspect(code)
 	if err != nil {
-		return badCode(err.Error(), "")
+		return nil, badCode(err.Error(), "")
 	}
-	if err := info.admit(rt.engine.host, &v.config); err != nil {
-		return err
-	}
-	p, err := rt.compile(ctx, code, info, v.digest)
+	return info, info.admit(rt.engine.host, &v.config)
+}
+
+// admit compiles the code and tries it: one instance is made, under the timeout, and asked what it is.
+func (rt *Runtime) admit(ctx context.Context, v *version, code []byte) (*program, error) {
+	info, err := rt.examine(v, code)
 	if err != nil {
-		if ctx.Err() != nil {
-			return err
-		}
-		return badCode("does not compile: "+err.Error(), "")
+		return nil, err
 	}
-	v.code.finish(p, nil)
+	var p *program
+	if v.language != "" {
+		p, err = rt.buildScript(ctx, v, code)
+	} else if p, err = rt.compile(ctx, code, info, v.digest); err != nil && ctx.Err() == nil {
+		err = badCode("does not compile: "+err.Error(), "")
+	}
+	if wrong := (*quickjs.SourceError)(nil); errors.As(err, &wrong) {
+		err = badCode("does not compile: "+wrong.Error(), "")
+	}
+	if err != nil {
+		return nil, err
+	}
 	if info.command() { // whatever it does at its start is what it does
 		v.kinds.Store(uint32(KindInvoke.Mask()))
-		return nil
+		return p, nil
 	}
 	_, hasKinds := info.exports[abi.ExportKinds]
-	return rt.trial(ctx, v, p, hasKinds)
+	if err := rt.trial(ctx, v, p, hasKinds); err != nil {
+		return nil, errors.Join(err, p.close())
+	}
+	return p, nil
 }
 
 // trial makes an instance and asks it what it is.
@@ -154,34 +175,30 @@ func (rt *Runtime) publish(ctx context.Context, v *version, code []byte) (*funct
 		return nil, err
 	}
 	defer rt.stored()
-	if f := rt.same(&v.identity); f != nil {
+	if f := rt.same(&v.identity); f != nil && !f.coming.waits() {
 		return f, nil
 	}
-	digest, err := rt.options.Code.Put(ctx, code)
-	if err != nil {
-		return nil, fmt.Errorf("store the code: %w", err)
-	}
-	if digest != v.digest {
-		return nil, fmt.Errorf("store the code: it is stored as %s and is %s", digest, v.digest)
+	if err := rt.storeCode(ctx, v, code); err != nil {
+		return nil, err
 	}
 	f, dropped := rt.successor(v)
 	if err := rt.save(ctx, f); err != nil {
-		rt.unsaved(ctx, f, err)
+		rt.unsaved(ctx, f, v, err)
 		return nil, err
 	}
-	rt.mu.Lock()
-	old := rt.functions[f.name]
-	rt.functions[f.name] = f
-	rt.mu.Unlock()
-	if old != nil {
-		old.latest().superseded.Store(true)
-		old.latest().pool.drain()
-	}
-	for _, v := range dropped {
-		rt.discard(v)
-	}
-	rt.removeCode(ctx, dropped)
+	rt.replace(ctx, f, dropped)
 	return f, nil
+}
+
+func (rt *Runtime) storeCode(ctx context.Context, v *version, code []byte) error {
+	digest, err := rt.options.Code.Put(ctx, code)
+	if err != nil {
+		return fmt.Errorf("store the code: %w", err)
+	}
+	if digest != v.digest {
+		return fmt.Errorf("store the code: it is stored as %s and is %s", digest, v.digest)
+	}
+	return nil
 }
 
 // store waits until nobody else changes what is stored; stored ends that.
@@ -198,19 +215,10 @@ func (rt *Runtime) stored() { <-rt.storing }
 
 // successor is the function with v as its newest version, and the versions that it no longer has.
 func (rt *Runtime) successor(v *version) (f *function, dropped []*version) {
-	rt.mu.RLock()
-	old := rt.functions[v.function]
-	rt.mu.RUnlock()
-	f = &function{name: v.function, next: 1, reserved: Unreserved}
-	if old != nil {
-		*f = *old
-		f.versions = slices.Clone(old.versions)
-	} else {
-		f.gate, f.logs, f.past, f.metrics = newGate(Unreserved), newLogRing(rt.options.LogBytes), newPast(), rt.metrics.function(f.name)
+	f, dropped = rt.numbered(v)
+	if !slices.Contains(f.versions, v) {
+		f.versions = append(f.versions, v)
 	}
-	v.number = f.next
-	f.next++
-	f.versions = append(f.versions, v)
 	over := len(f.versions) - rt.options.KeepVersions
 	f.versions = slices.DeleteFunc(f.versions, func(old *version) bool {
 		if over <= 0 || old == v || f.named(old.number) || rt.options.Pinned(f.name, old.number) {
@@ -243,12 +251,12 @@ func (rt *Runtime) save(ctx context.Context, f *function) error {
 
 // unsaved cleans up after a version that could not be stored. Its code goes only where it is certain that it was not,
 // because a definition without its code is worse than code without a definition.
-func (rt *Runtime) unsaved(ctx context.Context, f *function, err error) {
-	if len(f.versions) == 1 {
+func (rt *Runtime) unsaved(ctx context.Context, f *function, v *version, err error) {
+	if rt.find(f.name) == nil {
 		rt.metrics.forget(f.name)
 	}
 	if errors.Is(err, catalog.ErrConflict) || errors.Is(err, catalog.ErrExists) || errors.Is(err, catalog.ErrNoSpace) {
-		rt.removeCode(ctx, []*version{f.latest()})
+		rt.removeCode(ctx, []*version{v})
 	}
 }
 
@@ -305,7 +313,7 @@ func (rt *Runtime) Code(ctx context.Context, name string, version int) ([]byte, 
 		return nil, err
 	}
 	v := f.version(version)
-	if v == nil {
+	if v == nil || f.coming.is(v) && !f.coming.waits() {
 		return nil, fmt.Errorf("runtime: code %q version %d: %w", name, version, ErrNoVersion)
 	}
 	code, err := rt.options.Code.Get(ctx, v.digest)
@@ -336,7 +344,8 @@ func (rt *Runtime) Delete(ctx context.Context, name string) error {
 	rt.mu.Lock()
 	delete(rt.functions, name)
 	rt.mu.Unlock()
-	for _, v := range f.versions {
+	all := f.all()
+	for _, v := range all {
 		rt.discard(v)
 	}
 	f.logs.close()
@@ -344,7 +353,7 @@ func (rt *Runtime) Delete(ctx context.Context, name string) error {
 	rt.dropState(name)
 	rt.noteDeleted(ctx, name)
 	rt.metrics.forget(name)
-	rt.removeCode(ctx, f.versions)
+	rt.removeCode(ctx, all)
 	return nil
 }
 

@@ -17,7 +17,8 @@
 // # Guarantees
 //
 // What Deploy has answered is durable, has been compiled and has run once; nothing refused changes anything. A swap of
-// $LATEST is atomic: calls under way finish on the version that they began with.
+// $LATEST is atomic: calls under way finish on the version that they began with. [Runtime.Submit] answers when the upload is durable; it
+// is compiled in the background, over restarts, and the version before serves until it can be swapped, or for good where it fails.
 //
 // A function cannot harm the host or another call. Its memory is bounded and outside Go's heap, its time is bounded,
 // what it logs is bounded, and it reaches nothing but WASI's clocks, random numbers, stdout and stderr, and what its [Config] grants: no
@@ -37,7 +38,7 @@
 // # What is stored
 //
 // The definition of a function is one JSON value under its name in the table Options.Functions: format, number of the
-// next version, versions, aliases, reservation. Code is in Options.Code by its digest; versions with the same code share it. Only
+// next version, versions, aliases, reservation, and the update: an upload that does not serve yet, or has failed. Code is in Options.Code by its digest; versions with the same code share it. Only
 // the newest Options.KeepVersions versions (10) are kept, and those that an alias or Options.Pinned names, so that code does not
 // pile up; the numbers of dropped ones do not come back, and calls of them answer ErrNotFound. A function that is deleted and made again begins with version 1.
 //

@@ -22,7 +22,7 @@ type State string
 
 // The states.
 const (
-	StatePending State = "pending" // stored; its code is loaded in the background, or by the first call
+	StatePending State = "pending" // stored; its code is compiled or loaded in the background, or by the first call
 	StateActive  State = "active"  // loaded and ready
 	StateFailed  State = "failed"  // its code could not be loaded; see Problem. Calls try again from time to time
 )
@@ -51,6 +51,7 @@ type Function struct {
 	Name string
 	VersionDetail
 	Versions []VersionDetail // every version that can still be called, oldest first; the last is $LATEST
+	Update   *VersionDetail  // what was uploaded last, while it is pending or when it has failed; nil for none. Of a first version it is the same
 	Aliases  []Alias         // by name
 	Reserved int             // calls at once over all versions; Unreserved: no such bound
 }
@@ -61,7 +62,8 @@ type function struct {
 	versions []*version
 	aliases  []Alias // by name
 	reserved int
-	next     int // the number the next version gets
+	coming   *update // nil for none; of a function that has had no version yet, its version is the only one in versions
+	next     int     // the number the next version gets
 	gate     *gate
 	logs     *logRing
 	past     *past
@@ -85,11 +87,24 @@ func (f *function) version(number int) *version {
 
 func (f *function) describe() Function {
 	out := Function{Name: f.name, Aliases: slices.Clone(f.aliases), Reserved: f.reserved}
+	out.Update = f.coming.describe()
 	for _, v := range f.versions {
-		out.Versions = append(out.Versions, v.describe())
+		d := v.describe()
+		if f.coming.is(v) {
+			d = *out.Update
+		}
+		out.Versions = append(out.Versions, d)
 	}
 	out.VersionDetail = out.Versions[len(out.Versions)-1]
 	return out
+}
+
+// all are the versions, and the update.
+func (f *function) all() []*version {
+	if f.coming == nil || slices.Contains(f.versions, f.coming.version) {
+		return f.versions
+	}
+	return append(slices.Clip(f.versions), f.coming.version)
 }
 
 // identity is what a version was made of; it never changes.

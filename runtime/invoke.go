@@ -53,7 +53,9 @@ func (rt *Runtime) Invoke(ctx context.Context, call Call, reply *Reply) error {
 }
 
 func (rt *Runtime) invoke(ctx context.Context, f *function, v *version, call *Call, reply *Reply) error {
-	if !Kinds(v.kinds.Load()).Has(call.Kind) {
+	if kinds, err := rt.kinds(ctx, v); err != nil {
+		return err
+	} else if !kinds.Has(call.Kind) {
 		return fmt.Errorf("%w: %v", ErrUnsupported, call.Kind)
 	}
 	if err := rt.run(ctx, f, v, call, reply); err != nil {
@@ -75,6 +77,17 @@ func (rt *Runtime) invoke(ctx context.Context, f *function, v *version, call *Ca
 		return stateFailure(v, reply, err)
 	}
 	return nil
+}
+
+// kinds are those that a version handles. Of a first version they are known when it has been tried, which is waited for.
+func (rt *Runtime) kinds(ctx context.Context, v *version) (Kinds, error) {
+	if v.kinds.Load() == 0 {
+		if _, err := rt.use(ctx, v); err != nil {
+			return 0, err
+		}
+		rt.done(v)
+	}
+	return Kinds(v.kinds.Load()), nil
 }
 
 // run makes the call in an instance, and gives the instance back.

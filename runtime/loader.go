@@ -19,6 +19,7 @@ type loader struct {
 	doomed   bool          // the version is gone: unload with the last use
 	loading  chan struct{} // closed when the load under way ends; nil when there is none
 	problem  error         // of the last load
+	refused  bool          // it is not tried again
 	failedAt time.Time
 }
 
@@ -61,7 +62,7 @@ func (l *loader) try(start func()) (*program, <-chan struct{}, error) {
 		return l.program, nil, nil
 	case l.loading != nil:
 		return nil, l.loading, nil
-	case l.problem != nil && time.Since(l.failedAt) < retryLoad:
+	case l.problem != nil && (l.refused || time.Since(l.failedAt) < retryLoad):
 		return nil, nil, l.problem
 	}
 	l.loading = make(chan struct{})
@@ -89,6 +90,21 @@ func (l *loader) finish(p *program, err error) {
 	if unwanted != nil {
 		unwanted.close()
 	}
+}
+
+// expect has users wait for finish or refuse, which somebody is to call.
+func (l *loader) expect() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.loading = make(chan struct{})
+}
+
+// refuse is finish for code that will never be loaded.
+func (l *loader) refuse(err error) {
+	l.mu.Lock()
+	l.refused = true
+	l.mu.Unlock()
+	l.finish(nil, err)
 }
 
 // done ends a use. It returns the program when the caller must close it.

@@ -100,10 +100,11 @@ type Runtime struct {
 	gauges  *gauges
 	keeper  *keeper
 
-	storing chan struct{}                 // held by the one that changes what is stored
-	spawn   func(f func(context.Context)) // starts a goroutine that Close cancels and waits for
-	stop    func()                        // does so
-	calls   sync.WaitGroup                // of Invoke and Deploy
+	storing  chan struct{}                 // held by the one that changes what is stored
+	updating chan struct{}                 // held by those that compile updates
+	spawn    func(f func(context.Context)) // starts a goroutine that Close cancels and waits for
+	stop     func()                        // does so
+	calls    sync.WaitGroup                // of Invoke and Deploy
 
 	mu        sync.RWMutex
 	closed    bool
@@ -124,7 +125,7 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 	}
 	rt := &Runtime{
 		options: o, engine: e, metrics: newMetrics(),
-		storing: make(chan struct{}, 1), functions: map[string]*function{}, keeper: newKeeper(),
+		storing: make(chan struct{}, 1), updating: make(chan struct{}, maxUpdating), functions: map[string]*function{}, keeper: newKeeper(),
 	}
 	rt.gauges = &gauges{rt}
 	if err := rt.register(); err != nil {
@@ -146,6 +147,7 @@ func (rt *Runtime) background(ctx context.Context) {
 	rt.spawn = func(f func(context.Context)) { tasks.Go(func() { f(ctx) }) }
 	rt.stop = func() { cancel(); tasks.Wait() }
 	rt.spawn(rt.preload)
+	rt.resume()
 	rt.spawn(rt.janitor)
 	if rt.options.History != nil {
 		rt.spawn(rt.takeNotes)
@@ -190,7 +192,10 @@ func (rt *Runtime) restore() {
 func (rt *Runtime) digests() map[string]bool {
 	digests := map[string]bool{}
 	for _, f := range rt.all() {
-		for _, v := range f.versions {
+		for _, v := range f.all() {
+			if f.coming.is(v) && !f.coming.waits() {
+				continue
+			}
 			digests[v.digest] = true
 			if v.language != "" {
 				digests[quickjs.Digest()] = true
@@ -204,6 +209,9 @@ func (rt *Runtime) digests() map[string]bool {
 func (rt *Runtime) preload(ctx context.Context) {
 	for _, f := range rt.all() {
 		v := f.latest()
+		if f.coming.is(v) {
+			continue
+		}
 		if _, err := rt.use(ctx, v); err == nil {
 			rt.done(v)
 		}
@@ -343,7 +351,7 @@ func (rt *Runtime) Close(ctx context.Context) error {
 	for _, f := range rt.all() {
 		f.logs.close()
 		f.past.close()
-		for _, v := range f.versions {
+		for _, v := range f.all() {
 			errs = append(errs, v.close(v.code.doom()))
 		}
 	}

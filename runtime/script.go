@@ -3,7 +3,6 @@ package runtime
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -128,25 +127,14 @@ func (rt *Runtime) buildScript(ctx context.Context, v *version, source []byte) (
 	return p, err
 }
 
-// admitScript is admit for a script.
-func (rt *Runtime) admitScript(ctx context.Context, v *version, source []byte) error {
+// examineScript is examine for a script.
+func (rt *Runtime) examineScript(v *version, source []byte) (*moduleInfo, error) {
 	if len(source) > quickjs.MaxSourceBytes {
-		return badCode(fmt.Sprintf("has %d bytes of source", len(source)), fmt.Sprintf("at most %d bytes (%d MiB)", quickjs.MaxSourceBytes, quickjs.MaxSourceBytes>>20))
+		return nil, badCode(fmt.Sprintf("has %d bytes of source", len(source)), fmt.Sprintf("at most %d bytes (%d MiB)", quickjs.MaxSourceBytes, quickjs.MaxSourceBytes>>20))
 	}
 	info, err := scriptModule()
 	if err != nil {
-		return fmt.Errorf("the JavaScript engine %w", err)
+		return nil, fmt.Errorf("the JavaScript engine %w", err)
 	}
-	if err := info.admitMemory(&v.config); err != nil {
-		return err
-	}
-	p, err := rt.buildScript(ctx, v, source)
-	if wrong := (*quickjs.SourceError)(nil); errors.As(err, &wrong) {
-		return badCode("does not compile: "+wrong.Error(), "")
-	}
-	if err != nil {
-		return err
-	}
-	v.code.finish(p, nil)
-	return rt.trial(ctx, v, p, true)
+	return info, info.admitMemory(&v.config)
 }

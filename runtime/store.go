@@ -31,8 +31,11 @@ type Blobs interface {
 	Delete(ctx context.Context, digest string) error
 }
 
-// definitionFormat 2 has aliases and the reservation; 1 is read as having none.
-const definitionFormat = 2
+// definitionFormat 2 has aliases and the reservation; 1 is read as having none. 3 is 2 with an update; what has none is written as 2.
+const (
+	definitionFormat = 2
+	updateFormat     = 3
+)
 
 // definition is a function as it is stored.
 type definition struct {
@@ -41,6 +44,13 @@ type definition struct {
 	Reserved *int                `json:"reserved,omitempty"`
 	Versions []versionDefinition `json:"versions"`
 	Aliases  []aliasDefinition   `json:"aliases,omitempty"`
+	Update   *updateDefinition   `json:"update,omitempty"`
+}
+
+type updateDefinition struct {
+	versionDefinition
+	Attempts int    `json:"attempts,omitempty"`
+	Problem  string `json:"problem,omitempty"`
 }
 
 type aliasDefinition struct {
@@ -83,14 +93,23 @@ func (f *function) encode() ([]byte, error) {
 		d.Aliases = append(d.Aliases, aliasDefinition(a))
 	}
 	for _, v := range f.versions {
-		d.Versions = append(d.Versions, versionDefinition{
-			Version: v.number, Digest: v.digest, Size: v.size, Kinds: Kinds(v.kinds.Load()), Created: v.created,
-			TimeoutMs: v.config.Timeout.Milliseconds(), MemoryBytes: v.config.MemoryBytes, Fuel: v.config.Fuel,
-			Concurrency: v.config.Concurrency, Emit: v.config.Emit, SignedBy: v.signer,
-			Language: v.language, Secrets: v.config.Secrets, State: v.config.State, HTTP: v.config.HTTP, Env: v.config.Env,
-		})
+		if !f.coming.is(v) {
+			d.Versions = append(d.Versions, v.definition())
+		}
+	}
+	if u := f.coming; u != nil {
+		d.Format, d.Update = updateFormat, &updateDefinition{u.version.definition(), u.attempts, u.problem}
 	}
 	return json.Marshal(d)
+}
+
+func (v *version) definition() versionDefinition {
+	return versionDefinition{
+		Version: v.number, Digest: v.digest, Size: v.size, Kinds: Kinds(v.kinds.Load()), Created: v.created,
+		TimeoutMs: v.config.Timeout.Milliseconds(), MemoryBytes: v.config.MemoryBytes, Fuel: v.config.Fuel,
+		Concurrency: v.config.Concurrency, Emit: v.config.Emit, SignedBy: v.signer,
+		Language: v.language, Secrets: v.config.Secrets, State: v.config.State, HTTP: v.config.HTTP, Env: v.config.Env,
+	}
 }
 
 // decodeDefinition reads a stored function and checks all of it, so that what comes from a damaged or newer catalog is
@@ -102,8 +121,8 @@ func decodeDefinition(name string, value []byte) (*function, error) {
 	if err := decoder.Decode(&d); err != nil {
 		return nil, fmt.Errorf("definition of function %q: %w", shorten(name), err)
 	}
-	if d.Format < 1 || d.Format > definitionFormat {
-		return nil, fmt.Errorf("definition of function %q has format %d, this program reads 1 to %d", shorten(name), d.Format, definitionFormat)
+	if d.Format < 1 || d.Format > updateFormat {
+		return nil, fmt.Errorf("definition of function %q has format %d, this program reads 1 to %d", shorten(name), d.Format, updateFormat)
 	}
 	if err := checkName(name); err != nil {
 		return nil, err
@@ -112,6 +131,9 @@ func decodeDefinition(name string, value []byte) (*function, error) {
 	last := 0
 	for _, s := range d.Versions {
 		v, err := s.version(name)
+		if err == nil && Kinds(v.kinds.Load())&AllKinds == 0 {
+			err = errors.New("it handles no kind of call")
+		}
 		if err != nil {
 			return nil, fmt.Errorf("definition of function %s, version %d: %w", name, s.Version, err)
 		}
@@ -121,6 +143,9 @@ func decodeDefinition(name string, value []byte) (*function, error) {
 		last = s.Version
 		f.versions = append(f.versions, v)
 	}
+	if err := d.restoreUpdate(f, last); err != nil {
+		return nil, fmt.Errorf("definition of function %s, update: %w", name, err)
+	}
 	if len(f.versions) == 0 {
 		return nil, fmt.Errorf("definition of function %s has no version", name)
 	}
@@ -129,6 +154,33 @@ func decodeDefinition(name string, value []byte) (*function, error) {
 	}
 	f.gate = newGate(f.reserved)
 	return f, nil
+}
+
+// restoreUpdate takes in the update; last is the number of the newest version.
+func (d *definition) restoreUpdate(f *function, last int) error {
+	u := d.Update
+	if u == nil {
+		return nil
+	}
+	if u.Version <= last || u.Version >= d.Next {
+		return fmt.Errorf("version %d is out of order", u.Version)
+	}
+	v, err := u.version(f.name)
+	if err != nil {
+		return err
+	}
+	f.coming = &update{version: v, attempts: u.Attempts, problem: u.Problem}
+	if u.Problem != "" {
+		v.code.refuse(errors.New(u.Problem))
+	}
+	if len(f.versions) > 0 {
+		return nil
+	}
+	if u.Problem == "" {
+		v.code.expect()
+	}
+	f.versions = []*version{v}
+	return nil
 }
 
 // restoreNames takes in the aliases and the reservation.
@@ -167,8 +219,8 @@ func (s *versionDefinition) version(name string) (*version, error) {
 	if s.Language != "" && s.Language != JavaScript && s.Language != TypeScript {
 		return nil, fmt.Errorf("the language %q is not known", shorten(string(s.Language)))
 	}
-	if !validDigest(s.Digest) || s.Size < 1 || s.Kinds&AllKinds == 0 {
-		return nil, errors.New("digest, size or kinds are not valid")
+	if !validDigest(s.Digest) || s.Size < 1 {
+		return nil, errors.New("digest or size are not valid")
 	}
 	v := newVersion(identity{
 		function: name, number: s.Version, digest: s.Digest, size: s.Size, language: s.Language, config: config, signer: s.SignedBy, created: s.Created,

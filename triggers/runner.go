@@ -273,6 +273,7 @@ func checkFunction(functions Functions, m *Mapping, events bool) error {
 		return field.Invalid("qualifier", m.Qualifier, "the number of a version that the function has, the name of one of its aliases, or $LATEST")
 	}
 	switch through := doorOf(kinds); {
+	case kinds == 0 && f.State == runtime.StatePending: // its first version is being compiled; calls wait for that
 	case through == doorNone, through == doorLambda && !events:
 		return field.Invalid("function", m.Function, "the name of a function that handles stream batches")
 	case through == doorSDK && m.TumblingWindow > 0 && !kinds.Has(runtime.KindWindowClose):

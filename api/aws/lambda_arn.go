@@ -91,6 +91,19 @@ func (c *call) function(ref functionRef) (runtime.Function, error) {
 	return f, err
 }
 
+// updating is whether what was uploaded last is being compiled.
+func updating(f *runtime.Function) bool {
+	return f.Update != nil && f.Update.State == runtime.StatePending
+}
+
+// newest is what Lambda's $LATEST is described by: what was uploaded last, unless it has failed.
+func newest(f *runtime.Function) *runtime.VersionDetail {
+	if updating(f) {
+		return f.Update
+	}
+	return &f.VersionDetail
+}
+
 // versionOf is the version that a qualifier leads to, of an alias its first one. Errors: runtime.ErrNoVersion, ErrNoAlias, ErrInvalid.
 func versionOf(f *runtime.Function, qualifier string) (runtime.VersionDetail, error) {
 	number, alias, err := runtime.ParseQualifier(qualifier)
@@ -105,7 +118,10 @@ func versionOf(f *runtime.Function, qualifier string) (runtime.VersionDetail, er
 		number = f.Aliases[i].Version
 	}
 	if number == 0 {
-		return f.VersionDetail, nil
+		return *newest(f), nil
+	}
+	if f.Update != nil && number == f.Update.Version {
+		return *f.Update, nil
 	}
 	i := slices.IndexFunc(f.Versions, func(v runtime.VersionDetail) bool { return v.Version == number })
 	if i < 0 {

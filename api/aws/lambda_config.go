@@ -169,6 +169,10 @@ type functionOutput struct {
 	StateReason      string `json:",omitzero"`
 	StateReasonCode  string `json:",omitzero"`
 	LastUpdateStatus string
+
+	LastUpdateStatusReason     string `json:",omitzero"`
+	LastUpdateStatusReasonCode string `json:",omitzero"`
+
 	PackageType      string
 	Architectures    []string
 	EphemeralStorage ephemeralStorage
@@ -180,7 +184,7 @@ type functionOutput struct {
 
 // functionOutput is $LATEST of a function, or the version that a qualifier leads to.
 func (c *call) functionOutput(f *runtime.Function, r *functionRecord, qualifier string) functionOutput {
-	return c.versionOutput(f, &f.VersionDetail, r, qualifier)
+	return c.versionOutput(f, newest(f), r, qualifier)
 }
 
 // versionOutput is a version of a function as a request with a qualifier, or none, has it.
@@ -208,10 +212,25 @@ func (c *call) versionOutput(f *runtime.Function, v *runtime.VersionDetail, r *f
 	if r.DeadLetter != "" {
 		out.DeadLetterConfig = &deadLetterConfig{c.streamARN(r.DeadLetter)}
 	}
-	if v.State == runtime.StateFailed {
-		out.State, out.StateReasonCode, out.StateReason = "Failed", "InternalError", v.Problem
-	}
+	out.setState(f, v)
 	return out
+}
+
+// setState says whether the version serves, and what became of the last upload.
+func (o *functionOutput) setState(f *runtime.Function, v *runtime.VersionDetail) {
+	const creating = "The function is being created."
+	if v.State == runtime.StateFailed {
+		o.State, o.StateReasonCode, o.StateReason = "Failed", "InternalError", v.Problem
+	}
+	switch {
+	case updating(f):
+		o.LastUpdateStatus, o.LastUpdateStatusReasonCode, o.LastUpdateStatusReason = "InProgress", "Creating", creating
+		if v.Version == f.Update.Version && (o.Version != runtime.Latest || v.Version == f.Version) { // nothing of it serves yet
+			o.State, o.StateReasonCode, o.StateReason = "Pending", "Creating", creating
+		}
+	case f.Update != nil:
+		o.LastUpdateStatus, o.LastUpdateStatusReasonCode, o.LastUpdateStatusReason = "Failed", "InternalError", f.Update.Problem
+	}
 }
 
 // leadsToLatest says whether a qualifier is of the newest version whichever that is.

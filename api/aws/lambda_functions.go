@@ -94,7 +94,7 @@ func createFunction(c *call, in *createFunctionInput) (any, error) {
 // publishedQualifier is how the answer names the version: by its number where it was published.
 func publishedQualifier(f *runtime.Function, publish bool) string {
 	if publish {
-		return strconv.Itoa(f.Version)
+		return strconv.Itoa(newest(f).Version)
 	}
 	return ""
 }
@@ -105,7 +105,7 @@ func (c *call) begin(name string) (done func(), err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.busy[name] {
-		return nil, conflict("The operation cannot be performed at this time. An update is in progress for resource: %s", c.functionARN(name, ""))
+		return nil, c.busy(name)
 	}
 	l.busy[name] = true
 	return func() {
@@ -115,7 +115,12 @@ func (c *call) begin(name string) (done func(), err error) {
 	}, nil
 }
 
-// deploy makes what was uploaded the newest version of a function.
+// busy is Lambda's answer about a function that is being changed.
+func (c *call) busy(name string) error {
+	return conflict("The operation cannot be performed at this time. An update is in progress for resource: %s", c.functionARN(name, ""))
+}
+
+// deploy makes what was uploaded the newest version of a function, in the background.
 func (c *call) deploy(name string, in *codeInput, config runtime.Config) (f runtime.Function, up upload, err error) {
 	if err := in.refuse(); err != nil {
 		return f, up, err
@@ -124,7 +129,7 @@ func (c *call) deploy(name string, in *codeInput, config runtime.Config) (f runt
 	if err != nil {
 		return f, up, err
 	}
-	f, err = c.lambda.functions.Deploy(c.r.Context(), name, module, config)
+	f, err = c.lambda.functions.Submit(c.r.Context(), name, module, config, runtime.Proof{})
 	if errors.Is(err, runtime.ErrUntrusted) {
 		return f, up, faultf("InvalidCodeSignatureException", "The code is not signed: this host takes functions that are signed with one of its trusted keys only, by its own API.")
 	}
@@ -146,6 +151,9 @@ func (c *call) latest(revision string) (f runtime.Function, r functionRecord, er
 	}
 	if r, err = c.record(&f); err != nil {
 		return f, r, err
+	}
+	if updating(&f) {
+		return f, r, c.busy(f.Name)
 	}
 	if revision != "" && revision != revisionOf(&f, &f.VersionDetail, &r) {
 		return f, r, errRevision
@@ -194,9 +202,9 @@ func updateFunctionCode(c *call, in *updateCodeInput) (any, error) {
 		return nil, err
 	}
 	r, err = c.changeRecord(&f, func(r *functionRecord) error {
-		uploads := map[string]upload{f.Digest: up}
+		uploads := map[string]upload{newest(&f).Digest: up}
 		for _, v := range f.Versions { // those of versions that are gone are dropped
-			if u, ok := r.Uploads[v.Digest]; ok && v.Digest != f.Digest {
+			if u, ok := r.Uploads[v.Digest]; ok && v.Digest != newest(&f).Digest {
 				uploads[v.Digest] = u
 			}
 		}
@@ -205,7 +213,7 @@ func updateFunctionCode(c *call, in *updateCodeInput) (any, error) {
 			r.Architecture = in.Architectures[0]
 		}
 		if in.Publish {
-			r.publish(f.Version, "")
+			r.publish(newest(&f).Version, "")
 		}
 		return nil
 	})
@@ -242,7 +250,7 @@ func updateFunctionConfiguration(c *call, in *updateConfigInput) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		if f, err = c.lambda.functions.Deploy(c.r.Context(), f.Name, code, config); err != nil {
+		if f, err = c.lambda.functions.Submit(c.r.Context(), f.Name, code, config, runtime.Proof{}); err != nil {
 			return nil, err
 		}
 	}

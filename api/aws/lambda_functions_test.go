@@ -32,7 +32,20 @@ func (l *lambdaRig) createFunction(name string, g guest, change func(*awslambda.
 	if change != nil {
 		change(in)
 	}
-	return ok(l.lambda.CreateFunction(l.ctx, in))(l.t)
+	made := ok(l.lambda.CreateFunction(l.ctx, in))(l.t)
+	l.updated(name)
+	return made
+}
+
+// updated waits until what was uploaded last serves, as clients of Lambda do, and returns the function.
+func (l *lambdaRig) updated(name string) *types.FunctionConfiguration {
+	l.t.Helper()
+	in := &awslambda.GetFunctionInput{FunctionName: &name}
+	quick := func(o *awslambda.FunctionUpdatedV2WaiterOptions) {
+		o.MinDelay, o.MaxDelay = time.Millisecond, 10*time.Millisecond
+	}
+	got := ok(awslambda.NewFunctionUpdatedV2Waiter(l.lambda).WaitForOutput(l.ctx, in, time.Minute, quick))(l.t)
+	return got.Configuration
 }
 
 // TestFunctionLife makes a function of a zip, looks at it, changes it, and deletes it.
@@ -46,8 +59,8 @@ func TestFunctionLife(t *testing.T) {
 		in.TracingConfig, in.EphemeralStorage = &types.TracingConfig{Mode: types.TracingModePassThrough}, &types.EphemeralStorage{Size: aws.Int32(512)}
 	})
 	if *made.FunctionName != "f" || *made.FunctionArn != lambdaARN+"function:f" || *made.Role != testRole || *made.Handler != "main" || *made.Description != "does it" ||
-		*made.Timeout != 7 || *made.MemorySize != 256 || made.Runtime != types.RuntimeProvidedal2023 || made.State != types.StateActive || *made.Version != "$LATEST" ||
-		made.LastUpdateStatus != types.LastUpdateStatusSuccessful || made.PackageType != types.PackageTypeZip || made.CodeSize != int64(len(code)) || *made.CodeSha256 != sha(code) ||
+		*made.Timeout != 7 || *made.MemorySize != 256 || made.Runtime != types.RuntimeProvidedal2023 || made.State != types.StatePending || made.StateReasonCode != types.StateReasonCodeCreating || *made.Version != "$LATEST" ||
+		made.LastUpdateStatus != types.LastUpdateStatusInProgress || made.PackageType != types.PackageTypeZip || made.CodeSize != int64(len(code)) || *made.CodeSha256 != sha(code) ||
 		made.Architectures[0] != types.ArchitectureArm64 || made.Environment.Variables["LEVEL"] != "debug" || *made.RevisionId == "" {
 		t.Errorf("made %+v", made)
 	}
@@ -73,13 +86,17 @@ func TestFunctionLife(t *testing.T) {
 		t.Errorf("changed to %+v", changed)
 	}
 	changed = ok(l.lambda.UpdateFunctionConfiguration(l.ctx, &awslambda.UpdateFunctionConfigurationInput{FunctionName: aws.String("f"), Timeout: aws.Int32(9), MemorySize: aws.Int32(128)}))(t)
-	if *changed.Timeout != 9 || *changed.MemorySize != 128 || changed.Environment.Variables["LEVEL"] != "debug" || *changed.CodeSha256 != sha(code) || ok(l.functions.Get("f"))(t).Version != 2 {
+	if *changed.Timeout != 9 || *changed.MemorySize != 128 || changed.Environment.Variables["LEVEL"] != "debug" || *changed.CodeSha256 != sha(code) || changed.LastUpdateStatus != types.LastUpdateStatusInProgress || changed.State != types.StateActive {
 		t.Errorf("changed to %+v", changed)
+	}
+	if now := l.updated("f"); *now.Timeout != 9 || *now.RevisionId != *changed.RevisionId || now.State != types.StateActive || ok(l.functions.Get("f"))(t).Version != 2 {
+		t.Errorf("updated to %+v", now)
 	}
 	changed = ok(l.lambda.UpdateFunctionConfiguration(l.ctx, &awslambda.UpdateFunctionConfigurationInput{FunctionName: aws.String("f"), Environment: &types.Environment{}}))(t)
 	if changed.Environment != nil || *changed.Timeout != 9 {
 		t.Errorf("changed to %+v", changed)
 	}
+	l.updated("f")
 	_, err := l.lambda.UpdateFunctionConfiguration(l.ctx, &awslambda.UpdateFunctionConfigurationInput{FunctionName: aws.String("f"), RevisionId: made.RevisionId})
 	refusedWith[*types.PreconditionFailedException](t, err, 412, "The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias API to retrieve the latest Revision Id")
 
@@ -95,6 +112,7 @@ func TestFunctionLife(t *testing.T) {
 	if *updated.CodeSha256 != sha(raw) || updated.CodeSize != int64(len(raw)) || *updated.Version != "5" || *updated.FunctionArn != lambdaARN+"function:f:5" {
 		t.Errorf("updated %+v", updated)
 	}
+	l.updated("f")
 	if native := ok(l.functions.Get("f"))(t); native.Config.Emit[0] != "out" || native.Config.Concurrency != 3 {
 		t.Errorf("natively %+v", native.Config)
 	}
@@ -114,12 +132,43 @@ func TestFunctionLife(t *testing.T) {
 	}
 }
 
-// TestFunctionWaiter has the SDK's own waiters be content at once.
+// TestFunctionWaiter has the SDK's own waiters tell when a function is compiled.
 func TestFunctionWaiter(t *testing.T) {
 	l := newLambdaRig(t)
-	l.createFunction("f", guest{}, nil)
-	l.must(awslambda.NewFunctionActiveV2Waiter(l.lambda).Wait(l.ctx, &awslambda.GetFunctionInput{FunctionName: aws.String("f")}, time.Second))
-	l.must(awslambda.NewFunctionUpdatedV2Waiter(l.lambda).Wait(l.ctx, &awslambda.GetFunctionInput{FunctionName: aws.String("f")}, time.Second))
+	ok(l.lambda.CreateFunction(l.ctx, &awslambda.CreateFunctionInput{FunctionName: aws.String("f"), Role: aws.String(testRole), Code: &types.FunctionCode{ZipFile: guest{}.module()}}))(t)
+	quick := func(o *awslambda.FunctionActiveV2WaiterOptions) {
+		o.MinDelay, o.MaxDelay = time.Millisecond, 10*time.Millisecond
+	}
+	l.must(awslambda.NewFunctionActiveV2Waiter(l.lambda).Wait(l.ctx, &awslambda.GetFunctionInput{FunctionName: aws.String("f")}, time.Minute, quick))
+	if got := l.updated("f"); got.LastUpdateStatus != types.LastUpdateStatusSuccessful || got.State != types.StateActive || got.StateReason != nil {
+		t.Errorf("compiled: %+v", got)
+	}
+}
+
+// TestFunctionFails uploads what only the compiler refuses: the version before serves, and clients are told.
+func TestFunctionFails(t *testing.T) {
+	l := newLambdaRig(t)
+	l.createFunction("f", guest{body: `"old"`}, nil)
+	broken := guest{raw: []byte{0x6a}}.module() // an addition of nothing
+	ok(l.lambda.UpdateFunctionCode(l.ctx, &awslambda.UpdateFunctionCodeInput{FunctionName: aws.String("f"), ZipFile: broken}))(t)
+	ok(l.lambda.CreateFunction(l.ctx, &awslambda.CreateFunctionInput{FunctionName: aws.String("g"), Role: aws.String(testRole), Code: &types.FunctionCode{ZipFile: broken}}))(t)
+	state := func(name string) *awslambda.GetFunctionConfigurationOutput {
+		for {
+			got := ok(l.lambda.GetFunctionConfiguration(l.ctx, &awslambda.GetFunctionConfigurationInput{FunctionName: &name}))(t)
+			if got.LastUpdateStatus != types.LastUpdateStatusInProgress {
+				return got
+			}
+		}
+	}
+	if got := state("f"); got.State != types.StateActive || got.LastUpdateStatus != types.LastUpdateStatusFailed || !strings.Contains(*got.LastUpdateStatusReason, "does not compile") || *got.CodeSha256 != sha(guest{body: `"old"`}.module()) {
+		t.Errorf("an update that fails: %+v", got)
+	}
+	if got := ok(l.lambda.Invoke(l.ctx, &awslambda.InvokeInput{FunctionName: aws.String("f")}))(t); string(got.Payload) != `"old"` {
+		t.Errorf("the old version answers %s", got.Payload)
+	}
+	if got := state("g"); got.State != types.StateFailed || !strings.Contains(*got.StateReason, "does not compile") {
+		t.Errorf("a first version that fails: %+v", got)
+	}
 }
 
 // TestFunctionRefusals has what cannot be made, and why.
@@ -270,6 +319,7 @@ func TestAliases(t *testing.T) {
 	l := newLambdaRig(t)
 	l.createFunction("f", guest{body: `"one"`}, nil)
 	ok(l.lambda.UpdateFunctionCode(l.ctx, &awslambda.UpdateFunctionCodeInput{FunctionName: aws.String("f"), ZipFile: guest{body: `"two"`}.module()}))(t)
+	l.updated("f")
 	f, live := aws.String("f"), aws.String("live")
 	made := ok(l.lambda.CreateAlias(l.ctx, &awslambda.CreateAliasInput{
 		FunctionName: f, Name: live, FunctionVersion: aws.String("1"), Description: aws.String("d"),

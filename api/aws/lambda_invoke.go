@@ -38,7 +38,7 @@ func invokeFunction(c *call, body []byte) error {
 	} else if len(body) > most {
 		return payloadTooLarge(most, invokeName)
 	}
-	if !v.Kinds.Has(runtime.KindInvoke) {
+	if v.Kinds != 0 && !v.Kinds.Has(runtime.KindInvoke) { // 0: it is being compiled
 		return refuseParameter("The function does not handle direct invocations.")
 	}
 	call := runtime.Call{Function: f.Name, Kind: runtime.KindInvoke, Body: body, ID: c.id}

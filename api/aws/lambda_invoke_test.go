@@ -56,6 +56,7 @@ func TestInvoke(t *testing.T) {
 	// Versions and aliases.
 	ok(l.lambda.CreateAlias(l.ctx, &awslambda.CreateAliasInput{FunctionName: aws.String("good"), Name: aws.String("live"), FunctionVersion: aws.String("1")}))(t)
 	ok(l.lambda.UpdateFunctionCode(l.ctx, &awslambda.UpdateFunctionCodeInput{FunctionName: aws.String("good"), ZipFile: guest{body: `2`}.module()}))(t)
+	l.updated("good")
 	for qualifier, want := range map[string]string{"": "2 $LATEST", "$LATEST": "2 $LATEST", "1": `{"n":1} 1`, "live": `{"n":1} 1`, "2": "2 2"} {
 		out := ok(call("good", func(in *awslambda.InvokeInput) {
 			if in.Qualifier = &qualifier; qualifier == "" {
@@ -147,10 +148,10 @@ type stubFunctions struct {
 	Functions
 	invoke func(runtime.Call, *runtime.Reply) error
 	wait   func(context.Context, runtime.Call) error // in the place of invoke
-	deploy error                                     // of Deploy
+	deploy error                                     // of Submit
 }
 
-func (s stubFunctions) Deploy(context.Context, string, []byte, runtime.Config) (runtime.Function, error) {
+func (s stubFunctions) Submit(context.Context, string, []byte, runtime.Config, runtime.Proof) (runtime.Function, error) {
 	return runtime.Function{}, s.deploy
 }
 

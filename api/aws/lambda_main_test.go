@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -76,6 +77,7 @@ type guest struct {
 	fail   string // the handler's error; "": there is none
 	prints string // a line for its log
 	traps  bool
+	raw    []byte // instructions in front of the rest
 }
 
 // The guest's memory: the answer, what it prints behind an iovec, and the area for calls.
@@ -104,7 +106,7 @@ func (g guest) module() []byte {
 	const i32, i64 = 0x7f, 0x7e
 	text := g.prints + "\n"
 	iovec := binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(nil, guestPrint+16), uint32(len(text)))
-	handle := []byte{}
+	handle := slices.Clone(g.raw)
 	if g.prints != "" {
 		handle = cat([]byte{0x41, 1, 0x41}, leb(guestPrint), []byte{0x41, 1, 0x41}, leb(guestPrint+8), []byte{0x10, 0, 0x1a}) // fd_write(1, iovec, 1, written), drop
 	}

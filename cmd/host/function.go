@@ -32,12 +32,14 @@ func newFunctionDeploy(a *app) *cobra.Command {
 	var config api.FunctionConfig
 	var proof api.Proof
 	var key string
+	var leave bool
 	c := &cobra.Command{
 		Use:   "deploy NAME PATH",
 		Short: "Upload a function: a .wasm, .ts or .js file, or a folder with its source, which is built first",
 		Long: "Upload a function as its new version: a .wasm file, a .ts or .js file with what it imports, or a folder with its source, which is built first. The\n" +
 			"settings in the folder's " + manifestFile + " are used unless a flag gives another. The same code with the same\n" +
-			"settings makes no new version.",
+			"settings makes no new version. It waits until the version serves; with --no-wait the host compiles it in the background, and the version\n" +
+			"before serves until then.",
 		Args: arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := a.client()
@@ -55,11 +57,20 @@ func newFunctionDeploy(a *app) *cobra.Command {
 					return err
 				}
 			}
-			f, _, err := client.DeployProven(cmd.Context(), args[0], bytes.NewReader(wasm), config, proof)
+			var f api.Function
+			if leave {
+				f, err = client.Submit(cmd.Context(), args[0], bytes.NewReader(wasm), config, proof)
+			} else {
+				f, _, err = client.DeployProven(cmd.Context(), args[0], bytes.NewReader(wasm), config, proof)
+			}
 			if err != nil {
 				return err
 			}
-			a.warnOfMissing(cmd.Context(), client, &f.Config)
+			uploaded := &f.Config
+			if f.Update != nil {
+				uploaded = &f.Update.Config
+			}
+			a.warnOfMissing(cmd.Context(), client, uploaded)
 			return a.printFunction(f)
 		},
 	}
@@ -69,6 +80,7 @@ func newFunctionDeploy(a *app) *cobra.Command {
 	countFlag(c.Flags(), &config.Concurrency, "concurrency", "1 to 1000", "how many instances may run at once (default: the host's)")
 	a.addGrants(c, &config)
 	c.Flags().StringVar(&proof.Digest, "digest", "", "digest (sha256:…) the module must have")
+	c.Flags().BoolVar(&leave, "no-wait", false, "do not wait until the version is compiled and serves (see function describe)")
 	c.Flags().StringVar(&key, "sign", "", "PEM file with the ed25519 key to sign the module with (openssl genpkey -algorithm ed25519)")
 	return c
 }
@@ -175,10 +187,11 @@ func fuelLimit(n int) string {
 }
 
 func (a *app) printFunction(f api.Function) error {
-	err := a.printFields(f,
-		[2]string{"Name", f.Name},
-		[2]string{"Version", strconv.Itoa(f.Version)},
-		[2]string{"State", because(f.State, f.Reason)},
+	rows := [][2]string{{"Name", f.Name}, {"Version", strconv.Itoa(f.Version)}, {"State", because(f.State, f.Reason)}}
+	if u := f.Update; u != nil && u.Version != f.Version {
+		rows = append(rows, [2]string{"Update", fmt.Sprintf("version %d: %s", u.Version, because(u.State, u.Reason))})
+	}
+	err := a.printFields(f, append(rows,
 		[2]string{"Handles", joinOr(f.Handles, "anything")},
 		[2]string{"Timeout", f.Config.Timeout.String()},
 		[2]string{"Memory", f.Config.Memory.String()},
@@ -191,7 +204,7 @@ func (a *app) printFunction(f api.Function) error {
 		[2]string{"May call", joinOr(f.Config.HTTP, "no server")},
 		[2]string{"Variables", joinOr(f.Config.Env.Pairs(), "none")},
 		[2]string{"Signed by", cmp.Or(f.SignedBy, "nobody")},
-	)
+	)...)
 	if err == nil && a.output != outputJSON {
 		err = a.printChange(f.Change)
 	}

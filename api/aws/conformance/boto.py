@@ -207,6 +207,7 @@ def functions():
     lambdas.update_function_configuration(FunctionName=name, Description="new", Timeout=11)
     lambdas.get_waiter("function_updated_v2").wait(FunctionName=name)
     lambdas.update_function_code(FunctionName=name, ZipFile=module)
+    lambdas.get_waiter("function_updated_v2").wait(FunctionName=name)
     version = lambdas.publish_version(FunctionName=name)["Version"]
     lambdas.create_alias(FunctionName=name, Name="live", FunctionVersion=version)
     assert lambdas.invoke(FunctionName=name, Qualifier="live", Payload=b"{}")["ExecutedVersion"] == version

@@ -1,0 +1,250 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// maxAttempts is how often the compilation of an update is begun. A host that ended in the midst of it may have ended of it.
+const maxAttempts = 3
+
+// maxUpdating is how many updates are compiled, or wait with their code in memory, at once.
+const maxUpdating = 2
+
+// update is an upload that does not serve: it is being compiled, or has failed. A function has one at most, the newest; it is part of
+// the function's definition, so that a restart goes on with it.
+type update struct {
+	*version
+	attempts int    // how often its compilation was begun
+	problem  string // why it has failed; "" while it is compiled
+}
+
+func (u *update) describe() *VersionDetail {
+	if u == nil {
+		return nil
+	}
+	d := u.version.describe()
+	d.State, d.Problem = StatePending, u.problem
+	if u.problem != "" {
+		d.State = StateFailed
+	}
+	return &d
+}
+
+// is whether that version is the update.
+func (u *update) is(v *version) bool { return u != nil && u.version == v }
+
+// waits is whether the update is to be compiled.
+func (u *update) waits() bool { return u != nil && u.problem == "" }
+
+// Submit is DeployProven that does not wait for the code to be compiled and tried. When it returns, the upload is durable: it is
+// Function.Update, in StatePending, and is compiled in the background, also by a host that starts anew. When that has succeeded it is
+// $LATEST; until then, and where it fails (StateFailed, with the reason), the version before serves. Of a function that has no
+// version yet, calls wait for the first. A newer upload takes the place of one that waits. What can be found out without compiling is
+// refused at once, with the errors of DeployProven.
+func (rt *Runtime) Submit(ctx context.Context, name string, code []byte, config Config, proof Proof) (Function, error) {
+	if err := rt.enter(); err != nil {
+		return Function{}, fmt.Errorf("runtime: deploy %q: %w", shorten(name), err)
+	}
+	defer rt.leave()
+	signer, err := rt.prove(digestOf(code), proof)
+	if err != nil {
+		return Function{}, fmt.Errorf("runtime: deploy %q: %w", shorten(name), err)
+	}
+	f, err := rt.submit(ctx, name, code, config, proof.Language, signer)
+	if err != nil {
+		return Function{}, fmt.Errorf("runtime: deploy %q: %w", shorten(name), err)
+	}
+	return f.describe(), nil
+}
+
+func (rt *Runtime) submit(ctx context.Context, name string, code []byte, config Config, language Language, signer string) (*function, error) {
+	v, err := rt.candidate(name, code, config, language, signer)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := rt.examine(v, code); err != nil {
+		return nil, err
+	}
+	if err := rt.store(ctx); err != nil {
+		return nil, err
+	}
+	defer rt.stored()
+	if f := rt.same(&v.identity); f != nil && !f.coming.waits() {
+		return f, nil
+	}
+	if f := rt.find(name); f != nil && f.coming.waits() && f.coming.identity.same(&v.identity) {
+		return f, nil
+	}
+	if err := rt.storeCode(ctx, v, code); err != nil {
+		return nil, err
+	}
+	f, dropped := rt.awaiting(v)
+	if err := rt.save(ctx, f); err != nil {
+		rt.unsaved(ctx, f, v, err)
+		return nil, err
+	}
+	rt.replace(ctx, f, dropped)
+	rt.begin(f.coming)
+	return f, nil
+}
+
+// find is the function of a name, or nil.
+func (rt *Runtime) find(name string) *function {
+	rt.mu.RLock()
+	defer rt.mu.RUnlock()
+	return rt.functions[name]
+}
+
+// awaiting is the function with v as its update, and the versions that it no longer has: an earlier update.
+func (rt *Runtime) awaiting(v *version) (f *function, dropped []*version) {
+	f, dropped = rt.numbered(v)
+	f.coming = &update{version: v}
+	if len(f.versions) == 0 {
+		v.code.expect()
+		f.versions = []*version{v}
+	}
+	return f, dropped
+}
+
+// begin compiles an update in the background. Updates take turns, so that only those under way are in memory.
+func (rt *Runtime) begin(u *update) {
+	rt.spawn(func(ctx context.Context) {
+		select {
+		case rt.updating <- struct{}{}:
+			defer func() { <-rt.updating }()
+		case <-ctx.Done():
+			return
+		}
+		started := time.Now()
+		p, err := rt.attempt(ctx, u)
+		if errors.Is(err, ErrClosed) || ctx.Err() != nil { // the next start goes on with it
+			u.code.refuse(ErrClosed)
+			if err := closed(p); err != nil {
+				rt.options.Logger.Error("code could not be unloaded", "function", u.function, "version", u.number, "error", err)
+			}
+			return
+		}
+		if err = rt.settle(ctx, u, p, err); err != nil {
+			rt.options.Logger.Warn("an uploaded version does not serve", "function", u.function, "version", u.number, "error", err)
+			return
+		}
+		rt.options.Logger.Info("an uploaded version serves", "function", u.function, "version", u.number, "took", time.Since(started))
+	})
+}
+
+// errSuperseded: something newer has taken an update's place, or its function is gone.
+var errSuperseded = errors.New("a newer upload has taken its place, or the function was deleted")
+
+// attempt compiles and tries an update, and counts that.
+func (rt *Runtime) attempt(ctx context.Context, u *update) (*program, error) {
+	_, err := rt.change(ctx, "update", u.function, func(f *function) error {
+		switch {
+		case !f.coming.is(u.version):
+			return errSuperseded
+		case f.coming.attempts >= maxAttempts:
+			return fmt.Errorf("the host ended %d times while it was compiled; deploy it again to have it tried again", maxAttempts)
+		}
+		again := *f.coming
+		again.attempts++
+		f.coming = &again
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	code, err := rt.options.Code.Get(ctx, u.digest)
+	if err != nil {
+		return nil, err
+	}
+	return rt.admit(ctx, u.version, code)
+}
+
+// settle ends an update: with a program it becomes $LATEST, with an error it has failed. It answers why it does not serve.
+func (rt *Runtime) settle(ctx context.Context, u *update, p *program, failure error) error {
+	v := u.version
+	if err := rt.store(ctx); err != nil {
+		return errors.Join(err, closed(p))
+	}
+	defer rt.stored()
+	f := rt.find(v.function)
+	if f == nil || !f.coming.is(v) {
+		v.code.refuse(errSuperseded)
+		return errors.Join(errSuperseded, closed(p))
+	}
+	if failure == nil {
+		next, dropped := rt.successor(v)
+		if failure = rt.save(ctx, next); failure == nil {
+			v.code.finish(p, nil)
+			rt.replace(ctx, next, dropped)
+			return nil
+		}
+	}
+	failed := *f
+	failed.coming = &update{version: v, problem: failure.Error()}
+	failure = errors.Join(failure, closed(p))
+	if err := rt.save(ctx, &failed); err != nil { // then the next start tries it again
+		failure = errors.Join(failure, err)
+	}
+	v.code.refuse(failure)
+	rt.replace(ctx, &failed, nil)
+	rt.removeCode(ctx, []*version{v})
+	return failure
+}
+
+func closed(p *program) error {
+	if p == nil {
+		return nil
+	}
+	return p.close()
+}
+
+// resume goes on with the updates that an earlier host left.
+func (rt *Runtime) resume() {
+	for _, f := range rt.all() {
+		if f.coming.waits() {
+			rt.begin(f.coming)
+		}
+	}
+}
+
+// replace lets f serve in the place of what has its name, and removes the versions that it no longer has.
+func (rt *Runtime) replace(ctx context.Context, f *function, dropped []*version) {
+	rt.mu.Lock()
+	old := rt.functions[f.name]
+	rt.functions[f.name] = f
+	rt.mu.Unlock()
+	if old != nil && old.latest() != f.latest() {
+		old.latest().superseded.Store(true)
+		old.latest().pool.drain()
+	}
+	for _, v := range dropped {
+		rt.discard(v)
+	}
+	rt.removeCode(ctx, dropped)
+}
+
+// numbered is the function with a number for v, without its earlier update, and what goes with that.
+func (rt *Runtime) numbered(v *version) (f *function, dropped []*version) {
+	old := rt.find(v.function)
+	f = &function{name: v.function, next: 1, reserved: Unreserved}
+	if old == nil {
+		f.gate, f.logs, f.past, f.metrics = newGate(Unreserved), newLogRing(rt.options.LogBytes), newPast(), rt.metrics.function(f.name)
+	} else {
+		*f = *old
+		f.versions = slices.Clone(old.versions)
+	}
+	if c := f.coming; c != nil && c.version != v {
+		f.versions = slices.DeleteFunc(f.versions, func(has *version) bool { return has == c.version })
+		dropped = append(dropped, c.version)
+	}
+	f.coming = nil
+	if v.number == 0 {
+		v.number = f.next
+		f.next++
+	}
+	return f, dropped
+}
