@@ -20,6 +20,16 @@
  * message, which fails all of it: nothing that it emitted is put, and the batch is delivered again, as the mapping's retry
  * policy says. Delivery is at least once; call->attempt counts.
  *
+ * What a function reaches beyond its call, as far as its configuration grants it: secrets, state tables, HTTP servers, variables. Each of
+ * these calls returns SHARDMILL_OK or why it did not do it, about which shardmill_reason has a sentence:
+ *
+ *   shardmill_entry city;
+ *   const int status = shardmill_state_get(SHARDMILL_TEXT("cities"), r.key, &city);
+ *   if (status == SHARDMILL_NOT_FOUND) ...
+ *   else if (status != SHARDMILL_OK) return shardmill_fail(call, shardmill_reason());
+ *
+ * A module imports what it calls, and is refused when it is uploaded where its configuration grants nothing of that kind.
+ *
  * What is valid when: the call and everything in it, records too, until the handler returns. What is given to emit, answer
  * and fail is copied at once. Variables of the program last as long as the instance: any call may be served by a new one, so
  * they are a cache and not state. An instance serves one call at a time.
@@ -122,12 +132,125 @@ void shardmill_answer(shardmill_call *call, shardmill_bytes body);
 /* Fails the call: return shardmill_fail(call, SHARDMILL_TEXT("no such airport")). It returns 1. The first message counts. */
 int shardmill_fail(shardmill_call *call, shardmill_bytes message);
 
+/* What the calls that follow return. */
+enum {
+    SHARDMILL_OK = 0,
+    SHARDMILL_DENIED = -1,      /* the function's configuration does not grant it */
+    SHARDMILL_NOT_FOUND = -2,
+    SHARDMILL_CONFLICT = -3,    /* it is not as expected */
+    SHARDMILL_INVALID = -4,     /* an argument is out of its limits */
+    SHARDMILL_UNAVAILABLE = -5, /* the host cannot do it now; it may pass */
+    SHARDMILL_NO_CALL = -6      /* no call is under way */
+};
+
+/* The host's sentence about the last call that did not return SHARDMILL_OK; valid until the next one that does not, or the handler returns. */
+shardmill_bytes shardmill_reason(void);
+
+/* The value of a secret as it is now, valid until the next shardmill_secret, shardmill_state_get or shardmill_fetch. It is not to be kept longer than
+ * the call: it may be changed while the instance lives. */
+int shardmill_secret(shardmill_bytes name, shardmill_bytes *value);
+
+/* The value of a variable of the function's configuration; 0 when there is none. It is valid for ever. */
+int shardmill_env(shardmill_bytes name, shardmill_bytes *value);
+
+/* What a change of state can expect of an entry, besides its revision. */
+#define SHARDMILL_ANY ((int64_t)-1)
+#define SHARDMILL_ABSENT ((int64_t)0)
+
+/* An entry of a state table. The revision is greater than 0, and another one after each change; that of an entry which this call has put is good
+ * in this call only. */
+typedef struct shardmill_entry {
+    shardmill_bytes key, value;
+    int64_t revision;
+} shardmill_entry;
+
+/* The entry with a key; its value is valid until the next shardmill_secret, shardmill_state_get or shardmill_fetch. A table is one of the function's own
+ * for each mapping and shard, or, where the grant is shared:NAME, one that it shares. What a call changes it sees at once, and others when it
+ * has succeeded: all of it or nothing, after its outputs. A key has 1 to 512 bytes, a value at most 1 MiB. */
+int shardmill_state_get(shardmill_bytes table, shardmill_bytes key, shardmill_entry *entry);
+
+/* Makes or changes an entry that is as expected: SHARDMILL_ANY, SHARDMILL_ABSENT or a revision. revision, which may be NULL, is then its new one. */
+int shardmill_state_put(shardmill_bytes table, shardmill_bytes key, shardmill_bytes value, int64_t expected, int64_t *revision);
+
+/* Removes an entry that is as expected, if there is one. */
+int shardmill_state_delete(shardmill_bytes table, shardmill_bytes key, int64_t expected);
+
+/* A walk over the entries whose keys begin with a prefix, by the order of their bytes: {.table = ..., .prefix = ...}. There can be one at a time. The
+ * table may be changed meanwhile, and other calls made. */
+typedef struct shardmill_list {
+    shardmill_bytes table, prefix; /* the prefix may be empty */
+
+    /* Where the walk is. */
+    int begun, more;
+    uint32_t left;
+    size_t at, after_len;
+    char after[512];
+} shardmill_list;
+
+/* Goes on to the next entry, which is valid until the next one: 1, 0 when there is none left, or why it did not. */
+int shardmill_list_next(shardmill_list *list, shardmill_entry *entry);
+
+/* One field of an HTTP header. */
+typedef struct shardmill_field {
+    shardmill_bytes name, value;
+} shardmill_field;
+
+/* An HTTP request: {.url = ...} is a GET. */
+typedef struct shardmill_request {
+    shardmill_bytes method;        /* empty: GET */
+    shardmill_bytes url;           /* at most 8 KiB */
+    const shardmill_field *fields; /* at most 64, and 16 KiB */
+    size_t field_count;
+    shardmill_bytes body;          /* at most 6 MiB */
+    uint32_t timeout;              /* milliseconds; 0: as long as the call may run */
+} shardmill_request;
+
+/* The answer, valid until the next shardmill_secret, shardmill_state_get or shardmill_fetch. */
+typedef struct shardmill_response {
+    int status;
+    shardmill_bytes body;
+
+    /* For shardmill_header. */
+    const uint8_t *fields;
+    uint32_t field_count;
+} shardmill_response;
+
+/* Makes an HTTP request to a server that is granted, and returns when all of the answer is there; whatever its status, that is SHARDMILL_OK. Redirects are
+ * followed to servers that are granted. Nothing is tried twice, and what is sent counts even when the call fails. */
+int shardmill_fetch(const shardmill_request *request, shardmill_response *response);
+
+/* The first header field of a name, in whatever case; 0 when there is none. */
+int shardmill_header(const shardmill_response *response, shardmill_bytes name, shardmill_bytes *value);
+
+/* The time, in microseconds since the Unix epoch. */
+int64_t shardmill_now(void);
+
+/* How many microseconds are left of a call; INT64_MAX when it has no deadline. */
+int64_t shardmill_remaining(const shardmill_call *call);
+
 #ifdef __wasm__
+/* shardmill_log with fields beside its message. */
+void shardmill_log_fields(const char *level, shardmill_bytes message, const shardmill_field *fields, size_t count);
+
 /* Writes a line to the function's log; level is debug, info, warn or error. What printf writes to stdout is of level info. */
 void shardmill_log(const char *level, shardmill_bytes message);
 
 /* Ends the instance. The call fails with this message. */
 _Noreturn void shardmill_panic(shardmill_bytes message);
+#endif
+
+#ifndef __wasm__
+/* What stands in for the host's functions (sdk/abi.md, section 6) where there is none: in tests. While it is NULL everything is denied. */
+typedef struct shardmill_host {
+    size_t (*result)(void *to, size_t len);
+    int64_t (*secret)(const char *name, size_t name_len);
+    int64_t (*state_get)(const char *table, size_t table_len, const char *key, size_t key_len);
+    int64_t (*state_put)(const char *table, size_t table_len, const char *key, size_t key_len, const char *value, size_t len, int64_t expected);
+    int64_t (*state_delete)(const char *table, size_t table_len, const char *key, size_t key_len, int64_t expected);
+    int64_t (*state_list)(const char *table, size_t table_len, const char *prefix, size_t prefix_len, const char *after, size_t after_len, uint32_t limit);
+    int64_t (*http_fetch)(const void *request, size_t len);
+} shardmill_host;
+extern const shardmill_host *shardmill_the_host;
 #endif
 
 /* What the host calls. Only tests that play the host's part call these themselves. */
@@ -289,11 +412,19 @@ static struct {
     int64_t highest;              /* index with an outcome, -1: none */
     int unsorted;                 /* outcomes are not what the reply needs as they are */
     shardmill__buffer body, state, message;
+    shardmill__buffer result;     /* of the host's functions, but for state_list */
+    shardmill__buffer page;       /* of state_list */
+    shardmill__buffer request;    /* of http_fetch */
+    shardmill__buffer environ;    /* NAME=VALUE and a zero byte each, once environ_read is set */
+    int environ_read;
+    char reason[1024];
+    size_t reason_len;
     shardmill_bytes kept_state;   /* the reply's state: the call's, or what is in state */
     uint16_t failed;              /* the kind of the first failure; 0: none */
 } shardmill__g;
 
 static void shardmill__reset(void) {
+    shardmill__g.reason_len = 0;
     shardmill__g.records.len = shardmill__g.stretches.len = shardmill__g.outputs.len = 0;
     shardmill__g.outcomes.len = shardmill__g.last.len = shardmill__g.body.len = shardmill__g.message.len = 0;
     shardmill__g.outcome_count = 0;
@@ -706,6 +837,248 @@ static shardmill_bytes shardmill__text(const char *s) {
     return text;
 }
 
+/* ---- What the host does for functions, as their configuration grants (sdk/abi.md, section 6) ---- */
+
+#ifdef __wasm__
+#define SHARDMILL__IMPORT(name) __attribute__((import_module("shardmill"), import_name(name)))
+SHARDMILL__IMPORT("result") size_t shardmill__host_result(void *to, size_t len);
+SHARDMILL__IMPORT("secret") int64_t shardmill__host_secret(const char *name, size_t name_len);
+SHARDMILL__IMPORT("state_get") int64_t shardmill__host_state_get(const char *table, size_t table_len, const char *key, size_t key_len);
+SHARDMILL__IMPORT("state_put") int64_t shardmill__host_state_put(const char *table, size_t table_len, const char *key, size_t key_len, const char *value, size_t len, int64_t expected);
+SHARDMILL__IMPORT("state_delete") int64_t shardmill__host_state_delete(const char *table, size_t table_len, const char *key, size_t key_len, int64_t expected);
+SHARDMILL__IMPORT("state_list") int64_t shardmill__host_state_list(const char *table, size_t table_len, const char *prefix, size_t prefix_len, const char *after, size_t after_len, uint32_t limit);
+SHARDMILL__IMPORT("http_fetch") int64_t shardmill__host_http_fetch(const void *request, size_t len);
+#define SHARDMILL__HOST(name, ...) shardmill__host_##name(__VA_ARGS__)
+#define SHARDMILL__HOST_RESULT(to, len) shardmill__host_result(to, len)
+
+#define SHARDMILL__WASI(name) __attribute__((import_module("wasi_snapshot_preview1"), import_name(name)))
+SHARDMILL__WASI("environ_sizes_get") int32_t shardmill__environ_sizes_get(uint32_t *count, uint32_t *size);
+SHARDMILL__WASI("environ_get") int32_t shardmill__environ_get(void *places, void *to);
+SHARDMILL__WASI("clock_time_get") int32_t shardmill__clock_time_get(int32_t clock, int64_t precision, uint64_t *to);
+#else
+#include <stdlib.h>
+#include <time.h>
+const shardmill_host *shardmill_the_host;
+#define SHARDMILL__HOST(name, ...) (shardmill_the_host ? shardmill_the_host->name(__VA_ARGS__) : (int64_t)SHARDMILL_DENIED)
+#define SHARDMILL__HOST_RESULT(to, len) (shardmill_the_host ? shardmill_the_host->result(to, len) : 0)
+#endif
+
+/* Keeps the host's sentence about a status, and gives the status back. */
+static int shardmill__refused(int64_t status) {
+    const size_t len = SHARDMILL__HOST_RESULT(shardmill__g.reason, sizeof shardmill__g.reason);
+    shardmill__g.reason_len = len < sizeof shardmill__g.reason ? len : sizeof shardmill__g.reason;
+    return status < SHARDMILL_NO_CALL ? SHARDMILL_UNAVAILABLE : (int)status;
+}
+
+/* A status that the SDK finds itself, and the sentence about it. */
+static int shardmill__refuses(int status, shardmill_bytes why) {
+    shardmill__copy(shardmill__g.reason, why.ptr, why.len);
+    shardmill__g.reason_len = why.len;
+    return status;
+}
+
+shardmill_bytes shardmill_reason(void) { return (shardmill_bytes){shardmill__g.reason, shardmill__g.reason_len}; }
+
+/* Has b be what a function of the host gave that answered n. */
+static int shardmill__given(shardmill__buffer *b, int64_t n) {
+    b->len = 0;
+    if (n < 0) return shardmill__refused(n);
+    uint8_t *to = shardmill__extend(b, (size_t)n);
+    const size_t len = SHARDMILL__HOST_RESULT(to, (size_t)n);
+    return len == (size_t)n ? SHARDMILL_OK : shardmill__refuses(SHARDMILL_UNAVAILABLE, SHARDMILL_TEXT("the host gave another length than it said"));
+}
+
+int shardmill_secret(shardmill_bytes name, shardmill_bytes *value) {
+    shardmill__buffer *b = &shardmill__g.result;
+    const int status = shardmill__given(b, SHARDMILL__HOST(secret, name.ptr, name.len));
+    *value = (shardmill_bytes){(const char *)b->ptr, b->len};
+    return status;
+}
+
+int shardmill_state_get(shardmill_bytes table, shardmill_bytes key, shardmill_entry *entry) {
+    shardmill__buffer *b = &shardmill__g.result;
+    __builtin_memset(entry, 0, sizeof *entry);
+    int status = shardmill__given(b, SHARDMILL__HOST(state_get, table.ptr, table.len, key.ptr, key.len));
+    if (status != SHARDMILL_OK) return status;
+    if (b->len < 8) return shardmill__refuses(SHARDMILL_UNAVAILABLE, SHARDMILL_TEXT("the host gave no entry"));
+    *entry = (shardmill_entry){key, {(const char *)b->ptr + 8, b->len - 8}, (int64_t)shardmill__u64(b->ptr)};
+    return SHARDMILL_OK;
+}
+
+int shardmill_state_put(shardmill_bytes table, shardmill_bytes key, shardmill_bytes value, int64_t expected, int64_t *revision) {
+    const int64_t n = SHARDMILL__HOST(state_put, table.ptr, table.len, key.ptr, key.len, value.ptr, value.len, expected);
+    if (n < 0) return shardmill__refused(n);
+    if (revision) *revision = n;
+    return SHARDMILL_OK;
+}
+
+int shardmill_state_delete(shardmill_bytes table, shardmill_bytes key, int64_t expected) {
+    const int64_t n = SHARDMILL__HOST(state_delete, table.ptr, table.len, key.ptr, key.len, expected);
+    return n < 0 ? shardmill__refused(n) : SHARDMILL_OK;
+}
+
+/* Gets the next entries of a walk. */
+static int shardmill__list_page(shardmill_list *list) {
+    shardmill__buffer *b = &shardmill__g.page;
+    const int status = shardmill__given(b, SHARDMILL__HOST(state_list, list->table.ptr, list->table.len, list->prefix.ptr, list->prefix.len, list->after, list->after_len, 0));
+    if (status != SHARDMILL_OK) return status;
+    if (b->len < 8) return shardmill__refuses(SHARDMILL_UNAVAILABLE, SHARDMILL_TEXT("the host gave no list"));
+    list->begun = 1;
+    list->left = shardmill__u32(b->ptr);
+    list->more = shardmill__u32(b->ptr + 4) == 1;
+    list->at = 8;
+    return SHARDMILL_OK;
+}
+
+int shardmill_list_next(shardmill_list *list, shardmill_entry *entry) {
+    __builtin_memset(entry, 0, sizeof *entry);
+    if (!list->begun || (list->left == 0 && list->more)) {
+        const int status = shardmill__list_page(list);
+        if (status != SHARDMILL_OK) return status;
+    }
+    if (list->left == 0) return 0;
+    const uint8_t *p = shardmill__g.page.ptr + list->at;
+    const size_t room = shardmill__g.page.len < list->at ? 0 : shardmill__g.page.len - list->at;
+    const size_t value = room < 16 ? 0 : shardmill__u32(p + 8), key = room < 16 ? 0 : shardmill__u16(p + 12);
+    if (room < 16 || value > room || key > sizeof list->after || 16 + key + value > room)
+        return shardmill__refuses(SHARDMILL_UNAVAILABLE, SHARDMILL_TEXT("an entry ends behind its list"));
+    entry->revision = (int64_t)shardmill__u64(p);
+    entry->key = (shardmill_bytes){(const char *)p + 16, key};
+    entry->value = (shardmill_bytes){(const char *)p + 16 + key, value};
+    shardmill__copy(list->after, p + 16, key);
+    list->after_len = key;
+    list->left--;
+    list->at += shardmill__align(16 + key + value);
+    return 1;
+}
+
+static void shardmill__request_part(shardmill_bytes part) { shardmill__copy(shardmill__extend(&shardmill__g.request, part.len), part.ptr, part.len); }
+
+/* Writes the request as the host reads it. */
+static int shardmill__encode_request(const shardmill_request *r, shardmill_bytes method) {
+    size_t left = 16384;
+    int fits = r->field_count <= 64;
+    for (size_t i = 0; fits && i < r->field_count; i++) {
+        const size_t name = r->fields[i].name.len, value = r->fields[i].value.len;
+        fits = name <= left && value <= left - name;
+        left -= fits ? name + value : 0;
+    }
+    if (!fits) return shardmill__refuses(SHARDMILL_INVALID, SHARDMILL_TEXT("the header has more than 64 fields, or 16384 bytes"));
+    if (method.len > 32) return shardmill__refuses(SHARDMILL_INVALID, SHARDMILL_TEXT("the method has more than 32 bytes"));
+    if (r->url.len > 8192) return shardmill__refuses(SHARDMILL_INVALID, SHARDMILL_TEXT("the URL has more than 8192 bytes"));
+    if (r->body.len > 6 << 20) return shardmill__refuses(SHARDMILL_INVALID, SHARDMILL_TEXT("the body has more than 6291456 bytes"));
+    shardmill__g.request.len = 0;
+    uint8_t *head = shardmill__extend(&shardmill__g.request, 16);
+    shardmill__put32(head, r->timeout);
+    shardmill__put16(head + 4, (uint16_t)method.len);
+    shardmill__put16(head + 6, (uint16_t)r->field_count);
+    shardmill__put32(head + 8, (uint32_t)r->url.len);
+    shardmill__put32(head + 12, (uint32_t)r->body.len);
+    shardmill__request_part(method);
+    shardmill__request_part(r->url);
+    for (size_t i = 0; i < r->field_count; i++) {
+        uint8_t *lengths = shardmill__extend(&shardmill__g.request, 4);
+        shardmill__put16(lengths, (uint16_t)r->fields[i].name.len);
+        shardmill__put16(lengths + 2, (uint16_t)r->fields[i].value.len);
+        shardmill__request_part(r->fields[i].name);
+        shardmill__request_part(r->fields[i].value);
+    }
+    shardmill__request_part(r->body);
+    return SHARDMILL_OK;
+}
+
+int shardmill_fetch(const shardmill_request *request, shardmill_response *response) {
+    __builtin_memset(response, 0, sizeof *response);
+    int status = shardmill__encode_request(request, request->method.len ? request->method : SHARDMILL_TEXT("GET"));
+    if (status != SHARDMILL_OK) return status;
+    shardmill__buffer *b = &shardmill__g.result;
+    status = shardmill__given(b, SHARDMILL__HOST(http_fetch, shardmill__g.request.ptr, shardmill__g.request.len));
+    if (status != SHARDMILL_OK) return status;
+    const shardmill_bytes wrong = SHARDMILL_TEXT("the host gave an answer that cannot be read");
+    if (b->len < 8) return shardmill__refuses(SHARDMILL_UNAVAILABLE, wrong);
+    const size_t body = shardmill__u32(b->ptr + 4);
+    const uint32_t fields = shardmill__u16(b->ptr + 2);
+    size_t at = 8;
+    for (uint32_t i = 0; i < fields; i++) {
+        if (b->len - at < 4) return shardmill__refuses(SHARDMILL_UNAVAILABLE, wrong);
+        at += 4 + (size_t)shardmill__u16(b->ptr + at) + shardmill__u16(b->ptr + at + 2);
+        if (at > b->len) return shardmill__refuses(SHARDMILL_UNAVAILABLE, wrong);
+    }
+    if (body != b->len - at) return shardmill__refuses(SHARDMILL_UNAVAILABLE, wrong);
+    *response = (shardmill_response){shardmill__u16(b->ptr), {(const char *)b->ptr + at, body}, b->ptr + 8, fields};
+    return SHARDMILL_OK;
+}
+
+static char shardmill__lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c; }
+
+int shardmill_header(const shardmill_response *response, shardmill_bytes name, shardmill_bytes *value) {
+    const uint8_t *p = response->fields;
+    for (uint32_t n = response->field_count; n > 0; n--) {
+        const size_t name_len = shardmill__u16(p), value_len = shardmill__u16(p + 2);
+        size_t same = 0;
+        while (name_len == name.len && same < name.len && shardmill__lower((char)p[4 + same]) == shardmill__lower(name.ptr[same])) same++;
+        *value = (shardmill_bytes){(const char *)p + 4 + name_len, value_len};
+        if (name_len == name.len && same == name.len) return 1;
+        p += 4 + name_len + value_len;
+    }
+    *value = shardmill__nothing;
+    return 0;
+}
+
+int64_t shardmill_now(void) {
+#ifdef __wasm__
+    uint64_t nanoseconds = 0;
+    shardmill__clock_time_get(0, 1000, &nanoseconds);
+    return (int64_t)(nanoseconds / 1000);
+#else
+    struct timespec now;
+    timespec_get(&now, TIME_UTC);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+#endif
+}
+
+int64_t shardmill_remaining(const shardmill_call *call) {
+    if (call->deadline == 0) return INT64_MAX;
+    const int64_t now = shardmill_now();
+    return now < call->deadline ? call->deadline - now : 0;
+}
+
+#ifdef __wasm__
+static void shardmill__read_environ(void) {
+    uint32_t count = 0, size = 0;
+    if (shardmill__environ_sizes_get(&count, &size) != 0) return;
+    shardmill__g.request.len = 0; /* lends its memory for where the lines begin, which is of no use here */
+    uint8_t *places = shardmill__extend(&shardmill__g.request, count * sizeof(uint32_t));
+    if (shardmill__environ_get(places, shardmill__extend(&shardmill__g.environ, size)) != 0) shardmill__g.environ.len = 0;
+}
+#endif
+
+int shardmill_env(shardmill_bytes name, shardmill_bytes *value) {
+    *value = shardmill__nothing;
+#ifdef __wasm__
+    if (!shardmill__g.environ_read) shardmill__read_environ();
+    shardmill__g.environ_read = 1;
+    const char *p = (const char *)shardmill__g.environ.ptr, *end = p + shardmill__g.environ.len;
+    for (; p < end; p++) {
+        shardmill_bytes line = shardmill__text(p);
+        if (line.len > name.len && line.ptr[name.len] == '=' && shardmill__equal((const uint8_t *)p, name.ptr, name.len)) {
+            *value = (shardmill_bytes){p + name.len + 1, line.len - name.len - 1};
+            return 1;
+        }
+        p += line.len;
+    }
+    return 0;
+#else
+    char copy[129];
+    if (name.len >= sizeof copy) return 0;
+    shardmill__copy(copy, name.ptr, name.len);
+    copy[name.len] = 0;
+    const char *found = getenv(copy);
+    if (found) *value = shardmill__text(found);
+    return found != NULL;
+#endif
+}
+
 static void shardmill__run(uint32_t kind, const uint8_t *b, size_t len) {
     shardmill_call c;
     __builtin_memset(&c, 0, sizeof c);
@@ -787,11 +1160,19 @@ static void shardmill__stderr_quoted(shardmill_bytes text) {
     shardmill__stderr((shardmill_bytes){text.ptr + from, text.len - from});
 }
 
-void shardmill_log(const char *level, shardmill_bytes message) {
+void shardmill_log(const char *level, shardmill_bytes message) { shardmill_log_fields(level, message, NULL, 0); }
+
+void shardmill_log_fields(const char *level, shardmill_bytes message, const shardmill_field *fields, size_t count) {
     shardmill__stderr(SHARDMILL_TEXT("{\"level\":\""));
     shardmill__stderr_quoted(shardmill__text(level));
     shardmill__stderr(SHARDMILL_TEXT("\",\"msg\":\""));
     shardmill__stderr_quoted(message);
+    for (size_t i = 0; i < count; i++) {
+        shardmill__stderr(SHARDMILL_TEXT("\",\""));
+        shardmill__stderr_quoted(fields[i].name);
+        shardmill__stderr(SHARDMILL_TEXT("\":\""));
+        shardmill__stderr_quoted(fields[i].value);
+    }
     shardmill__stderr(SHARDMILL_TEXT("\"}\n"));
 }
 
