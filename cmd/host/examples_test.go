@@ -195,6 +195,11 @@ func TestRustExamples(t *testing.T) {
 	t.Parallel()
 	tool, err := findRust(t.Context())
 	skipMissing(t, err)
+	program := exec.Command(tool.rustc, "-o", filepath.Join(t.TempDir(), "program"), "-")
+	program.Stdin = strings.NewReader("fn main() {}")
+	if text, err := program.CombinedOutput(); err != nil {
+		skipMissing(t, &toolchainError{"a test in Rust", "a C compiler that rustc links with: " + string(text), "apt-get install gcc libc6-dev"})
+	}
 	manifests, err := filepath.Glob(example("*/Cargo.toml"))
 	if err != nil || len(manifests) < 3 {
 		t.Fatal(manifests, err)

@@ -17,6 +17,7 @@ func TestCrate(t *testing.T) {
 	if text, err := exec.Command(cargo, "--version").CombinedOutput(); err != nil {
 		t.Skipf("LEFT OUT: cargo does not run: %s", text)
 	}
+	skipWithoutLinker(t)
 	target := filepath.Join(t.TempDir(), "target")
 	for _, args := range [][]string{
 		{"test", "--offline", "--target-dir", target},
@@ -25,6 +26,21 @@ func TestCrate(t *testing.T) {
 		if text, err := exec.Command(cargo, args...).CombinedOutput(); err != nil || strings.Contains(string(text), "warning:") {
 			t.Errorf("cargo %s: %v\n%s", strings.Join(args, " "), err, text)
 		}
+	}
+}
+
+// skipWithoutLinker skips the test where no program can be made: cargo finds a rustc, rustc a C compiler to link with, and doc tests rustdoc on the PATH.
+func skipWithoutLinker(t *testing.T) {
+	t.Helper()
+	for _, tool := range []string{"rustc", "rustdoc"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("LEFT OUT: no %s on the PATH", tool)
+		}
+	}
+	rustc := exec.Command("rustc", "-o", filepath.Join(t.TempDir(), "program"), "-")
+	rustc.Stdin = strings.NewReader("fn main() {}")
+	if text, err := rustc.CombinedOutput(); err != nil {
+		t.Skipf("LEFT OUT: rustc makes no programs here, for which it needs a C compiler to link with: %s", text)
 	}
 }
 

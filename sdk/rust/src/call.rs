@@ -1,5 +1,6 @@
 use crate::reply::Reply;
 use core::str;
+use core::time::Duration;
 
 pub(crate) const CALL_HEADER: usize = 80;
 pub(crate) const BATCH_HEADER: usize = 24;
@@ -114,6 +115,11 @@ impl<'a> Call<'a> {
     /// When the host stops the function, in microseconds since the Unix epoch; `None`: never.
     pub fn deadline(&self) -> Option<i64> {
         Some(u64_at(self.bytes, 32) as i64).filter(|d| *d != 0)
+    }
+
+    /// How long the function may still run; `None`: for ever.
+    pub fn remaining(&self) -> Option<Duration> {
+        self.deadline().map(|d| Duration::from_micros(d.saturating_sub(crate::now()).max(0) as u64))
     }
 }
 

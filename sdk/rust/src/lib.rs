@@ -29,6 +29,22 @@
 //!
 //! A panic fails the call with its message and where it was; the host then replaces the instance.
 //!
+//! # The outside
+//!
+//! A function reaches nothing but what its configuration grants: streams ([`Batch::emit`]), secrets ([`secret`]), state tables ([`Table`]), HTTP servers
+//! ([`Request`]) and variables ([`env`]). What the host refuses is a [`HostError`] with a [`Code`]. A module imports what it calls, and is
+//! refused when it is uploaded where its configuration grants nothing of that kind.
+//!
+//! ```no_run
+//! # fn look(key: &str) -> shardmill::Result {
+//! let cities = shardmill::Table::new("cities");
+//! if let Some(city) = cities.get(key)? {
+//!     cities.cas(key, "moved", shardmill::Expect::Revision(city.revision))?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # What is valid when
 //!
 //! Records are views into the call, and the borrow checker keeps them there. What is given to `emit` is copied at once.
@@ -42,7 +58,8 @@
 //! # Logs
 //!
 //! What a function prints is its log, line by line: level info for stdout, error for stderr. [`debug!`], [`info!`], [`warn!`] and
-//! [`error!`] have levels, and work for targets without stdout too (`wasm32-unknown-unknown`).
+//! [`error!`] have levels, and work for targets without stdout too (`wasm32-unknown-unknown`); behind a semicolon they take fields:
+//! `info!("sent {}", n; stream = name)`.
 //!
 //! # Tests
 //!
@@ -60,20 +77,28 @@ extern crate alloc;
 
 mod call;
 mod error;
+#[cfg(all(feature = "std", not(target_family = "wasm")))]
+mod granted;
 mod guest;
+#[cfg(target_family = "wasm")]
+mod host;
+#[cfg(all(not(feature = "std"), not(target_family = "wasm")))]
+mod hostless;
 mod log;
+mod outside;
 mod reply;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 
 pub use call::{Batch, Call, Invocation, Record, Records, Window, WindowEnd};
 pub use error::{Error, Result};
+pub use outside::{env, now, secret, Code, Entries, Entry, Expect, HostError, HostResult, Request, Response, Table};
 
 #[doc(hidden)]
 pub mod __private {
     pub use crate::guest::{handle, input, kinds, Handlers};
-    pub use crate::log::log;
-    pub use alloc::format;
+    pub use crate::log::{log, log_with};
+    pub use alloc::{format, string::ToString};
 }
 
 /// A handler of stream batches.

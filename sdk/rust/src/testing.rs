@@ -18,13 +18,19 @@
 //! assert_eq!(said.emitted("copies"), ["a 1"]);
 //! assert_eq!(said.outcomes, ["ok", "rejected: no data"]);
 //! ```
+//!
+//! What a handler reaches beyond its call is what an [`Outside`] grants.
 
 use crate::call::{align, u16_at, u32_at, Records, BATCH_HEADER, CALL_HEADER, RECORD_HEADER};
 use crate::guest::serve;
+#[cfg(feature = "std")]
+pub(crate) use crate::granted as host;
+#[cfg(feature = "std")]
+pub use crate::granted::Outside;
 #[doc(hidden)]
 pub use crate::guest::Handlers;
 use crate::reply::{Reply, REPLY_HEADER};
-use crate::{BatchHandler, InvokeHandler};
+use crate::{BatchHandler, InvokeHandler, WindowHandler};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
@@ -106,6 +112,11 @@ pub fn raw(handlers: Handlers, kind: u32, call: &[u8]) -> Vec<u8> {
     serve(&handlers, kind, call, &mut Reply::default()).to_vec()
 }
 
+/// Runs a handler of the end of a window, with the state that the window's batches have left.
+pub fn window(handler: WindowHandler, state: impl AsRef<[u8]>) -> Result<Said, Failure> {
+    handle(&Handlers { window: Some(handler), ..Handlers::NONE }, 2, state.as_ref(), 0)
+}
+
 fn handle(h: &Handlers, kind: u8, body: &[u8], records: usize) -> Result<Said, Failure> {
     const NAME: &[u8] = b"test";
     let mut call = vec![0; align(CALL_HEADER + NAME.len())];
@@ -115,8 +126,10 @@ fn handle(h: &Handlers, kind: u8, body: &[u8], records: usize) -> Result<Said, F
     call[14] = NAME.len() as u8;
     call[20] = 1;
     call[28] = 1;
-    call[40..44].copy_from_slice(&at.to_le_bytes());
-    call[44..48].copy_from_slice(&(body.len() as u32).to_le_bytes());
+    let section = if kind == 2 { 52 } else { 40 };
+    call[section..section + 4].copy_from_slice(&at.to_le_bytes());
+    call[section + 4..section + 8].copy_from_slice(&(body.len() as u32).to_le_bytes());
+    call[72] = (kind == 2) as u8; // the end of its window
     call[CALL_HEADER..CALL_HEADER + NAME.len()].copy_from_slice(NAME);
     call.extend_from_slice(body);
     call.resize(align(call.len()), 0);
