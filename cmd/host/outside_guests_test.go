@@ -199,7 +199,7 @@ func (o *outside) kept(t *testing.T, table state.Table) (all []string) {
 
 // Every language reaches everything that the host offers, and is told in the same words what it does not get. The host sees the same of each.
 func TestGuestsReachTheOutside(t *testing.T) {
-	for _, language := range []string{"go", "c", "rust", "typescript"} {
+	for _, language := range guestLanguages {
 		t.Run(language, func(t *testing.T) {
 			o := openOutside(t, language)
 			for _, c := range outsideCases {

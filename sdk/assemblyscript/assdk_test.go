@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -22,19 +23,22 @@ func TestPackage(t *testing.T) {
 	if _, err := os.Stat(asc); err != nil {
 		t.Skip("LEFT OUT: no AssemblyScript; sdk/install gets it")
 	}
-	packages, wasm := t.TempDir(), filepath.Join(t.TempDir(), "golden.wasm")
+	packages := t.TempDir()
 	if err := os.CopyFS(filepath.Join(packages, PackageName), Package); err != nil {
 		t.Fatal(err)
 	}
-	build := exec.Command(node, asc, "--config", "asconfig.json", "--path", packages, "--outFile", wasm)
-	build.Dir = "testdata"
-	if text, err := build.CombinedOutput(); err != nil || len(text) > 0 {
-		t.Fatalf("%v\n%s", err, text)
-	}
-	run := exec.Command(node, "--test", "testdata/golden.test.mjs")
-	run.Env = append(os.Environ(), "GOLDEN_WASM="+wasm)
-	if text, err := run.CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, text)
+	for _, name := range []string{"golden", "outside"} {
+		wasm := filepath.Join(t.TempDir(), name+".wasm")
+		build := exec.Command(node, asc, name+".ts", "--config", "asconfig.json", "--path", packages, "--outFile", wasm)
+		build.Dir = "testdata"
+		if text, err := build.CombinedOutput(); err != nil || len(text) > 0 {
+			t.Fatalf("%v\n%s", err, text)
+		}
+		run := exec.Command(node, "--test", "testdata/"+name+".test.mjs")
+		run.Env = append(os.Environ(), strings.ToUpper(name)+"_WASM="+wasm)
+		if text, err := run.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, text)
+		}
 	}
 }
 

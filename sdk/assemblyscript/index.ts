@@ -20,6 +20,14 @@
  * least once; call.attempt counts. AssemblyScript has no exceptions to catch: what is thrown ends the instance, and its message
  * is the call's error.
  *
+ * What a function reaches beyond its call, as far as its configuration grants it: secret, Table, Request, env. What is refused gives
+ * null, false or 0, and refusal says why:
+ *
+ *     const city = new Table("cities").get(r.key.toString());
+ *     if (!city && refusal.code != Code.notFound) return batch.fail(refusal.reason);
+ *
+ * A module imports what it calls, and is refused when it is uploaded where its configuration grants nothing of that kind.
+ *
  * What is valid when: the record, its bytes and the call until the handler returns; the record is the same object each time, with
  * other content. What is given to emit, answer and fail is copied at once. Globals last as long as the instance: any call may be
  * served by a new one, so they are a cache and not state.
@@ -27,4 +35,5 @@
 
 export { Bytes } from "./assembly/bytes";
 export { Batch, BatchHandler, Call, Invocation, InvokeHandler, Record, Window, WindowEnd, WindowHandler, onBatch, onInvoke, onWindow } from "./assembly/call";
+export { ABSENT, ANY, Code, Entries, Entry, Refusal, Request, Response, Table, env, refusal, secret } from "./assembly/outside";
 export { LogLevel, log, now, shardmill_abort, shardmill_console, shardmill_seed, shardmill_trace } from "./assembly/system";

@@ -2,6 +2,7 @@
 
 import { Bytes } from "./bytes";
 import { FAILED, Reply, align } from "./reply";
+import { now } from "./system";
 
 const CALL_HEADER: usize = 80;
 const BATCH_HEADER: usize = 24;
@@ -125,6 +126,10 @@ export class Call {
   /** When the host stops the function, in microseconds since the Unix epoch; 0: never. */
   get deadline(): i64 {
     return load<i64>(this.at, 32);
+  }
+  /** How many microseconds are left until then; i64.MAX_VALUE without a deadline. */
+  get remaining(): i64 {
+    return this.deadline ? max(this.deadline - now(), 0) : i64.MAX_VALUE;
   }
 }
 

@@ -58,9 +58,11 @@ function levelName(level: LogLevel): string {
   return "info";
 }
 
-/** Writes a line to the function's log. */
-export function log(level: LogLevel, message: string): void {
-  stderr('{"level":"' + levelName(level) + '","msg":"' + escaped(message) + '"}\n');
+/** Writes a line to the function's log; fields are names and values, one after the other. */
+export function log(level: LogLevel, message: string, fields: string[] = []): void {
+  let line = '{"level":"' + levelName(level) + '","msg":"' + escaped(message) + '"';
+  for (let i = 1; i < fields.length; i += 2) line += ',"' + escaped(fields[i - 1]) + '":"' + escaped(fields[i]) + '"';
+  stderr(line + "}\n");
 }
 
 /** Text as the inside of a JSON string. */
