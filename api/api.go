@@ -79,6 +79,7 @@ type Secrets interface {
 // may be called at the same time.
 type State interface {
 	Tables() []state.TableSize
+	Begin() *state.Batch
 	Drop(match func(state.Table) bool) (int, error)
 }
 

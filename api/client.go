@@ -80,7 +80,11 @@ type request struct {
 func (c *Client) do(ctx context.Context, r request) (*http.Response, error) {
 	target := c.base + "/v1"
 	for _, segment := range r.path {
-		target += "/" + url.PathEscape(segment)
+		escaped := url.PathEscape(segment)
+		if strings.Trim(segment, ".") == "" { // ".." would be another path on its way
+			escaped = strings.ReplaceAll(segment, ".", "%2E")
+		}
+		target += "/" + escaped
 	}
 	if len(r.query) > 0 {
 		target += "?" + r.query.Encode()

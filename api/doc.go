@@ -90,6 +90,7 @@
 //	404  mapping-not-found       There is no such mapping
 //	404  secret-not-found        There is no such secret
 //	404  state-not-found         There is no such state table
+//	404  state-entry-not-found   The state table has no such entry
 //	405  method-not-allowed      The path does not take this method
 //	406  not-acceptable          The answer cannot be given in the form asked for
 //	408  body-stalled            The body stopped arriving

@@ -83,6 +83,7 @@ func pathParameters(path string) (list []*huma.Param) {
 	}
 	for _, row := range []struct{ name, pattern, doc string }{
 		{"name", fmt.Sprintf("^[a-zA-Z0-9_.-]{1,%d}$", longest), "The name: letters, digits, '-', '_' and '.'."},
+		{"key", "^.{1,512}$", "The key of an entry, of 1 to 512 bytes, with what has a meaning in URLs escaped: a slash is %2F."},
 		{"alias", "^[a-zA-Z0-9_-]{0,127}[a-zA-Z_-][a-zA-Z0-9_-]{0,127}$", "The alias: 1 to 128 letters, digits, '-' and '_', not digits only."},
 		{"capsule", "^[a-zA-Z0-9_-]{1,128}$", "The capsule's id."},
 		{"invocation", "^.{1,128}$", "The invocation's id."},

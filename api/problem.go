@@ -45,6 +45,7 @@ const (
 	KindMappingNotFound    Kind = "mapping-not-found"
 	KindSecretNotFound     Kind = "secret-not-found"
 	KindTableNotFound      Kind = "state-not-found"
+	KindEntryNotFound      Kind = "state-entry-not-found"
 	KindMethod             Kind = "method-not-allowed"
 	KindNotAcceptable      Kind = "not-acceptable"
 	KindBodyStalled        Kind = "body-stalled"
@@ -100,6 +101,7 @@ var kinds = []kindRow{
 	{KindMappingNotFound, 404, "There is no such mapping"},
 	{KindSecretNotFound, 404, "There is no such secret"},
 	{KindTableNotFound, 404, "There is no such state table"},
+	{KindEntryNotFound, 404, "The state table has no such entry"},
 	{KindMethod, 405, "The path does not take this method"},
 	{KindNotAcceptable, 406, "The answer cannot be given in the form asked for"},
 	{KindBodyStalled, 408, "The body stopped arriving"},

@@ -233,7 +233,7 @@ func (p *linePut) keyOf(line []byte, value found) ([]byte, *Problem) {
 	case arrayValue:
 		what = "has an array"
 	}
-	bad := problem(KindMissingKey, "The line %s at %s; a partition key is a string, a number, true or false.", what, p.path.text)
+	bad := problem(KindMissingKey, "The line %s at %s; a key is a string, a number, true or false.", what, p.path.text)
 	bad.Field, bad.Value, bad.Limit = "key", p.path.text, "a pointer to a string, a number, true or false in every line"
 	return nil, bad
 }

@@ -108,6 +108,12 @@ func routes() []route {
 		{"GET", "/v1/state", "state:read", read((*call).listState), "listState", "Lists the state tables that functions keep."},
 		{"DELETE", "/v1/state/{name}", "state:write", removeWith((*call).deleteState), "deleteState", "Deletes what a state table holds."},
 
+		{"GET", "/v1/state/{name}/entries", "state:read", read((*call).listEntries), "listStateEntries", "Lists the entries of a state table, by the order of their keys."},
+		{"POST", "/v1/state/{name}/entries", "state:write", loadForm((*call).loadEntries), "loadStateEntries", "Puts many entries into a state table, one a line; the answer means that they are on disk."},
+		{"GET", "/v1/state/{name}/entries/{key}", "state:read", valueForm((*call).getEntry), "getStateEntry", "Answers the value of an entry."},
+		{"PUT", "/v1/state/{name}/entries/{key}", "state:write", entryForm((*call).putEntry), "putStateEntry", "Puts an entry: the body is its value."},
+		{"DELETE", "/v1/state/{name}/entries/{key}", "state:write", removeWith((*call).deleteEntry), "deleteStateEntry", "Deletes an entry."},
+
 		{"GET", "/v1/mappings", "mappings:read", read((*call).listMappings), "listMappings", "Lists all event source mappings."},
 		{"PUT", "/v1/mappings/{name}", "mappings:write", define((*call).putMapping), "putMapping", "Makes or changes an event source mapping; the same again changes nothing."},
 		{"GET", "/v1/mappings/{name}", "mappings:read", read((*call).getMapping), "getMapping", "Describes an event source mapping and how far it is."},
@@ -246,6 +252,21 @@ func secretForm[Q any](f func(*call, *Q) error) action {
 // ofInvocations are the headers of an invocation's answer.
 func ofInvocations() []header {
 	return []header{{headerInvocation, "The invocation's id; its log lines carry it."}, {headerVersion, "The version that ran."}}
+}
+
+// entryForm is a route that takes the value of an entry of state.
+func entryForm[Q any](f func(*call, *Q) error) action {
+	return withQuery(f, []content{{typeBytes, nil}}, answer{status: 200, forms: []content{{typeJSON, reflect.TypeFor[StoredEntry]()}}})
+}
+
+// valueForm is a route that answers one.
+func valueForm[Q any](f func(*call, *Q) error) action {
+	return withQuery(f, nil, answer{status: 200, forms: []content{{typeBytes, nil}}, headers: []header{{headerRevision, "The entry's revision."}}})
+}
+
+// loadForm is a route that takes many.
+func loadForm[Q any](f func(*call, *Q) error) action {
+	return withQuery(f, []content{{typeLines, nil}}, answer{status: 200, forms: []content{{typeJSON, reflect.TypeFor[LoadedEntries]()}}})
 }
 
 // exchange is a route with bytes in and bytes out.

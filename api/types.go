@@ -374,6 +374,47 @@ type StateTableList struct {
 	Tables []StateTable `json:"tables" doc:"The tables that hold something, shared ones first, by name and owner."`
 }
 
+// StateEntry is an entry of a state table: one of GET /v1/state/{name}/entries, and a line of what is loaded. Exactly one of Key and KeyData is its key, and
+// exactly one of JSON, Text and Data holds its value; Bytes gives it in any case.
+type StateEntry struct {
+	Key      string         `json:"key,omitzero" doc:"Its key, where that is UTF-8."`
+	KeyData  []byte         `json:"keyData,omitzero" doc:"Its key in base64, where it is not."`
+	Revision int64          `json:"revision,omitzero" doc:"Another number after each change. In what is loaded it means nothing."`
+	JSON     jsontext.Value `json:"json,omitzero" doc:"The value, where it is JSON."`
+	Text     *string        `json:"text,omitzero" doc:"The value, where it is UTF-8 but not JSON."`
+	Data     []byte         `json:"data,omitzero" doc:"The value in base64, where it is neither."`
+}
+
+// Bytes are the value's bytes.
+func (e *StateEntry) Bytes() []byte {
+	return (&Record{JSON: e.JSON, Text: e.Text, Data: e.Data}).Bytes()
+}
+
+// Name is the key, whatever its bytes are.
+func (e *StateEntry) Name() string {
+	if e.KeyData != nil {
+		return string(e.KeyData)
+	}
+	return e.Key
+}
+
+// StateEntryList is the answer of GET /v1/state/{name}/entries.
+type StateEntryList struct {
+	Entries []StateEntry `json:"entries" doc:"The entries, by the order of their keys' bytes: at most 1,000, and 1 MiB of them unless one alone is larger."`
+	More    bool         `json:"more,omitzero" doc:"Others follow: ask with after, the last key."`
+}
+
+// StoredEntry is the answer of PUT /v1/state/{name}/entries/{key}.
+type StoredEntry struct {
+	Revision int64 `json:"revision" doc:"The entry's revision."`
+	Bytes    int   `json:"bytes" doc:"How long the value is."`
+}
+
+// LoadedEntries is the answer of POST /v1/state/{name}/entries.
+type LoadedEntries struct {
+	Loaded int64 `json:"loaded" doc:"How many entries are on disk."`
+}
+
 // MappingConfig is what an event source mapping is made with: the body of PUT
 // /v1/mappings/{name}.
 type MappingConfig struct {

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -96,8 +97,14 @@ func (d *door) enter(ctx context.Context, m api.Module, stack []uint64) {
 	status := int64(abi.StatusNoCall)
 	switch {
 	case v != nil && v.open && (d.granted == nil || d.granted(v.config)):
+		started := time.Now()
+		v.outcome = ""
 		status = d.pass(ctx, v, m.Memory(), stack)
-		if ctx.Err() != nil {
+		stopped := ctx.Err() != nil
+		if v.metrics != nil && d.Name != abi.ImportResult {
+			v.metrics.passed(d.Name, outcomeOfDoor(v, status, stopped), time.Since(started))
+		}
+		if stopped {
 			panic(errStopped) // its time is over: what it waited for is no use to it
 		}
 	case v != nil && v.open:
@@ -109,6 +116,19 @@ func (d *door) enter(ctx context.Context, m api.Module, stack []uint64) {
 	if d.Result == "i32" {
 		stack[0] = api.EncodeI32(int32(status))
 	}
+}
+
+// outcomeOfDoor names what became of a call of a door, for the metrics.
+func outcomeOfDoor(v *visit, status int64, stopped bool) string {
+	switch {
+	case stopped:
+		return "stopped"
+	case status < 0:
+		return strings.ReplaceAll(abi.Status(status).String(), " ", "_")
+	case v.outcome != "":
+		return v.outcome
+	}
+	return outcomeOK
 }
 
 // pass calls the door. While it blocks somebody has to end ctx when the guest's time is up.
@@ -127,9 +147,10 @@ type visit struct {
 	metrics *functionMetrics // nil in the trial of an upload
 	open    bool             // a call is under way
 
-	result []byte // of the last door
-	owner  state.Table
-	batch  *state.Batch // of the call; nil until it reaches for state
+	result  []byte // of the last door
+	outcome string // of the last door, where ok does not say it all
+	owner   state.Table
+	batch   *state.Batch // of the call; nil until it reaches for state
 }
 
 // begin lets a call pass, and end nobody. end gives what the call has changed of the state, nil for nothing.

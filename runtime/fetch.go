@@ -140,6 +140,7 @@ func (v *visit) fetch(ctx context.Context, m api.Memory, args []uint64) int64 {
 	case err != nil:
 		return v.refuse(abi.StatusUnavailable, "no answer from %s: %v", originOf(u), err)
 	}
+	v.outcome = string('0'+byte(min(answer.Status/100, 9))) + "xx"
 	v.result = abi.AppendHTTPResponse(nil, answer)
 	return int64(len(v.result))
 }

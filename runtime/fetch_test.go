@@ -10,6 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/shardmill/shardmill/sdk/abi"
 )
 
@@ -71,7 +74,8 @@ func TestFetch(t *testing.T) {
 
 // A guest that waits for an answer ends with its timeout, and its instance is not used again.
 func TestFetchEndsWithTheCall(t *testing.T) {
-	w := open(t, func(o *Options) { o.Doors.HTTP = web{} })
+	registry := prometheus.NewRegistry()
+	w := open(t, func(o *Options) { o.Doors.HTTP, o.Registerer = web{}, registry })
 	w.deploy(t, "f", guests["fetch"], Config{HTTP: []string{"https://a.example"}, Timeout: time.Second})
 	begin := time.Now()
 	_, err := w.ask(t.Context(), "f", "GET https://a.example/slow")
@@ -81,6 +85,32 @@ func TestFetchEndsWithTheCall(t *testing.T) {
 	}
 	if got := w.mustAsk(t, "f", "GET https://a.example/"); got != "201 1 GET sent" {
 		t.Errorf("the next call: %s", got)
+	}
+	for range 2 {
+		w.mustAsk(t, "f", "GET https://other.example/")
+		w.mustAsk(t, "f", "GET https://a.example/broken")
+		w.mustAsk(t, "f", "GET /x")
+	}
+	want := `
+# HELP shardmill_function_door_calls_total Calls of the host's functions for secrets, state and HTTP, by what came of them.
+# TYPE shardmill_function_door_calls_total counter
+shardmill_function_door_calls_total{door="http_fetch",function="f",outcome="2xx"} 1
+shardmill_function_door_calls_total{door="http_fetch",function="f",outcome="denied"} 2
+shardmill_function_door_calls_total{door="http_fetch",function="f",outcome="invalid"} 2
+shardmill_function_door_calls_total{door="http_fetch",function="f",outcome="stopped"} 1
+shardmill_function_door_calls_total{door="http_fetch",function="f",outcome="unavailable"} 2
+`
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "shardmill_function_door_calls_total"); err != nil {
+		t.Error(err)
+	}
+	if n, err := testutil.GatherAndCount(registry, "shardmill_function_door_seconds"); n != 1 || err != nil {
+		t.Errorf("%d histograms, %v", n, err)
+	}
+	if err := w.Delete(t.Context(), "f"); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := testutil.GatherAndCount(registry, "shardmill_function_door_calls_total", "shardmill_function_door_seconds"); n != 0 || err != nil {
+		t.Errorf("the deleted function has %d series, %v", n, err)
 	}
 }
 

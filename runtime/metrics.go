@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"errors"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -30,6 +31,8 @@ type metrics struct {
 	logsDropped *prometheus.CounterVec
 	discarded   *prometheus.CounterVec
 	denied      *prometheus.CounterVec
+	doors       *prometheus.CounterVec
+	doorSeconds *prometheus.HistogramVec
 	compile     prometheus.Histogram
 	start       prometheus.Histogram
 	instances   *prometheus.Desc
@@ -56,6 +59,9 @@ func newMetrics() *metrics {
 		logsDropped: counter("log_lines_dropped_total", "Log lines over the limits of an invocation.", "function"),
 		discarded:   counter("instances_discarded_total", "Instances thrown away after a failure or for their memory.", "function"),
 		denied:      counter("denied_total", "Calls of the host that the configuration did not grant, by what was called.", "function", "door"),
+		doors:       counter("door_calls_total", "Calls of the host's functions for secrets, state and HTTP, by what came of them.", "function", "door", "outcome"),
+		doorSeconds: prometheus.NewHistogramVec(histogram("door_seconds", "Time that functions waited for the host's functions for secrets, state and HTTP.",
+			prometheus.ExponentialBuckets(1e-6, 8, 9)), []string{"function", "door"}),
 		compile: prometheus.NewHistogram(histogram("compile_seconds", "Time to compile a version or to take it from the cache.",
 			prometheus.ExponentialBuckets(1e-3, 2, 16))),
 		start: prometheus.NewHistogram(histogram("instance_start_seconds", "Time to make an instance.",
@@ -66,7 +72,7 @@ func newMetrics() *metrics {
 }
 
 func (m *metrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.invocations, m.duration, m.fuel, m.records, m.emitted, m.logsDropped, m.discarded, m.denied, m.compile, m.start}
+	return []prometheus.Collector{m.invocations, m.duration, m.fuel, m.records, m.emitted, m.logsDropped, m.discarded, m.denied, m.doors, m.doorSeconds, m.compile, m.start}
 }
 
 // functionMetrics are one function's handles, so that a call looks nothing up.
@@ -79,6 +85,7 @@ type functionMetrics struct {
 	logsDropped prometheus.Counter
 	discarded   prometheus.Counter
 	denied      func(door string)
+	passed      func(door, outcome string, took time.Duration)
 }
 
 func (m *metrics) function(name string) *functionMetrics {
@@ -92,6 +99,10 @@ func (m *metrics) function(name string) *functionMetrics {
 		discarded:   m.discarded.WithLabelValues(name),
 		denied:      func(door string) { m.denied.WithLabelValues(name, door).Inc() },
 	}
+	f.passed = func(door, outcome string, took time.Duration) {
+		m.doors.WithLabelValues(name, door, outcome).Inc()
+		m.doorSeconds.WithLabelValues(name, door).Observe(took.Seconds())
+	}
 	for _, outcome := range outcomes {
 		f.invocations[outcome] = m.invocations.WithLabelValues(name, outcome)
 	}
@@ -101,10 +112,11 @@ func (m *metrics) function(name string) *functionMetrics {
 // forget removes a deleted function's series.
 func (m *metrics) forget(name string) {
 	label := prometheus.Labels{"function": name}
-	for _, v := range []*prometheus.CounterVec{m.invocations, m.fuel, m.records, m.emitted, m.logsDropped, m.discarded, m.denied} {
+	for _, v := range []*prometheus.CounterVec{m.invocations, m.fuel, m.records, m.emitted, m.logsDropped, m.discarded, m.denied, m.doors} {
 		v.DeletePartialMatch(label)
 	}
 	m.duration.DeletePartialMatch(label)
+	m.doorSeconds.DeletePartialMatch(label)
 }
 
 // observe counts one invocation, which was given so many records.

@@ -28,6 +28,7 @@ var adviceFor = map[api.Kind]string{
 	api.KindMappingNotFound:    `"shardmill mapping list" shows those there are`,
 	api.KindSecretNotFound:     `"shardmill secret list" shows those there are`,
 	api.KindTableNotFound:      `"shardmill state list" shows those there are`,
+	api.KindEntryNotFound:      `"shardmill state list TABLE" shows those there are`,
 	api.KindConflict:           `"shardmill stream describe" shows what there is`,
 	api.KindInUse:              `change or delete what needs it first; what only a mapping needs can be deleted with --force`,
 	api.KindThrottled:          `try again in a moment, or deploy it with a larger --concurrency`,

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -56,6 +57,53 @@ func TestStateVerbs(t *testing.T) {
 	if n := len(h.state.Tables()); n != 0 {
 		t.Errorf("%d tables are left", n)
 	}
+}
+
+// A table is loaded, read, changed, copied and emptied from outside, and functions see it.
+func TestStateEntryVerbs(t *testing.T) {
+	t.Parallel()
+	h := testHost(t)
+	airports := filepath.Join(t.TempDir(), "airports")
+	writeFile(t, airports, `{"iata":"LAX","city":"Los Angeles"}`+"\n"+`{"iata":"LHR","city":"London"}`+"\n"+`{"iata":"DFW","city":"Dallas"}`+"\n")
+	large := filepath.Join(t.TempDir(), "large")
+	writeFile(t, large, strings.Repeat("x", 1<<20+1))
+	broken := filepath.Join(t.TempDir(), "broken")
+	writeFile(t, broken, `{"iata":"JFK"}`+"\n"+`{}`+"\n")
+	copied := filepath.Join(t.TempDir(), "copy")
+	files := map[string]string{"AIRPORTS": airports, "LARGE": large, "BROKEN": broken, "COPY": copied}
+	play(t, h, files, []step{
+		{line: "state load airports --file AIRPORTS --key iata", stdout: `^3 entries loaded\n$`},
+		{line: "state load airports --file BROKEN --key iata", status: exitFailure, stderr: `Line 2: The line has no value at /iata; .* The first 0 entries are stored. Loading all again is safe`},
+		{line: "state load airports", status: exitUsage, stderr: `--file is needed`},
+		{line: "state list", stdout: `\nairports +\(shared\) +- +- +3 `},
+		{line: "state list airports --prefix L", stdout: `^LAX  {"iata":"LAX","city":"Los Angeles"}\nLHR  {"iata":"LHR","city":"London"}\n$`},
+		{line: "state list airports --limit 1", stdout: `^DFW  [^\n]+\n$`},
+		{line: "state list --prefix L", status: exitUsage, stderr: `go with TABLE`},
+		{line: "state get airports LAX", stdout: `^{"iata":"LAX","city":"Los Angeles"}$`},
+		{line: "state get airports LAX --output json", stdout: `^{"data":"[^"]+","key":"LAX","revision":1}\n$`},
+		{line: "state get airports JFK", status: exitFailure, stderr: `State table airports has no key "JFK"; "shardmill state list TABLE" shows`},
+		{line: "state put airports JFK nyc", stdout: `^Revision: +2\nSize: +3 B\n$`},
+		{line: "state put airports JFK nyc --expected 0", status: exitFailure, stderr: `changed`},
+		{line: "state put airports JFK --file LARGE --expected 2", status: exitFailure, stderr: `larger than 1MiB`},
+		{line: "state put airports JFK x --expected -1", status: exitUsage, stderr: `--expected is -1`},
+		{line: "state put airports JFK x --file LARGE", status: exitUsage, stderr: `VALUE or --file, not both`},
+		{line: "state put airports JFK NYC --expected 2 --output json", stdout: `^{"revision":3,"bytes":3}\n$`},
+		{line: "state delete airports LHR", stdout: `^entry LHR deleted\n$`},
+		{line: "state delete airports LHR", status: exitFailure, stderr: `no key "LHR"`},
+		{line: "state delete airports --shard 1", status: exitUsage, stderr: `go with KEY`},
+		{line: "state put airports k v --function none", status: exitFailure, stderr: `function`},
+	})
+	r := cli{env: endpoint(h)}.run(t.Context(), "state", "list", "airports", "--output", "json")
+	if r.status != 0 {
+		t.Fatal(r.stderr)
+	}
+	writeFile(t, copied, r.stdout)
+	play(t, h, files, []step{
+		{line: "state load copy --file COPY", stdout: `^3 entries loaded\n$`},
+		{line: "state list copy", stdout: `^DFW  [^\n]+\nJFK  NYC\nLAX  [^\n]+\n$`},
+		{line: "state delete airports", stdout: `deleted`},
+		{line: "state list airports", stdout: `^$`},
+	})
 }
 
 // awaitSettled waits until a mapping has settled so many records, in all its shards.

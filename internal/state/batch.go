@@ -36,6 +36,7 @@ type Batch struct {
 	keys    int
 	bytes   int
 	last    int64 // the local revision given last
+	stored  int64 // the revision of what it has put, once it is committed
 }
 
 // change is what a batch does to one entry.
@@ -299,6 +300,9 @@ func (b *Batch) check(tables *bolt.Bucket) error {
 	}
 	return nil
 }
+
+// Revision is what the entries have that the batch has put, when Commit has returned nil. It is 0 when nothing was changed.
+func (b *Batch) Revision() int64 { return b.stored }
 
 // Commit makes the changes durable, all or none, and ends the batch. It waits for the disk, whatever happens to the caller's context. Errors:
 // ErrConflict, ErrFull, ErrNoSpace, ErrFailed, ErrDamaged, ErrClosed.

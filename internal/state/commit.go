@@ -31,8 +31,15 @@ type commit struct {
 	done  chan struct{}
 }
 
-// submit waits until c is on disk, or refused. The one that finds nobody writing writes; when others wait behind it, a goroutine goes on.
+// submit waits until c is on disk, or refused.
 func (s *Store) submit(c *commit) error {
+	err := s.queue(c)
+	s.metrics.outcomes.WithLabelValues(outcomeOf(err)).Inc()
+	return err
+}
+
+// queue has c written. The one that finds nobody writing writes; when others wait behind it, a goroutine goes on.
+func (s *Store) queue(c *commit) error {
 	c.done = make(chan struct{})
 	s.mu.Lock()
 	if err := s.refusal(); err != nil {
@@ -253,6 +260,7 @@ func (g *grouped) take(c *commit) error {
 		g.total += sizes[id].Bytes - g.size(id).Bytes
 		g.sizes[id] = sizes[id]
 	}
+	c.batch.stored = int64(revision)
 	return nil
 }
 

@@ -1,16 +1,31 @@
 package state
 
 import (
+	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
 
 type metrics struct {
-	commits prometheus.Histogram
-	batches prometheus.Counter
-	damaged prometheus.Counter
-	sizes   *sizes
+	commits  prometheus.Histogram
+	outcomes *prometheus.CounterVec
+	batches  prometheus.Counter
+	damaged  prometheus.Counter
+	sizes    *sizes
+}
+
+// outcomeOf names what became of a commit.
+func outcomeOf(err error) string {
+	for _, row := range []struct {
+		err  error
+		name string
+	}{{nil, "ok"}, {ErrConflict, "conflict"}, {ErrFull, "full"}, {ErrNoSpace, "no_space"}} {
+		if err == row.err || err != nil && errors.Is(err, row.err) {
+			return row.name
+		}
+	}
+	return "failed"
 }
 
 func newMetrics(s *Store) (*metrics, error) {
@@ -22,6 +37,9 @@ func newMetrics(s *Store) (*metrics, error) {
 			Namespace: "shardmill", Subsystem: "state", Name: "commit_seconds",
 			Help: "Time to make a group of batches durable.", Buckets: prometheus.ExponentialBuckets(1e-4, 2, 16),
 		}),
+		outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "shardmill", Subsystem: "state", Name: "commits_total", Help: "Changes of state, each of one call or from outside, by what came of them.",
+		}, []string{"outcome"}),
 		batches: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: "shardmill", Subsystem: "state", Name: "batches_total", Help: "Batches that were written or refused.",
 		}),
@@ -45,7 +63,7 @@ func newMetrics(s *Store) (*metrics, error) {
 }
 
 func (m *metrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.commits, m.batches, m.damaged, m.sizes}
+	return []prometheus.Collector{m.commits, m.outcomes, m.batches, m.damaged, m.sizes}
 }
 
 func (m *metrics) unregister(r prometheus.Registerer) {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	bolt "go.etcd.io/bbolt"
 	"go.uber.org/goleak"
 
@@ -165,6 +166,9 @@ func TestConflicts(t *testing.T) {
 	if err := two.Commit(); err != nil {
 		t.Fatal(err)
 	}
+	if _, now := get(t, s, cities, "n"); two.Revision() != now || now == revision || one.Revision() != 0 {
+		t.Errorf("the batch has revision %d, the entry %d; the other batch %d", two.Revision(), now, one.Revision())
+	}
 	if err := one.Check(); !errors.Is(err, ErrConflict) {
 		t.Errorf("check of the one that is late: %v", err)
 	}
@@ -221,7 +225,7 @@ func TestCountersLoseNothing(t *testing.T) {
 	}
 	group.Wait()
 	want(t, s, cities, "n", fmt.Sprint(workers*rounds))
-	if n, err := registry.Gather(); err != nil || len(n) != 6 {
+	if n, err := registry.Gather(); err != nil || len(n) != 7 {
 		t.Errorf("%d metrics, %v", len(n), err)
 	}
 }
@@ -357,7 +361,19 @@ func TestLimits(t *testing.T) {
 
 // A table, and all together, hold what they may and no more; what makes them smaller goes on.
 func TestFull(t *testing.T) {
-	s := open(t, Options{Dir: t.TempDir(), TableBytes: 1000, TotalBytes: 1500})
+	registry := prometheus.NewRegistry()
+	s := open(t, Options{Dir: t.TempDir(), TableBytes: 1000, TotalBytes: 1500, Registerer: registry})
+	defer func() {
+		outcomes := `
+# HELP shardmill_state_commits_total Changes of state, each of one call or from outside, by what came of them.
+# TYPE shardmill_state_commits_total counter
+shardmill_state_commits_total{outcome="full"} 2
+shardmill_state_commits_total{outcome="ok"} 4
+`
+		if err := testutil.GatherAndCompare(registry, strings.NewReader(outcomes), "shardmill_state_commits_total"); err != nil {
+			t.Error(err)
+		}
+	}()
 	fill := func(table Table, key string, n int) error {
 		b := s.Begin()
 		if _, err := b.Put(table, key, make([]byte, n), Any); err != nil {
@@ -457,6 +473,14 @@ func TestFullDisk(t *testing.T) {
 }
 
 // A write that fails in the disk fails its batches; then nothing is written any more, and all is read.
+func TestOutcomesOfCommits(t *testing.T) {
+	for want, err := range map[string]error{"ok": nil, "conflict": fmt.Errorf("x: %w", ErrConflict), "no_space": ErrNoSpace, "failed": ErrClosed, "full": ErrFull} {
+		if got := outcomeOf(err); got != want {
+			t.Errorf("%v is %s, want %s", err, got, want)
+		}
+	}
+}
+
 func TestFailedWrite(t *testing.T) {
 	o := Options{Dir: t.TempDir()}
 	s := open(t, o)
