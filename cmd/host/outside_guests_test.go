@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -82,17 +81,14 @@ var outsideCases = [][2]string{
 // outsideServer notes the requests that it is sent.
 type outsideServer struct {
 	*httptest.Server
-	mu       sync.Mutex
-	requests []string
+	requests chan string
 }
 
 func newOutsideServer(t *testing.T, away string) *outsideServer {
-	s := &outsideServer{}
+	s := &outsideServer{requests: make(chan string, 100)}
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		s.mu.Lock()
-		s.requests = append(s.requests, fmt.Sprintf("%s %s guest=%s %d", r.Method, r.URL, r.Header.Get("X-Guest"), len(body)))
-		s.mu.Unlock()
+		s.requests <- fmt.Sprintf("%s %s guest=%s %d", r.Method, r.URL, r.Header.Get("X-Guest"), len(body))
 		w.Header().Set("X-Server", "here")
 		switch r.URL.Path {
 		case "/empty":
@@ -252,8 +248,18 @@ func (o *outside) seen(t *testing.T) {
 	}
 	want := []string{"GET /here guest=outside 0", "POST /there?a=b guest=outside 9", "POST /empty guest=outside 0", "GET /away guest=outside 0",
 		fmt.Sprintf("POST /large guest=outside %d", 3<<20), "GET /slow guest= 0"}
-	if !slices.Equal(o.server.requests, want) || len(o.other.requests) > 0 {
-		t.Errorf("requested %q and %q", o.server.requests, o.other.requests)
+	for i, want := range want {
+		select {
+		case got := <-o.server.requests:
+			if got != want {
+				t.Errorf("request %d is %q, want %q", i, got, want)
+			}
+		case <-time.After(time.Minute): // a guest that has given up may be quicker than its request
+			t.Errorf("request %d, %q, has not come", i, want)
+		}
+	}
+	if len(o.server.requests)+len(o.other.requests) > 0 {
+		t.Errorf("%d more requests, and %d of another server", len(o.server.requests), len(o.other.requests))
 	}
 	lines, err := o.Logs(t.Context(), "guest", time.Time{}, false)
 	if err != nil {
