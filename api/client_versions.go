@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+
+	"github.com/shardmill/shardmill/runtime"
 )
 
 // PutAlias makes an alias of a function or changes it; created is true when it is new.
@@ -58,21 +60,35 @@ func (c *Client) Reserve(ctx context.Context, function string, calls *int) (f Fu
 	return f, err
 }
 
-// Code is the module of a version as it was uploaded, and its digest; version 0 is the newest.
-func (c *Client) Code(ctx context.Context, function string, version int) (module []byte, digest string, err error) {
+// Code is what a version was uploaded as.
+type Code struct {
+	Bytes    []byte
+	Digest   string // sha256:…
+	Language string // "javascript" or "typescript"; "" is a WebAssembly module
+}
+
+// Code is what a version was uploaded as; version 0 is the newest.
+func (c *Client) Code(ctx context.Context, function string, version int) (*Code, error) {
 	r := request{method: http.MethodGet, path: []string{"functions", function, "code"}}
 	if version != 0 {
 		r.query = url.Values{"version": {strconv.Itoa(version)}}
 	}
 	resp, err := c.do(ctx, r)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	defer resp.Body.Close()
-	if module, err = io.ReadAll(resp.Body); err != nil {
-		return nil, "", fmt.Errorf("answer: %w", err)
+	code := &Code{Digest: resp.Header.Get(headerDigest)}
+	switch resp.Header.Get("Content-Type") {
+	case typeScript:
+		code.Language = string(runtime.JavaScript)
+	case typeTyped:
+		code.Language = string(runtime.TypeScript)
 	}
-	return module, resp.Header.Get(headerDigest), nil
+	if code.Bytes, err = io.ReadAll(resp.Body); err != nil {
+		return nil, fmt.Errorf("answer: %w", err)
+	}
+	return code, nil
 }
 
 // InvocationOptions of Invocations.

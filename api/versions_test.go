@@ -107,9 +107,12 @@ func TestDownload(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, version := range []int{0, 1, 2} {
-		module, digest, err := h.Code(ctx, "echo", version)
-		if err != nil || !bytes.Equal(module, echoModule(t)) || digest != f.Digest {
-			t.Errorf("version %d: %d bytes of digest %s, %v", version, len(module), digest, err)
+		code, err := h.Code(ctx, "echo", version)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(code.Bytes, echoModule(t)) || code.Digest != f.Digest || code.Language != "" {
+			t.Errorf("version %d: %d bytes of digest %s, language %q", version, len(code.Bytes), code.Digest, code.Language)
 		}
 	}
 }

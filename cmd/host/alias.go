@@ -175,22 +175,22 @@ func newFunctionDownload(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			module, digest, err := client.Code(cmd.Context(), args[0], version)
+			code, err := client.Code(cmd.Context(), args[0], version)
 			if err != nil {
 				return err
 			}
-			file := cmp.Or(out, args[0]+extensionOf(module))
-			if err := os.WriteFile(file, module, 0o644); err != nil {
+			file := cmp.Or(out, args[0]+extensionOf(code.Language))
+			if err := os.WriteFile(file, code.Bytes, 0o644); err != nil {
 				return err
 			}
 			if a.output == outputJSON {
-				return a.printJSON(downloaded{File: file, Bytes: len(module), Digest: digest})
+				return a.printJSON(downloaded{File: file, Bytes: len(code.Bytes), Digest: code.Digest})
 			}
-			_, err = fmt.Fprintf(a.out, "wrote %s (%s, %s)\n", file, byteSize(int64(len(module))), digest)
+			_, err = fmt.Fprintf(a.out, "wrote %s (%s, %s)\n", file, byteSize(int64(len(code.Bytes))), code.Digest)
 			return err
 		},
 	}
 	countFlag(c.Flags(), &version, "version", "1 or more", "which version's module (default: the newest)")
-	c.Flags().StringVarP(&out, "out", "o", "", "file to write (default: the function's name with .wasm or .js)")
+	c.Flags().StringVarP(&out, "out", "o", "", "file to write (default: the function's name with .wasm, .js or .ts)")
 	return c
 }

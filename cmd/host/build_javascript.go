@@ -53,12 +53,12 @@ func proofOf(code []byte) api.Proof {
 	return api.Proof{Language: string(quickjs.JavaScript)}
 }
 
-// extensionOf is that of a file with the code.
-func extensionOf(code []byte) string {
-	if proofOf(code).Language != "" {
-		return quickjs.JavaScript.Extension()
+// extensionOf is that of files of code in a language, "" being WebAssembly.
+func extensionOf(language string) string {
+	if language == "" {
+		return ".wasm"
 	}
-	return ".wasm"
+	return quickjs.Language(language).Extension()
 }
 
 // compileVerb makes this program a compiler of one script, from stdin to stdout: a process of its own, because a hostile source makes the compiler

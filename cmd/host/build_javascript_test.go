@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/shardmill/shardmill/api"
 	"github.com/shardmill/shardmill/runtime/quickjs"
 )
 
@@ -54,7 +55,7 @@ func TestDeployScript(t *testing.T) {
 	c := cli{env: map[string]string{"SHARDMILL_ENDPOINT": "http://" + h.addr()}}
 	put := func(kind, source string) (int, string) {
 		t.Helper()
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://"+h.addr()+"/v1/functions/up", strings.NewReader(source))
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://"+h.addr()+"/v1/functions/up?wait=true", strings.NewReader(source))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -92,6 +93,16 @@ func TestDeployScript(t *testing.T) {
 	}
 
 	dir := t.TempDir()
+	client, err := api.NewClient(h.addr(), api.ClientOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	for version, extension := range map[int]string{1: ".js", 2: ".ts"} {
+		if code, err := client.Code(t.Context(), "up", version); err != nil || extensionOf(code.Language) != extension || string(code.Bytes) != source {
+			t.Errorf("version %d is %+v, %v", version, code, err)
+		}
+	}
 	writeFile(t, filepath.Join(dir, "main.ts"), "import { two } from \"./two\";\nexport default { invoke() { return two() } };\n")
 	writeFile(t, filepath.Join(dir, "two.ts"), "export function two(): number {\n\tthrow new Error(\"not today\");\n}\n")
 	if r := c.run(t.Context(), "function", "deploy", "file", filepath.Join(dir, "main.ts")); r.status != 0 {

@@ -190,14 +190,14 @@ func (a *app) moduleFor(ctx context.Context, c *capsule.Capsule, function string
 	if err != nil {
 		return nil, err
 	}
-	module, digest, err := client.Code(ctx, c.Function, c.Version)
+	code, err := client.Code(ctx, c.Function, c.Version)
 	if err != nil {
 		return nil, err
 	}
-	if digest != c.Digest {
+	if code.Digest != c.Digest {
 		return nil, fmt.Errorf("version %d of function %q is another than the capsule's (%s); give the module with --function", c.Version, c.Function, c.Digest)
 	}
-	return module, nil
+	return code.Bytes, nil
 }
 
 // printReplay shows two outcomes side by side.
