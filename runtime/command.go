@@ -26,6 +26,7 @@ func (i *instance) execute(ctx context.Context, p *program, call *Call, reply *R
 	log := i.log
 	answer := &boundedBuffer{bytes: reply.raw[:0], limit: maxReplyBytes}
 	log.begin(reply.Invocation)
+	i.source = p.source
 	started := time.Now()
 	i.watch.start(ctx, i.identity.config.Timeout)
 	i.watch.limit(i.identity.config.Fuel)

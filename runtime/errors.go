@@ -92,7 +92,7 @@ type FunctionError struct {
 	Kind       ErrorKind
 	Message    string // one sentence or what the function said; at most 64 KiB
 	Type       string // the error's type in the guest's language, when it said one
-	Stack      string // function names, innermost first, or the guest language's own trace; may be empty
+	Stack      string // functions, innermost first, and below each "\tfile:line" where the module has lines; or the guest language's own trace; may be empty
 	ExitCode   int    // for FailExit
 }
 

@@ -11,7 +11,6 @@ import (
 
 	"github.com/tetratelabs/wazero/api"
 
-	"github.com/shardmill/shardmill/runtime/fuel"
 	"github.com/shardmill/shardmill/sdk/abi"
 	"github.com/shardmill/shardmill/sdk/record"
 )
@@ -38,6 +37,7 @@ type instance struct {
 	watch     *watch
 	senses    *senses
 	log       *capture
+	source    *source // nil where stacks have no lines
 	input     api.Function
 	handle    api.Function
 	stack     [3]uint64 // arguments and results
@@ -46,8 +46,13 @@ type instance struct {
 	deadline  int64  // that the guest is told, µs since the Unix epoch; set before a call, it is kept, 0 = it is computed
 	highWater uint64 // with more memory than this it is not used again
 
-	generation int       // set by the pool
-	idleSince  time.Time // set by the pool
+	pooled
+}
+
+// pooled is what the pool knows of an instance.
+type pooled struct {
+	generation int
+	idleSince  time.Time
 }
 
 // newInstance makes an instance. The error is a *FunctionError where the guest failed.
@@ -62,6 +67,7 @@ func newTapedInstance(ctx context.Context, p *program, id *identity, log *captur
 		return nil, err
 	}
 	log.begin("")
+	i.source = p.source
 	i.watch.start(ctx, id.config.Timeout)
 	config := guestConfig(s, id.config.Env, &log.stdout, &log.stderr).WithStartFunctions(abi.ExportInitialize)
 	if p.input != nil {
@@ -288,6 +294,7 @@ func (i *instance) failure(ctx context.Context, err error) error {
 
 func (i *instance) classify(ctx context.Context, err error) (*FunctionError, error) {
 	message, stack := splitStack(err)
+	stack = i.source.readable(stack)
 	var exit *exited
 	var host hostFailure
 	var bug goruntime.Error
@@ -332,12 +339,5 @@ func (i *instance) ended(f *FunctionError) *FunctionError {
 func splitStack(err error) (message, stack string) {
 	message, stack, _ = strings.Cut(err.Error(), "\nwasm stack trace:\n")
 	message = strings.TrimPrefix(message, "wasm error: ")
-	lines := strings.Split(stack, "\n")
-	for n, line := range lines {
-		lines[n] = strings.TrimPrefix(line, "\t")
-	}
-	if strings.HasPrefix(lines[0], fuel.ImportModule+".") {
-		lines = lines[1:] // where a guest is stopped, it has called the meter
-	}
-	return message, strings.Join(lines, "\n")
+	return message, stack
 }

@@ -285,6 +285,9 @@ func (e *engine) admit(ctx context.Context, code []byte, config *Config) (*progr
 		return nil, badCode("does not compile: "+err.Error(), "")
 	}
 	p.command = info.command()
+	if p.source != nil {
+		p.source.code = func(context.Context) ([]byte, error) { return code, nil }
+	}
 	return p, nil
 }
 

@@ -24,12 +24,13 @@ type meter struct {
 	engine bool
 }
 
-// prepare makes what is compiled in place of code, which has passed inspect. The error is the end of a sentence.
-func (m meter) prepare(code []byte) ([]byte, error) {
+// prepare makes what is compiled in place of code, which has passed inspect, and tells where its code has come from, if anybody can
+// use that. The error is the end of a sentence.
+func (m meter) prepare(code []byte) ([]byte, *fuel.Places, error) {
 	if m.off || m.engine {
-		return code, nil
+		return code, nil, nil
 	}
-	return fuel.Rewrite(code)
+	return fuel.RewriteWithPlaces(code)
 }
 
 func (m meter) configure(config wazero.RuntimeConfig) wazero.RuntimeConfig {

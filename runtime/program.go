@@ -113,6 +113,7 @@ type program struct {
 	cache   wazero.CompilationCache
 	module  wazero.CompiledModule
 	command bool // it is run from its start by each call
+	source  *source
 
 	input   []byte       // what each instance reads on stdin when it is made: a script
 	release func() error // takes the place of closing what others use too
@@ -128,19 +129,28 @@ func (e *engine) compile(ctx context.Context, code []byte, digest string) (*prog
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	code, err := e.meter.prepare(code)
+	code, places, err := e.meter.prepare(code)
 	if err != nil {
 		return nil, err
 	}
-	if e.cache.root == "" {
-		return e.open(ctx, code, wazero.NewCompilationCache())
+	p, err := e.make(ctx, code, digest, places != nil)
+	if err == nil && places != nil {
+		p.source = &source{places: places}
 	}
-	p, err := e.compileCached(ctx, code, digest)
+	return p, err
+}
+
+// make compiles what is prepared. lines says whether it has debug information.
+func (e *engine) make(ctx context.Context, code []byte, digest string, lines bool) (*program, error) {
+	if e.cache.root == "" {
+		return e.open(ctx, code, wazero.NewCompilationCache(), lines)
+	}
+	p, err := e.compileCached(ctx, code, digest, lines)
 	if err == nil || ctx.Err() != nil {
 		return p, err
 	}
 	// Either the code is wrong or the directory is: without it the answer is certain.
-	p, plain := e.open(ctx, code, wazero.NewCompilationCache())
+	p, plain := e.open(ctx, code, wazero.NewCompilationCache(), lines)
 	if plain != nil {
 		return nil, plain
 	}
@@ -148,7 +158,7 @@ func (e *engine) compile(ctx context.Context, code []byte, digest string) (*prog
 	return p, nil
 }
 
-func (e *engine) compileCached(ctx context.Context, code []byte, digest string) (*program, error) {
+func (e *engine) compileCached(ctx context.Context, code []byte, digest string, lines bool) (*program, error) {
 	whole, err := e.cache.check(digest)
 	if err != nil {
 		return nil, err
@@ -157,7 +167,7 @@ func (e *engine) compileCached(ctx context.Context, code []byte, digest string) 
 	if err != nil {
 		return nil, err
 	}
-	p, err := e.open(ctx, code, cache)
+	p, err := e.open(ctx, code, cache, lines)
 	if err != nil {
 		return nil, errors.Join(err, e.cache.remove(digest))
 	}
@@ -171,8 +181,8 @@ func (e *engine) compileCached(ctx context.Context, code []byte, digest string) 
 
 // open compiles. The program owns the cache from here on. It compiles in its own goroutine and not in several of the
 // engine's, which are a little faster: there a module that makes the compiler panic ends the host.
-func (e *engine) open(ctx context.Context, code []byte, cache wazero.CompilationCache) (made *program, err error) {
-	config := e.meter.configure(wazero.NewRuntimeConfigCompiler()).WithCompilationCache(cache).WithDebugInfoEnabled(false)
+func (e *engine) open(ctx context.Context, code []byte, cache wazero.CompilationCache, lines bool) (made *program, err error) {
+	config := e.meter.configure(wazero.NewRuntimeConfigCompiler()).WithCompilationCache(cache).WithDebugInfoEnabled(lines)
 	p := &program{meter: e.meter, runtime: wazero.NewRuntimeWithConfig(ctx, config), cache: cache}
 	defer func() {
 		if r := recover(); r != nil {

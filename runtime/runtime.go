@@ -285,6 +285,9 @@ func (rt *Runtime) compile(ctx context.Context, code []byte, info *moduleInfo, d
 	p, err := rt.engine.compile(ctx, code, digest)
 	if err == nil {
 		p.command = info.command()
+		if p.source != nil {
+			p.source.code = func(ctx context.Context) ([]byte, error) { return rt.options.Code.Get(ctx, digest) }
+		}
 		rt.metrics.compile.Observe(time.Since(started).Seconds())
 	}
 	return p, err

@@ -15,11 +15,10 @@ import (
 const adviceC = "apt-get install clang lld wasi-libc libclang-rt-dev-wasm32, or set WASI_SDK_PATH to a wasi-sdk " +
 	"(https://github.com/WebAssembly/wasi-sdk)"
 
-// cFlags make a reactor of what every engine of today runs. Names stay, for the stacks of traps; debug information goes, because
-// it names folders of this machine.
+// cFlags make a reactor of what every engine of today runs. Names and lines stay, for the stacks of traps.
 var cFlags = []string{
 	"--target=wasm32-wasi", "-mexec-model=reactor", "-std=c11", "-O2", "-Wall",
-	"-mbulk-memory", "-msign-ext", "-mnontrapping-fptoint", "-Wl,--strip-debug",
+	"-mbulk-memory", "-msign-ext", "-mnontrapping-fptoint", "-g1",
 }
 
 // buildC compiles the *.c files of folder dir. shardmill.h is found there, or else it is this program's own.
@@ -41,6 +40,9 @@ func buildC(ctx context.Context, dir, out string) error {
 		return fmt.Errorf("build function: %w", err)
 	}
 	args := append([]string{"-I", include, "-o", out}, cFlags...)
+	if here, err := filepath.Abs(dir); err == nil { // folders of this machine are nobody's business
+		args = append(args, "-ffile-prefix-map="+here+"=.", "-ffile-prefix-map="+include+"=shardmill")
+	}
 	for _, source := range sources {
 		if !isCTest(source) {
 			args = append(args, "./"+filepath.Base(source))

@@ -7,11 +7,12 @@
 //
 //	import  shardmill:meter refill   function () -> ()   behind the functions that the module imports
 //	export  shardmill:fuel           global, mutable i64, initially 0; behind the module's own
+//	custom sections                  debug information that says nothing, see [Beacon]; where the module has some
 //	functions                        up to three, behind the module's own: for what has a length
 //
 // So only the indices of the module's own functions change, by one, and they are changed wherever they stand. Custom sections are dropped but for
 // names: the functions keep theirs in stack traces, and one without has its original number there. DWARF is dropped, because its
-// offsets would not fit. Nothing of what is added can be reached by the module: an index out of its own range is an error.
+// offsets would not fit; [Places] has them. Nothing of what is added can be reached by the module: an index out of its own range is an error.
 //
 // # What is charged
 //

@@ -229,12 +229,16 @@ func (w *walker) checksEntry() bool {
 	return false
 }
 
-// appendBody appends the changed body.
-func (w *walker) appendBody(out, body []byte) []byte {
+// appendBody appends the changed body, which begins at a place in the original's code.
+func (w *walker) appendBody(out, body []byte, at int) []byte {
 	entry := w.checksEntry()
 	fold(w.segments)
-	done := int32(0)
+	done, places := int32(0), w.m.places
+	if places != nil {
+		places.note(len(out), at)
+	}
 	for _, e := range w.edits {
+		before := len(out) + int(e.end-done)
 		out = append(out, body[done:e.at]...)
 		done = e.end
 		switch e.kind {
@@ -244,6 +248,9 @@ func (w *walker) appendBody(out, body []byte) []byte {
 			out = wasm.AppendLEB(out, uint64(w.m.moved(e.arg)))
 		case editCall, editMeasure:
 			out = wasm.AppendLEB(append(out, wasm.OpCall), uint64(e.arg))
+		}
+		if places != nil && len(out) != before {
+			places.note(len(out), at+int(done))
 		}
 	}
 	return append(out, body[done:]...)
@@ -278,8 +285,14 @@ func (m *rewriter) code() ([]byte, error) {
 		if err := w.walk(body); err != nil {
 			return nil, fmt.Errorf("function %d: %w", uint64(f)+uint64(m.imported), err)
 		}
-		scratch = w.appendBody(scratch[:0], body)
-		out = append(wasm.AppendLEB(out, uint64(len(scratch))), scratch...)
+		first := 0
+		if m.places != nil {
+			first = len(m.places.now)
+		}
+		scratch = w.appendBody(scratch[:0], body, r.At-len(body))
+		out = wasm.AppendLEB(out, uint64(len(scratch)))
+		m.places.moved(first, len(out))
+		out = append(out, scratch...)
 	}
 	if r.Err == nil && r.Left() > 0 {
 		r.Fail(errors.New("it has bytes too many"))
@@ -290,5 +303,7 @@ func (m *rewriter) code() ([]byte, error) {
 	if r.B == nil && n == 0 && len(m.helpers) == 0 {
 		return nil, r.Err
 	}
-	return append(wasm.AppendLEB(nil, uint64(n)+uint64(len(m.helpers))), out...), r.Err
+	head := wasm.AppendLEB(nil, uint64(n)+uint64(len(m.helpers)))
+	m.places.moved(0, len(head))
+	return append(head, out...), r.Err
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // Version changes with what Rewrite makes of a module, so that compiled code can be kept by it.
-const Version = 1
+const Version = 2
 
 // Names that a rewritten module has more than the original: a function that it imports, () -> (), and a global that it
 // exports, a mutable i64.
@@ -28,8 +28,14 @@ var order = [...]byte{
 // Rewrite returns the module that is to be compiled in place of code. The error is the end of a sentence about the
 // module; code that the engine would take, and that does not export Export itself, has none.
 func Rewrite(code []byte) ([]byte, error) {
+	out, _, err := RewriteWithPlaces(code)
+	return out, err
+}
+
+// RewriteWithPlaces is Rewrite that tells where code has come from, of a module that has lines of its source; nil of others.
+func RewriteWithPlaces(code []byte) ([]byte, *Places, error) {
 	if !bytes.HasPrefix(code, wasm.Header) {
-		return nil, errors.New("does not begin with the header of a module")
+		return nil, nil, errors.New("does not begin with the header of a module")
 	}
 	m := &rewriter{}
 	err := m.divide(code)
@@ -41,9 +47,9 @@ func Rewrite(code []byte) ([]byte, error) {
 		out, err = m.assemble(out)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot be metered: %w", err)
+		return nil, nil, fmt.Errorf("cannot be metered: %w", err)
 	}
-	return out, nil
+	return out, m.places, nil
 }
 
 // rewriter is what is known of a module that is being rewritten.
@@ -52,6 +58,7 @@ type rewriter struct {
 	sections [wasm.SectionDataCount + 1][]byte // bodies by identifier; nil where there is none
 	names    []byte                            // the body of the name section, behind its name
 	helpers  []helper                          // those used, in the order of their indices
+	places   *Places                           // nil where nobody can use them
 }
 
 // layout says how many things a module has, and so where the added ones stand: each behind those of its kind. Only
@@ -92,6 +99,8 @@ func (m *rewriter) divide(code []byte) error {
 				return r.Err
 			} else if name == "name" {
 				m.names = s.Bytes[r.At:]
+			} else if hasLines(name) {
+				m.places = new(Places)
 			}
 			continue
 		}
@@ -162,6 +171,9 @@ func (m *rewriter) assemble(out []byte) ([]byte, error) {
 		if body != nil {
 			out = append(wasm.AppendLEB(append(out, id), uint64(len(body))), body...)
 		}
+	}
+	if m.places != nil {
+		out = append(out, beacon()...)
 	}
 	names := m.nameSection()
 	return append(wasm.AppendLEB(append(out, wasm.SectionCustom), uint64(len(names))), names...), nil
