@@ -131,6 +131,9 @@ func TestMappingRefusals(t *testing.T) {
 		in.EventSourceArn, in.StartingPosition, in.StartingPositionTimestamp = aws.String(streamsAt+"u"), types.EventSourcePositionAtTimestamp, aws.Time(time.Now().Add(time.Hour))
 	})
 	invalid("MaximumRecordAgeInSeconds is 59; it must be -1, or 60 to 604800.", func(in *input) { in.MaximumRecordAgeInSeconds = aws.Int32(59) })
+	invalid("Parallelization factor must be equal to 1 when tumbling window period is configured", func(in *input) {
+		in.ParallelizationFactor, in.TumblingWindowInSeconds = aws.Int32(2), aws.Int32(60)
+	})
 	invalid("Unsupported DestinationConfig parameter for given event source mapping type.", func(in *input) {
 		in.DestinationConfig = &types.DestinationConfig{OnSuccess: &types.OnSuccess{Destination: aws.String(streamsAt + "s")}}
 	})

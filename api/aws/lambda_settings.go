@@ -102,6 +102,9 @@ func (c *call) apply(m *triggers.Mapping, in *mappingSettings) error {
 	if v := in.ParallelizationFactor; v != nil {
 		m.Parallelization = *v
 	}
+	if m.TumblingWindow > 0 && m.Parallelization > 1 {
+		return refuseParameter("Parallelization factor must be equal to 1 when tumbling window period is configured")
+	}
 	if v := in.MaximumRetryAttempts; v != nil {
 		m.MaxAttempts = *v + 1 // -1 is without limit, and so is 0 there
 	}
