@@ -12,22 +12,23 @@ import (
 )
 
 func TestAhead(t *testing.T) {
-	a := ahead{covered: 100, low: []uint64{0, 50, 20}, parked: map[string]uint64{"slow": 10}}
+	a := ahead{upto: place{101, 3}, low: []place{{}, {50, 0}, {20, 2}}, parked: map[string]place{"slow": {10, 0}}}
 	keys := map[uint64]string{} // by lane
 	for i := 0; len(keys) < 3; i++ {
 		key := fmt.Sprint("key", i)
 		keys[keyHash([]byte(key))%3] = key
 	}
 	for _, c := range []struct {
-		key      string
-		sequence uint64
-		want     bool
+		key  string
+		at   place
+		want bool
 	}{
-		{keys[0], 100, true}, {keys[0], 101, false}, {keys[1], 49, true}, {keys[1], 50, false}, {keys[2], 19, true}, {keys[2], 20, false},
-		{"slow", 9, true}, {"slow", 10, false}, {"slow", 99, false},
+		{keys[0], place{100, 9}, true}, {keys[0], place{101, 2}, true}, {keys[0], place{101, 3}, false},
+		{keys[1], place{49, 0}, true}, {keys[1], place{50, 0}, false}, {keys[2], place{20, 1}, true}, {keys[2], place{20, 2}, false},
+		{"slow", place{9, 0}, true}, {"slow", place{10, 0}, false}, {"slow", place{99, 0}, false},
 	} {
-		if got := a.settled(&record.Record{Key: []byte(c.key), Sequence: c.sequence}); got != c.want {
-			t.Errorf("%s at %d: %v", c.key, c.sequence, got)
+		if got := a.settled([]byte(c.key), c.at); got != c.want {
+			t.Errorf("%s at %v: %v", c.key, c.at, got)
 		}
 	}
 }
@@ -125,36 +126,60 @@ func TestAheadAndChanges(t *testing.T) {
 
 // Whatever bytes a checkpoint has, they are what encode makes of them again, or refused.
 func FuzzAhead(f *testing.F) {
-	a := ahead{aggregated: true, covered: 7, low: []uint64{1, 0, 3}, parked: map[string]uint64{"key": 5}}
+	a := ahead{aggregated: true, upto: place{7, 1}, low: []place{{1, 2}, {}, {3, 0}}, parked: map[string]place{"key": {5, 0}}}
 	f.Add(a.encode())
 	f.Add(a.encode()[:20])
-	f.Add([]byte{2})
+	f.Add(oldAhead)
 	f.Fuzz(func(t *testing.T, blob []byte) {
 		a, err := parseAhead(blob)
 		if err != nil {
 			return
 		}
 		again, err := parseAhead(a.encode())
-		if len(a.parked) == int(blob[2]) && (err != nil || again.covered != a.covered || !slices.Equal(again.low, a.low) || !maps.Equal(again.parked, a.parked)) {
+		if len(a.parked) == int(blob[2]) && (err != nil || again.upto != a.upto || !slices.Equal(again.low, a.low) || !maps.Equal(again.parked, a.parked)) {
 			t.Errorf("%v: %+v became %+v", err, a, again)
 		}
-		a.settled(&record.Record{Key: []byte("key"), Sequence: a.covered})
+		a.settled([]byte("key"), a.upto)
 	})
+}
+
+// oldAhead is of before user records had places.
+var oldAhead = []byte("\x02\x02\x01\x00\x00\x00\x00\x00\x64\x00\x00\x00\x00\x00\x00\x00" +
+	"\x00\x00\x00\x00\x00\x00\x00\x00" + "\x32\x00\x00\x00\x00\x00\x00\x00" + "\x0a\x00\x00\x00\x00\x00\x00\x00\x03\x00key")
+
+func TestOldAhead(t *testing.T) {
+	a, err := parseAhead(oldAhead)
+	if err != nil || a.upto != (place{101, 0}) || !slices.Equal(a.low, []place{{}, {50, 0}}) || !maps.Equal(a.parked, map[string]place{"key": {10, 0}}) {
+		t.Errorf("%+v, %v", a, err)
+	}
 }
 
 // What a checkpoint says of what is ahead.
 func TestStateOfLanes(t *testing.T) {
-	before := &ahead{blob: []byte("before"), covered: 50}
+	in := func(lows ...place) (lanes []*queue) {
+		for _, low := range lows {
+			lanes = append(lanes, &queue{low: low})
+		}
+		return lanes
+	}
+	text := func(a ahead) string { return string(a.encode()) }
+	none := place{}
+	before := &ahead{blob: []byte("before"), upto: place{50, 0}, low: []place{none, {20, 0}, {30, 0}}}
 	for name, c := range map[string]struct {
 		f    *fan
 		want string
 	}{
-		"nothing is ahead":                {&fan{pure: true, covered: 10}, ""},
-		"lanes are":                       {&fan{pure: true, covered: 11}, string((&ahead{covered: 11}).encode())},
-		"what was ahead is not passed":    {&fan{pure: true, covered: 11, before: before}, "before"},
-		"what was ahead is passed":        {&fan{pure: true, covered: 50, before: before}, string((&ahead{covered: 50}).encode())},
-		"aggregates were seen otherwise":  {&fan{covered: 11}, ""},
-		"nor was what was ahead for that": {&fan{covered: 11, before: before}, ""},
+		"nothing is ahead":         {&fan{upto: place{11, 0}}, ""},
+		"within an aggregate":      {&fan{upto: place{11, 3}, dealt: 1, lanes: in(none)}, text(ahead{upto: place{11, 3}, low: []place{none}})},
+		"lanes are":                {&fan{upto: place{12, 0}, dealt: 2, lanes: in(none, place{11, 0})}, text(ahead{upto: place{12, 0}, low: []place{none, {11, 0}}})},
+		"other lanes were":         {&fan{upto: place{12, 0}, dealt: 2, lanes: in(none, place{11, 0}), before: before}, "before"},
+		"what was ahead is passed": {&fan{upto: place{50, 0}, dealt: 1, lanes: in(place{11, 0}), before: before}, text(ahead{upto: place{50, 0}, low: []place{{11, 0}}})},
+		"the same lanes were": {
+			&fan{upto: place{25, 0}, dealt: 3, lanes: in(none, none, none), before: before}, text(ahead{upto: place{50, 0}, low: []place{none, {25, 0}, {30, 0}}}),
+		},
+		"and have something in hand": {
+			&fan{upto: place{40, 0}, dealt: 3, lanes: in(none, place{22, 0}, place{31, 0}), before: before}, text(ahead{upto: place{50, 0}, low: []place{none, {22, 0}, {31, 0}}}),
+		},
 	} {
 		if got := c.f.ahead(10); string(got) != c.want {
 			t.Errorf("%s: %q, want %q", name, got, c.want)

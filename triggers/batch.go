@@ -16,8 +16,8 @@ type batch struct {
 	bytes   int    // what the records take of a call, see limits
 	covered uint64 // up to this stored record everything is in this batch or one before, or needs no handling; 0 = nothing
 
-	arrival  int64  // of the first record added, µs since the Unix epoch
-	sequence uint64 // of that record
+	arrival int64 // of the first record added, µs since the Unix epoch
+	start   place // of that record
 
 	own    *record.Builder // nil: runs are views. Else it holds all records, and runs is what is left of them
 	behind []int           // records of each part but the first, the next one last
@@ -93,7 +93,7 @@ func (l *limits) sizeOf(r *record.Record) int {
 func (b *batch) add(r *record.Record, size int) {
 	if b.own == nil {
 		b.own = builders.Get().(*record.Builder)
-		b.arrival, b.sequence = r.Arrival, r.Sequence
+		b.arrival, b.start = r.Arrival, place{sequence: r.Sequence}
 		for _, run := range b.runs {
 			_ = b.own.AppendRun(run) // what is stored can be encoded again, here as below
 		}
@@ -167,7 +167,9 @@ func (b *batch) note(inside uint32) {
 	for len(b.inside) < b.records-1 {
 		b.inside = append(b.inside, 0)
 	}
-	b.inside = append(b.inside, inside)
+	if b.inside = append(b.inside, inside); b.records == 1 {
+		b.start.inside = inside
+	}
 }
 
 func (b *batch) insideOf(i int) uint32 {

@@ -45,7 +45,7 @@ func (c *crew) begin(p *poller, read, work context.Context) {
 		defer stop(errStopped)
 		if p.run(mine, work) {
 			c.follow(p, nil)
-			if p.calls.ordinal > 0 { // nothing can be in doubt any more
+			if p.calls.emitted() { // nothing can be in doubt any more
 				forgetMarkers(work, c.r, producer(c.r.settings.Load().ID, p.shard))
 			}
 		}

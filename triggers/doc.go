@@ -57,10 +57,11 @@
 //
 // # Exactly once
 //
-// With ExactlyOnce the calls that emit are numbered (calls), and their outputs are put under a marker with the number, by [runtime.Once]: lane.Claim
-// gives a call its mark when the checkpoint that has the number before is saved. So the streams are ahead of the checkpoint by one call at most. When a
+// With ExactlyOnce the calls of a lane that emit are numbered (calls), and their outputs are put under a marker with the number, by [runtime.Once]: lane.Claim
+// gives a call its mark when the checkpoint that has the number before is saved. So the streams are ahead of the checkpoint by one call of each lane at most. When a
 // poller begins it looks for the marker of that call (recall), gathers its records again (redo), makes it again, and settles what the marker
-// says (again). The position within an aggregate is part of the checkpoint then. Lanes and parking are not used.
+// says (again). The position within an aggregate is part of the checkpoint then.
+// Calls of several lanes are made again before the lanes begin (redoLanes); and other lanes begin when everything before is saved (between). Parking is not used.
 //
 // # Doors
 //

@@ -27,16 +27,15 @@ type fan struct {
 	p       *poller
 	running sync.WaitGroup // the lanes' goroutines
 
-	mu      sync.Mutex
-	lanes   []*queue          // those that are dealt to, and then those for parked keys
-	dealt   int               // how many are dealt to
-	parked  map[string]*queue // by key
-	covered uint64            // everything up to here has been dealt or needs no handling
-	hurry   bool              // batch windows are over: the lanes are to become idle
-	before  *ahead            // what an earlier checkpoint had above its position; nil = nothing
-	pure    bool              // all that is dealt has aggregates as the settings said at the beginning
-	stored  bool              // those were to be handed over as they are
-	eased   chan struct{}     // has a token after something was settled
+	mu     sync.Mutex
+	lanes  []*queue          // those that are dealt to, and then those for parked keys
+	dealt  int               // how many are dealt to
+	parked map[string]*queue // by key
+	upto   place             // everything below has been dealt or needs no handling
+	hurry  bool              // batch windows are over: the lanes are to become idle
+	before *ahead            // what an earlier checkpoint had above its position; nil = nothing
+	stored bool              // aggregates are dealt as they are stored
+	eased  chan struct{}     // has a token after something was settled
 }
 
 // queue is a lane and what waits for it. The fan's lock guards everything but the lane.
@@ -45,7 +44,7 @@ type queue struct {
 	waiting []*batch // all but the last are full
 	free    []*batch
 	since   time.Time // when the last of waiting was begun
-	low     uint64    // the lowest record that is not settled; 0 = none
+	low     place     // the lowest record that is not settled; zero = none
 	held    int       // bytes that wait
 	busy    int       // bytes under way
 	running bool
@@ -55,8 +54,10 @@ type queue struct {
 }
 
 func newFan(p *poller, lanes int, isolate bool) *fan {
-	f := &fan{p: p, dealt: lanes, eased: make(chan struct{}, 1), stored: p.r.settings.Load().Aggregated}
-	f.pure = p.feed.empty() || p.feed.stored == f.stored
+	f := &fan{p: p, dealt: lanes, eased: make(chan struct{}, 1), stored: p.feed.stored, upto: p.reached()}
+	if p.feed.empty() {
+		f.stored = p.stored(p.r.settings.Load(), p.next)
+	}
 	if a := p.feed.ahead; a != nil && a.aggregated == f.stored {
 		f.before = a
 	}
@@ -99,9 +100,9 @@ func (f *fan) deal(read, work context.Context) error {
 	}
 }
 
-// suits says whether the settings still want this fan.
+// suits says whether the settings still want this fan, for what is in the feed.
 func (f *fan) suits(s *settings) bool {
-	return s.lanes() == f.dealt && s.isolates() == (f.parked != nil) && s.Aggregated == f.stored
+	return f.p.lanes(s) == f.dealt && s.isolates() == (f.parked != nil) && f.p.feed.stored == f.stored
 }
 
 // share deals what the feed has, as far as there is room.
@@ -116,13 +117,14 @@ func (f *fan) share(read, work context.Context, s *settings) error {
 		if feed.skips(r, s.filter) {
 			continue
 		}
-		f.of(r.Key).add(r, &s.limits)
+		f.of(r.Key).add(r, feed.index, &s.limits)
 		feed.polled++
 		feed.advance()
 	}
-	f.covered = max(f.covered, feed.covered)
-	position := f.position()
-	state := f.ahead(position)
+	if at := f.p.reached(); at.after(f.upto) {
+		f.upto = at
+	}
+	m := f.mark()
 	for _, q := range f.lanes {
 		if len(q.waiting) == 0 {
 			continue
@@ -135,22 +137,18 @@ func (f *fan) share(read, work context.Context, s *settings) error {
 	f.mu.Unlock()
 	polled, filtered := feed.counted()
 	f.p.progress.read(polled, filtered, feed.rest.First().Arrival)
-	if position == 0 {
-		return nil
-	}
-	return f.p.saver.settle(work, f.mark(position, state))
+	return f.p.saver.settle(work, m)
 }
 
-// ahead is the state of a checkpoint at the position: what lanes have settled above it. nil when that is nothing. While the reader is still
-// passing over what an earlier checkpoint had above it, that stays as it is. The lock must be held.
+// ahead is the state of a checkpoint at the position: what lanes have settled above it. nil when that is nothing. The lock must be held.
 func (f *fan) ahead(position uint64) []byte {
 	switch {
-	case position == 0 || position == f.covered || !f.pure:
+	case f.before != nil && f.before.upto.after(f.upto):
+		return f.passing()
+	case f.upto == place{position + 1, 0}:
 		return nil
-	case f.before != nil && f.covered < f.before.covered:
-		return f.before.blob
 	}
-	a := ahead{aggregated: f.stored, covered: f.covered, parked: map[string]uint64{}}
+	a := ahead{aggregated: f.stored, upto: f.upto, parked: map[string]place{}}
 	for _, q := range f.lanes[:f.dealt] {
 		a.low = append(a.low, q.low)
 	}
@@ -160,9 +158,31 @@ func (f *fan) ahead(position uint64) []byte {
 	return a.encode()
 }
 
-func (f *fan) mark(position uint64, state []byte) mark {
+// passing is ahead while the reader is still passing over what an earlier checkpoint had above its position. What the lanes have settled since then
+// is added to it, if it is of the same lanes; else it stays as it is.
+func (f *fan) passing() []byte {
+	if len(f.before.low) != f.dealt || len(f.before.parked) > 0 || f.parked != nil {
+		return f.before.blob
+	}
+	a := ahead{aggregated: f.stored, upto: f.before.upto}
+	for i, q := range f.lanes {
+		low := f.before.low[i]
+		switch {
+		case q.low != place{}:
+			low = q.low
+		case low != place{} && f.upto.after(low): // all that was dealt is settled
+			low = f.upto
+		}
+		a.low = append(a.low, low)
+	}
+	return a.encode()
+}
+
+// mark is what a checkpoint is to have. The lock must be held.
+func (f *fan) mark() mark {
+	position := f.position()
 	f.p.generation.Add(1)
-	return f.p.markOf(position, state)
+	return f.p.markOf(position, f.ahead(position))
 }
 
 // of is the lane of a key. The lock must be held.
@@ -175,8 +195,8 @@ func (f *fan) of(key []byte) *queue {
 	return f.lanes[keyHash(key)%uint64(f.dealt)]
 }
 
-// add puts a record behind what waits for a lane.
-func (q *queue) add(r *record.Record, l *limits) {
+// add puts a record, the user record of a number, behind what waits for a lane.
+func (q *queue) add(r *record.Record, inside uint32, l *limits) {
 	n := len(q.waiting)
 	if n == 0 || !q.waiting[n-1].room(r, l) {
 		b := new(batch)
@@ -191,42 +211,45 @@ func (q *queue) add(r *record.Record, l *limits) {
 	size := l.sizeOf(r)
 	q.held += size
 	q.waiting[n-1].add(r, size)
-	if q.low == 0 {
-		q.low = r.Sequence
+	q.waiting[n-1].note(inside)
+	if q.low == (place{}) {
+		q.low = place{r.Sequence, inside}
 	}
 }
 
 // roomy says whether more may be dealt. The lock must be held.
 func (f *fan) roomy() bool {
-	bytes, low := 0, f.covered
+	bytes := 0
 	for _, q := range f.lanes {
 		bytes += q.held + q.busy
-		if q.low != 0 {
-			low = min(low, q.low)
-		}
 	}
-	return bytes < maxDealt && f.covered-low < maxLead
+	return bytes < maxDealt && f.upto.sequence-f.lowest() < maxLead
 }
 
-// position is how far everything is settled; 0 = not known. The lock must be held.
-func (f *fan) position() uint64 {
-	at := f.covered
+// lowest is the first stored record of which something is not settled or not dealt. The lock must be held.
+func (f *fan) lowest() uint64 {
+	at := f.upto.sequence
 	for _, q := range f.lanes {
-		if q.low != 0 {
-			at = min(at, q.low-1)
+		if q.low.sequence != 0 {
+			at = min(at, q.low.sequence)
 		}
 	}
 	return at
 }
 
+// position is how far everything is settled; 0 = not known. The lock must be held.
+func (f *fan) position() uint64 { return max(f.lowest(), 1) - 1 }
+
 // settled takes notice of what a lane has settled, and returns what the checkpoint is to be.
 func (f *fan) settled(l *lane) mark {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	l.resolve() // together with its records, so that no checkpoint has the one without the other
 	f.lanes[l.number].look()
 	signal(f.eased)
-	position := f.position()
-	return f.mark(position, f.ahead(position))
+	m := f.mark()
+	l.owed = m.generation
+	return m
 }
 
 // look notes what the lane has in hand. It is called by the lane, with the lock held.
@@ -235,11 +258,11 @@ func (q *queue) look() {
 	q.busy = b.bytes
 	switch {
 	case b.records > 0:
-		q.low = b.first().Sequence
+		q.low = place{b.first().Sequence, b.insideOf(0)}
 	case len(q.waiting) > 0:
-		q.low = q.waiting[0].sequence
+		q.low = q.waiting[0].start
 	default:
-		q.low = 0
+		q.low = place{}
 	}
 }
 

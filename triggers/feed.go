@@ -30,7 +30,7 @@ type feed struct {
 // fill has the feed begin with what was read. The feed must be empty.
 func (f *feed) fill(run record.Run, aggregated bool) {
 	f.rest, f.stored = run, aggregated
-	if f.ahead != nil && (f.ahead.aggregated != aggregated || run.First().Sequence > f.ahead.covered) {
+	if f.ahead != nil && (f.ahead.aggregated != aggregated || !f.ahead.upto.after(place{run.First().Sequence, 0})) {
 		f.ahead = nil
 	}
 	f.whole = aggregated || !run.AnyPrefix(aggregate.Magic)
@@ -116,7 +116,7 @@ func (f *feed) take(b *batch, l *limits, only *filter.Filter) (full bool) {
 // skips passes over the next record when it has been settled already or the filter does not match it.
 func (f *feed) skips(r *record.Record, only *filter.Filter) bool {
 	switch {
-	case f.ahead != nil && f.ahead.settled(r):
+	case f.ahead != nil && f.ahead.settled(r.Key, place{r.Sequence, f.index}):
 		f.advance()
 	case only != nil && !matches(only, r):
 		f.pass()
@@ -133,17 +133,21 @@ func (f *feed) cover(b *batch) {
 	}
 }
 
-// collect moves all records up to a place into b, and says whether more has to be read for that.
-func (f *feed) collect(b *batch, only *filter.Filter, last place) (more bool) {
+// collect moves all records of a call in doubt into b, and says whether more has to be read for that.
+func (f *feed) collect(b *batch, only *filter.Filter, d *doubt) (more bool) {
 	defer f.cover(b)
 	defer b.seal()
-	for at := (place{}); at != last; {
+	for at := (place{}); at != d.last; {
 		r, ok := f.peek()
 		if !ok {
 			return true
 		}
-		if at = (place{r.Sequence, f.index}); at.after(last) {
+		if at = (place{r.Sequence, f.index}); at.after(d.last) {
 			return false
+		}
+		if !d.has(r.Key) {
+			f.advance()
+			continue
 		}
 		if f.skips(r, only) {
 			continue

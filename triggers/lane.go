@@ -23,6 +23,7 @@ type lane struct {
 
 	asked asked  // the call under way
 	doubt *doubt // a call whose outputs may have been put, and which is not settled; nil = there is none
+	owed  uint64 // the generation of the checkpoint that has all that the lane has settled; 0 = with one lane, that has to be the last
 }
 
 // process sees the batch through.
@@ -119,7 +120,9 @@ func (l *lane) apply(read, work context.Context, d decision) error {
 	if done == 0 {
 		return nil
 	}
-	l.resolve()
+	if l.p.fan == nil {
+		l.resolve()
+	}
 	var oldest int64 // 0 = the batch is done
 	if l.batch.records > 0 {
 		oldest = l.batch.first().Arrival

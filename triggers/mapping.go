@@ -81,7 +81,7 @@ type Mapping struct {
 	Isolate bool
 
 	// ExactlyOnce has what the function emits put once, also when a call is made again after a crash: see docs/event-source-mappings.md for what
-	// that asks of the function. Each call that emits waits for the checkpoint of the one before. Not with several lanes. Lambda has no such setting.
+	// that asks of the function. Each call that emits waits for the checkpoint of the one before in its lane. Lambda has no such setting.
 	ExactlyOnce bool
 
 	// Filters are event patterns, see package filter: the function has the records that one of them matches. Of aggregates each user record
@@ -150,10 +150,6 @@ func (m *Mapping) normalize(now time.Time) error {
 		{
 			m.TumblingWindow == 0 || m.Parallelization == 1,
 			"parallelization", m.Parallelization, "1 with a tumbling window, whose state is the shard's",
-		},
-		{
-			!m.ExactlyOnce || m.Parallelization == 1,
-			"parallelization", m.Parallelization, "1 with exactlyOnce, which needs the calls of a shard one after the other",
 		},
 		{len(m.OnFailure) <= maxDestination, "onFailure", fmt.Sprintf("%d bytes", len(m.OnFailure)), fmt.Sprintf("at most %d bytes", maxDestination)},
 		{m.MaxAttempts >= 0 && m.MaxAttempts <= MaxMaxAttempts, "maxAttempts", m.MaxAttempts, "1 to 10001, or 0 for no limit"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"strconv"
 	"strings"
 
 	"github.com/shardmill/shardmill/runtime"
@@ -21,7 +22,7 @@ type Markers interface {
 	DeleteMarkers(ctx context.Context, prefix string) error
 }
 
-// emittedBy is what the names of all producers begin with. One is a shard of a mapping: its name holds the mapping's id and not its name, so
+// emittedBy is what the names of all producers begin with. One is a shard of a mapping, or one of the shard's lanes: its name holds the mapping's id and not its name, so
 // that a mapping made anew under an old name is another producer.
 const emittedBy = "emitted/"
 
@@ -29,22 +30,43 @@ func producers(id string) string { return emittedBy + id + "/" }
 
 func producer(id string, shard shards.ShardID) string { return producers(id) + shard.String() }
 
+// producerOf is a lane of a shard.
+func producerOf(id string, shard shards.ShardID, lane int) string {
+	if lane == noLane {
+		return producer(id, shard)
+	}
+	return producer(id, shard) + "/" + strconv.Itoa(lane)
+}
+
 // calls is what the checkpoint of a shard says besides its position, for ExactlyOnce. It belongs to the poller's goroutine.
 //
-// Calls that emit are numbered. The outputs of one are put under a marker with its number, when the checkpoint that has the number before it
-// is saved: so there is one call at most whose outputs may be in streams and which the checkpoint does not know.
+// Calls that emit are numbered, in each lane. The outputs of one are put under a marker with its number, when the checkpoint that has the number
+// before it is saved: so there is one call of a lane at most whose outputs may be in streams and which the checkpoint does not know.
 type calls struct {
-	ordinal uint64 // of the last call with outputs that is settled
-	inside  uint32 // so many user records of the stored record behind the position are settled
+	ordinal uint64                     // of the last call with outputs that is settled
+	lanes   [MaxParallelization]uint64 // the same of each lane, of those with which a shard has several
+	inside  uint32                     // so many user records of the stored record behind the position are settled
 
 	generation uint64 // grows with each change
 	skip       uint32 // inside, until the reader has come to it
 }
 
-func (c *calls) used() bool { return c.ordinal > 0 || c.inside > 0 }
+func (c *calls) used() bool { return c.emitted() || c.inside > 0 }
 
-func (c *calls) settle(ordinal uint64) {
-	c.ordinal = max(c.ordinal, ordinal)
+// emitted says whether there has been a call with outputs.
+func (c *calls) emitted() bool { return c.ordinal > 0 || c.lanes != [MaxParallelization]uint64{} }
+
+// last is the number of the last call with outputs that is settled: of a lane, or without lanes.
+func (c *calls) last(lane int) *uint64 {
+	if lane == noLane {
+		return &c.ordinal
+	}
+	return &c.lanes[lane]
+}
+
+func (c *calls) settle(lane int, ordinal uint64) {
+	last := c.last(lane)
+	*last = max(*last, ordinal)
 	c.generation++
 }
 
@@ -65,10 +87,16 @@ func (p place) after(other place) bool {
 	return p.sequence > other.sequence || p.sequence == other.sequence && p.inside > other.inside
 }
 
+// noLane is the lane of calls while a shard has only one.
+const noLane = -1
+
 // doubt is a call whose outputs may have been put. It is made again, with the same records and under the same mark, until the function has
 // replied; what it emits then goes only to the streams that do not have the mark.
 type doubt struct {
 	mark    runtime.Mark
+	lane    int   // of so many lanes; noLane and 0 = there was one
+	lanes   int   //
+	stored  bool  // aggregates were handed over as they are stored
 	closing bool  // it was the end of a window, and there are no records
 	last    place // its last record
 	settles place // the last record that the reply settled
@@ -78,7 +106,8 @@ type doubt struct {
 //
 //	0   1   format: 1
 //	1   1   1 = the end of a window
-//	2   2   reserved: 0
+//	2   1   lanes of the shard; 0 = it had one
+//	3   1   1 = with lanes: aggregates were handed over as they are stored
 //	4   4   user record of the last record
 //	8   8   sequence number of the last record
 //	16  4   reserved: 0
@@ -94,9 +123,7 @@ var errMarker = errors.New("the marker of what was emitted last cannot be read; 
 func (d *doubt) note() []byte {
 	b := make([]byte, noteSize)
 	b[0] = noteFormat
-	if d.closing {
-		b[1] = 1
-	}
+	b[1], b[2], b[3] = bit(d.closing), byte(d.lanes), bit(d.stored)
 	binary.LittleEndian.PutUint32(b[4:], d.last.inside)
 	binary.LittleEndian.PutUint64(b[8:], d.last.sequence)
 	binary.LittleEndian.PutUint32(b[20:], d.settles.inside)
@@ -104,13 +131,21 @@ func (d *doubt) note() []byte {
 	return b
 }
 
-func parseMarker(m shards.Marker) (*doubt, error) {
+func bit(set bool) byte {
+	if set {
+		return 1
+	}
+	return 0
+}
+
+// parseMarker reads the marker of a lane.
+func parseMarker(m shards.Marker, lane int) (*doubt, error) {
 	b := m.Note
-	if len(b) != noteSize || b[0] != noteFormat || b[1] > 1 {
+	if len(b) != noteSize || b[0] != noteFormat || b[1] > 1 || b[3] > 1 || (lane == noLane) != (b[2] == 0) || lane >= int(b[2]) && lane != noLane {
 		return nil, errMarker
 	}
 	d := &doubt{
-		mark: runtime.Mark(m), closing: b[1] == 1,
+		mark: runtime.Mark(m), lane: lane, lanes: int(b[2]), closing: b[1] == 1, stored: b[3] == 1,
 		last:    place{binary.LittleEndian.Uint64(b[8:]), binary.LittleEndian.Uint32(b[4:])},
 		settles: place{binary.LittleEndian.Uint64(b[24:]), binary.LittleEndian.Uint32(b[20:])},
 	}
@@ -122,7 +157,7 @@ func parseMarker(m shards.Marker) (*doubt, error) {
 
 // marks says whether a call is to have a mark. Only what closes a window early has none: the call before it is not settled yet.
 func (l *lane) marks(s *settings, q request) bool {
-	return !q.early && (l.doubt != nil || s.ExactlyOnce && l.p.fan == nil)
+	return !q.early && (l.doubt != nil || s.ExactlyOnce && (l.p.fan == nil || l.p.fan.parked == nil))
 }
 
 // asked is a call under way, for Claim.
@@ -142,20 +177,32 @@ func (l *lane) Claim(ctx context.Context, reply *runtime.Reply) (runtime.Mark, b
 	case l.doubt != nil:
 		return l.doubt.mark, true, nil
 	}
-	err := p.saver.settle(ctx, p.mark(0))
-	if err == nil {
-		err = p.saver.wait()
-	}
-	if err != nil {
+	if err := l.savedBefore(ctx); err != nil {
 		return runtime.Mark{}, false, err
 	}
-	d := &doubt{closing: q.final}
+	d := &doubt{lane: noLane, closing: q.final}
+	if p.fan != nil {
+		d.lane, d.lanes, d.stored = l.number, p.fan.dealt, p.fan.stored
+	}
 	if !q.final {
 		d.last, d.settles = l.batch.place(q.n-1), l.batch.place(n-1)
 	}
-	d.mark = runtime.Mark{Producer: producer(p.r.settings.Load().ID, p.shard), Ordinal: p.calls.ordinal + 1, Note: d.note()}
+	id := p.r.settings.Load().ID
+	d.mark = runtime.Mark{Producer: producerOf(id, p.shard, d.lane), Ordinal: *p.calls.last(d.lane) + 1, Note: d.note()}
 	l.doubt = d
 	return d.mark, true, nil
+}
+
+// savedBefore waits until all that the lane has settled is saved.
+func (l *lane) savedBefore(ctx context.Context) error {
+	p := l.p
+	if p.fan != nil {
+		return p.saver.await(l.owed)
+	}
+	if err := p.saver.settle(ctx, p.mark(0)); err != nil {
+		return err
+	}
+	return p.saver.wait()
 }
 
 // settles is how many records a reply settles; 1 for the end of a window.
@@ -204,38 +251,55 @@ func (l *lane) policy(s *settings, o *outcome) policy {
 
 // resolve notes that the call in doubt, if there is one, is settled or given up.
 func (l *lane) resolve() {
-	if l.doubt != nil {
-		l.p.calls.settle(l.doubt.mark.Ordinal)
+	if d := l.doubt; d != nil {
+		l.p.calls.settle(d.lane, d.mark.Ordinal)
 		l.doubt = nil
 	}
 }
 
-// recall finds out whether the call behind the checkpoint has put something.
+// recall finds out whether the calls behind the checkpoint have put something.
 func (p *poller) recall(s *settings) error {
-	if p.r.markers == nil || !s.ExactlyOnce && p.calls.ordinal == 0 {
+	if p.r.markers == nil || !s.ExactlyOnce && !p.calls.emitted() {
 		return nil
 	}
-	m, ok := p.r.markers.Marker(producer(s.ID, p.shard))
-	switch {
-	case !ok || m.Ordinal <= p.calls.ordinal:
-		return nil
-	case m.Ordinal > p.calls.ordinal+1:
-		p.log.Error("the checkpoint is older than what was emitted: what the function emits for the records behind it is put again",
-			"checkpoint call", p.calls.ordinal, "emitted call", m.Ordinal)
-		p.calls.settle(m.Ordinal)
-		return nil
-	case p.fan != nil: // which cannot make the call again as it was
-		p.calls.settle(m.Ordinal)
-		return nil
-	}
-	d, err := parseMarker(m)
+	own, err := p.recallLane(s, noLane)
 	if err != nil {
 		return err
 	}
+	p.lane.doubt, p.doubts = own, nil
+	for i := range p.calls.lanes {
+		d, err := p.recallLane(s, i)
+		if err != nil {
+			return err
+		}
+		if d != nil {
+			p.doubts = append(p.doubts, d)
+		}
+	}
+	return nil
+}
+
+// recallLane is the call of a lane that may have put something; nil when there is none.
+func (p *poller) recallLane(s *settings, lane int) (*doubt, error) {
+	m, ok := p.r.markers.Marker(producerOf(s.ID, p.shard, lane))
+	last := *p.calls.last(lane)
+	if !ok || m.Ordinal <= last {
+		return nil, nil
+	}
+	d, err := parseMarker(m, lane)
+	a := p.feed.ahead
+	switch {
+	case m.Ordinal > last+1, err == nil && lane != noLane && a != nil && (len(a.low) != d.lanes || len(a.parked) > 0):
+		p.log.Error("the checkpoint is older than what was emitted: what the function emits for the records behind it is put again",
+			"checkpoint call", last, "emitted call", m.Ordinal)
+		p.calls.settle(lane, m.Ordinal)
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
 	p.log.Info("the last call had emitted before its checkpoint was saved: it is made again, and what is there is not put again",
 		"call", m.Ordinal, "last", d.last.sequence)
-	p.lane.doubt = d
-	return nil
+	return d, nil
 }
 
 // redo gathers the records of the call in doubt; have is false when there are none, or when it was the end of a window, which is closed then.
@@ -251,7 +315,7 @@ func (p *poller) redo(read, work context.Context) (have bool, err error) {
 	}
 	b.reset()
 	s := p.r.settings.Load()
-	for p.feed.collect(b, s.filter, d.last) {
+	for p.feed.collect(b, s.filter, d) {
 		err := p.read(read)
 		ended := errors.Is(err, shards.ErrShardEnd) || errors.Is(err, shards.ErrNoShard)
 		if ended && b.records > 0 {
@@ -295,10 +359,10 @@ func forgetMarkers(ctx context.Context, r *runner, prefix string) {
 func carryOn(m Markers, id string) func(shard shards.ShardID, state []byte) []byte {
 	return func(shard shards.ShardID, state []byte) []byte {
 		was, _ := parseState(state) // what cannot be read is left behind
-		c := calls{ordinal: was.calls.ordinal}
-		if m != nil {
-			if newest, ok := m.Marker(producer(id, shard)); ok {
-				c.ordinal = max(c.ordinal, newest.Ordinal)
+		c := calls{ordinal: was.calls.ordinal, lanes: was.calls.lanes}
+		for lane := noLane; m != nil && lane < len(c.lanes); lane++ {
+			if newest, ok := m.Marker(producerOf(id, shard, lane)); ok {
+				c.settle(lane, newest.Ordinal)
 			}
 		}
 		return c.wrap(nil)

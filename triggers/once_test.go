@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -258,16 +259,11 @@ func TestMarkersGoWithTheirMapping(t *testing.T) {
 func TestExactlyOnceIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 1)
-		_, _, err := b.Put(t.Context(), Mapping{Name: "m", Stream: "s", Function: "f", ExactlyOnce: true, Parallelization: 2})
-		var f *field.Error
-		if !errors.As(err, &f) || f.Field != "parallelization" || !strings.Contains(err.Error(), "exactlyOnce") {
-			t.Errorf("with lanes: %v", err)
-		}
 		b.close()
 		b.outlet = nil
 		b.open()
-		f = nil
-		_, _, err = b.Put(t.Context(), Mapping{Name: "m", Stream: "s", Function: "f", ExactlyOnce: true})
+		var f *field.Error
+		_, _, err := b.Put(t.Context(), Mapping{Name: "m", Stream: "s", Function: "f", ExactlyOnce: true})
 		if !errors.As(err, &f) || f.Field != "exactlyOnce" {
 			t.Errorf("without markers: %v", err)
 		}
@@ -366,10 +362,11 @@ func FuzzState(f *testing.F) {
 	var w window
 	w.open(time.Hour.Microseconds(), time.Minute)
 	w.keep([]byte("state"))
-	lanes := ahead{covered: 9, low: []uint64{0, 7}, parked: map[string]uint64{"k": 5}}
+	lanes := ahead{upto: place{9, 1}, low: []place{{}, {7, 0}}, parked: map[string]place{"k": {5, 0}}}
 	for _, inner := range [][]byte{nil, w.blob, lanes.encode()} {
 		f.Add(inner)
 		f.Add((&calls{ordinal: 7, inside: 3}).wrap(inner))
+		f.Add((&calls{ordinal: 7, lanes: [MaxParallelization]uint64{0, 5}}).wrap(inner))
 	}
 	f.Add([]byte{callsFormat})
 	f.Fuzz(func(t *testing.T, blob []byte) {
@@ -392,15 +389,18 @@ func FuzzState(f *testing.F) {
 func FuzzMarker(f *testing.F) {
 	f.Add((&doubt{last: place{7, 1}, settles: place{7, 0}}).note())
 	f.Add((&doubt{closing: true}).note())
+	f.Add((&doubt{last: place{7, 1}, settles: place{7, 0}, lane: 0, lanes: 3, stored: true}).note())
 	f.Add(make([]byte, noteSize))
 	f.Fuzz(func(t *testing.T, note []byte) {
-		d, err := parseMarker(shards.Marker{Note: note})
-		if err != nil {
-			return
-		}
-		back, err := parseMarker(shards.Marker{Note: d.note()})
-		if err != nil || back.last != d.last || back.settles != d.settles || back.closing != d.closing {
-			t.Errorf("%v: %+v became %+v", err, d, back)
+		for _, lane := range []int{noLane, 0, 9} {
+			d, err := parseMarker(shards.Marker{Note: note}, lane)
+			if err != nil {
+				continue
+			}
+			back, err := parseMarker(shards.Marker{Note: d.note()}, lane)
+			if err != nil || !reflect.DeepEqual(back, d) && !bytes.Equal(note, d.note()) {
+				t.Errorf("%v: %+v became %+v", err, d, back)
+			}
 		}
 	})
 }

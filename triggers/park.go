@@ -64,7 +64,7 @@ func (q *queue) sift(b, rest *batch, l *limits) {
 	for _, run := range b.runs {
 		for r := range run.All() {
 			if string(r.Key) == q.key {
-				q.add(&r, l)
+				q.add(&r, 0, l)
 			} else {
 				rest.add(&r, l.sizeOf(&r))
 			}

@@ -38,6 +38,8 @@ type poller struct {
 	fan        *fan // nil: there is none
 	window     window
 	calls      calls
+	doubts     []*doubt      // of lanes, from before this poller began
+	redoing    *doubt        // the one of them whose call is being made again by lane
 	generation atomic.Uint64 // of the states of lanes
 	broken     error         // why the state in the checkpoint cannot be read
 
@@ -71,9 +73,17 @@ func (p *poller) run(read, work context.Context) (ended bool) {
 
 // round sees one batch through; with several lanes it goes on until there is an error or the number of lanes changes.
 func (p *poller) round(read, work context.Context) error {
+	if p.reader == nil {
+		if err := p.open(); err != nil {
+			return err
+		}
+	}
+	if len(p.doubts) > 0 {
+		return p.redoLanes(read, work)
+	}
 	s := p.r.settings.Load()
 	switch {
-	case p.fan == nil && s.lanes() == 1 && !s.isolates():
+	case p.fan == nil && (p.lane.doubt != nil || p.lanes(s) == 1 && !s.isolates()):
 		if err := p.fill(read, work); err != nil {
 			return err
 		}
@@ -82,8 +92,11 @@ func (p *poller) round(read, work context.Context) error {
 		if p.window.isOpen() {
 			return p.lane.closeWindow(read, work, false)
 		}
-		p.calls.enter(0) // lanes count stored records only, and do not change it
-		p.fan = newFan(p, s.lanes(), s.isolates())
+		if err := p.between(); err != nil {
+			return err
+		}
+		p.calls.enter(0) // the state of lanes says it
+		p.fan = newFan(p, p.lanes(s), s.isolates())
 	}
 	err := p.fan.deal(read, work)
 	if read.Err() != nil {
@@ -98,6 +111,7 @@ func (p *poller) round(read, work context.Context) error {
 		p.fan.end()
 		p.fan = nil
 		p.progress.rearranged()
+		err = p.between()
 	}
 	return err
 }
@@ -108,18 +122,10 @@ func (p *poller) open() error {
 	if !p.r.source.HasConsumer(m.Consumer) {
 		return noConsumer(m.Consumer)
 	}
-	start := shards.Start{Kind: shards.Oldest}
-	cp, _ := p.saver.checkpoint()
 	if p.broken != nil {
 		return p.broken
 	}
-	switch {
-	case cp.Sequence != 0:
-		start = shards.Start{Kind: shards.AfterSequence, Sequence: cp.Sequence}
-	case m.StartingPosition == AtTime:
-		start = shards.Start{Kind: shards.AtTime, Time: m.StartingTime}
-	}
-	reader, err := p.r.source.Reader(p.shard, start)
+	reader, err := p.r.source.Reader(p.shard, p.start(m))
 	if err != nil {
 		return err
 	}
@@ -129,6 +135,26 @@ func (p *poller) open() error {
 	p.reader, p.next = reader, reader.Position()
 	p.progress.opened(reader)
 	return nil
+}
+
+// start is where reading starts.
+func (p *poller) start(s *settings) shards.Start {
+	cp, _ := p.saver.checkpoint()
+	switch {
+	case cp.Sequence != 0:
+		return shards.Start{Kind: shards.AfterSequence, Sequence: cp.Sequence}
+	case s.StartingPosition == AtTime:
+		return shards.Start{Kind: shards.AtTime, Time: s.StartingTime}
+	}
+	return shards.Start{Kind: shards.Oldest}
+}
+
+// reached is the place of the record that is next to be taken from the feed, or read.
+func (p *poller) reached() place {
+	if r, ok := p.feed.peek(); ok {
+		return place{r.Sequence, p.feed.index}
+	}
+	return place{p.next, 0}
 }
 
 // atHand is a context that is done: reading with it returns only what need not be waited for.
@@ -141,11 +167,6 @@ var atHand = func() context.Context {
 // fill makes the next batch. It waits for the first record that the filter lets through; then the batch window begins, and the batch
 // is cut at its end, at the batch size or at the payload limit, whichever comes first.
 func (p *poller) fill(read, work context.Context) error {
-	if p.reader == nil {
-		if err := p.open(); err != nil {
-			return err
-		}
-	}
 	if p.lane.doubt != nil {
 		if have, err := p.redo(read, work); have || err != nil {
 			return err
@@ -211,11 +232,10 @@ func (p *poller) take(s *settings, l *limits) (full bool) {
 // settled has the checkpoint follow what a lane has settled.
 func (p *poller) settled(work context.Context, l *lane) error {
 	if p.fan != nil {
-		m := p.fan.settled(l)
-		if m.sequence == 0 {
-			return nil
-		}
-		return p.saver.settle(work, m)
+		return p.saver.settle(work, p.fan.settled(l))
+	}
+	if p.redoing != nil {
+		return p.redone(work, l)
 	}
 	position, inside := l.batch.settled(), uint32(0)
 	if p.r.settings.Load().ExactlyOnce {
@@ -231,7 +251,7 @@ func (p *poller) settled(work context.Context, l *lane) error {
 // mark is what a checkpoint at a position is to have; 0 = where the last one was.
 func (p *poller) mark(position uint64) mark {
 	state := p.window.blob
-	if a := p.feed.ahead; a != nil && state == nil && position < a.covered {
+	if a := p.feed.ahead; a != nil && state == nil && a.upto.after(place{position + 1, p.calls.inside}) {
 		state = a.blob
 	}
 	return p.markOf(position, state)
@@ -268,7 +288,7 @@ func (p *poller) read(ctx context.Context) error {
 			"records", first-p.next, "first", p.next, "last", first-1)
 	}
 	p.next = first + uint64(run.Len())
-	p.feed.fill(run, p.r.settings.Load().Aggregated)
+	p.feed.fill(run, p.stored(p.r.settings.Load(), first))
 	if p.calls.skip > 0 {
 		if cp, _ := p.saver.checkpoint(); cp.Sequence+1 == first {
 			p.feed.skip(p.calls.skip)

@@ -40,7 +40,7 @@ type settings struct {
 func (s *settings) lanes() int { return max(1, s.Parallelization) }
 
 // isolates says whether records that fail alone are parked, so that others go on. In a window, whose state is all records', they are not, nor
-// with ExactlyOnce, where one call at most is ahead of the checkpoint.
+// with ExactlyOnce, where one call of a lane at most is ahead of the checkpoint.
 func (s *settings) isolates() bool { return s.Isolate && s.TumblingWindow == 0 && !s.ExactlyOnce }
 
 // newSettings makes the settings of a definition. What cannot be used any more is an error.

@@ -35,7 +35,7 @@ type saver struct {
 }
 
 // mark is what is to be saved: the sequence number of the last settled record, and the window's state, which is not changed any more.
-// The generation grows with each other state.
+// The generation grows with each other state, and of two marks the one with the higher generation is later.
 type mark struct {
 	sequence   uint64
 	state      []byte
@@ -49,11 +49,14 @@ func newSaver(store Checkpoints, cp shards.Checkpoint, retry backoff, report fun
 }
 
 // settle notes that everything up to a mark is settled, and sees to it that this is saved; never does the position go back, and with 0 it
-// stays. It blocks only while too many batches wait. ctx bounds the saving. Errors: shards.ErrRevision when another owner has
+// stays. A mark of an earlier generation than one before has come too late, and says nothing new. It blocks only while too many batches wait. ctx bounds the saving. Errors: shards.ErrRevision when another owner has
 // moved the checkpoint, shards.ErrNotFound, shards.ErrClosed, the context's; there are no saves after one.
 func (s *saver) settle(ctx context.Context, to mark) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if to.generation < s.settled.generation {
+		return s.err
+	}
 	to.sequence = max(to.sequence, s.settled.sequence)
 	if to.sequence == s.settled.sequence && to.generation == s.settled.generation {
 		return s.err
@@ -75,6 +78,16 @@ func (s *saver) wait() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.running {
+		s.changed.Wait()
+	}
+	return s.err
+}
+
+// await is wait for no longer than until a mark of the generation is saved, or a later one.
+func (s *saver) await(generation uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.running && s.saved.generation < generation {
 		s.changed.Wait()
 	}
 	return s.err

@@ -31,6 +31,40 @@ func TestCheckpointsAreSavedBesideTheBatches(t *testing.T) {
 	})
 }
 
+// What one lane says too late does not undo what another has said since, and await waits for no more than it needs.
+func TestMarksInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		b.stream.put(0, "0", "1")
+		hold := make(chan struct{})
+		var saved []string
+		b.stream.saveErr = func(cp shards.Checkpoint) error {
+			<-hold
+			saved = append(saved, string(cp.State))
+			return nil
+		}
+		s := newSaver(b.stream, shards.Checkpoint{Consumer: "c", Sequence: record.MakeSequence(1, 1)}, backoff{Base: time.Second, Max: time.Second}, func(error) {})
+		at := record.MakeSequence(1, 2)
+		for _, m := range []mark{{at, []byte("second"), 2}, {at, []byte("fourth"), 4}, {at, []byte("third"), 3}} {
+			if err := s.settle(t.Context(), m); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait() // the first is being saved
+		}
+		done := make(chan error)
+		go func() { done <- s.await(2) }()
+		hold <- struct{}{}
+		synctest.Wait()
+		if err := <-done; err != nil || len(saved) != 1 || saved[0] != "second" {
+			t.Errorf("saved %q, %v", saved, err)
+		}
+		close(hold)
+		if err := s.wait(); err != nil || len(saved) != 2 || saved[1] != "fourth" {
+			t.Errorf("saved %q, %v", saved, err)
+		}
+	})
+}
+
 func TestBatchesWaitForCheckpointsTheyAreTooFarAheadOf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 1)
@@ -111,7 +145,7 @@ func TestSaverHoldsTheNewestPosition(t *testing.T) {
 		st := (&fakeStreams{}).create("s", 1)
 		st.saveDelay = time.Second
 		cp := shards.Checkpoint{Consumer: "c"}
-		s := newSaver(st, cp, backoff{time.Second, time.Second}, func(error) {})
+		s := newSaver(st, cp, backoff{Base: time.Second, Max: time.Second}, func(error) {})
 		base := record.MakeSequence(1, 0)
 		for i := range uint64(5) {
 			if err := s.settle(context.Background(), mark{sequence: base + i + 1}); err != nil {

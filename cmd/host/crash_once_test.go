@@ -16,7 +16,7 @@ import (
 // onceChains are two chains of two functions each over three streams: one with ExactlyOnce, and one without, which says what the kills do.
 var onceChains = map[bool][]string{true: {"in", "middle", "last"}, false: {"in", "plain-middle", "plain-last"}}
 
-// A real process is killed at random moments while records go through two functions and the streams are resized: everything that is in the first stream is in the
+// A real process is killed at random moments while records go through two functions, in changing numbers of lanes, and the streams are resized: everything that is in the first stream is in the
 // last one exactly once.
 func TestKilledChain(t *testing.T) {
 	t.Parallel()
@@ -38,6 +38,13 @@ func TestKilledChain(t *testing.T) {
 		all.await(t, 1+rng.IntN(300), p.ended)
 		for _, stream := range []string{"in", "middle", "last"} {
 			if _, err := client.ResizeStream(t.Context(), stream, 1+rng.IntN(4)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i, to := range onceChains[true][1:] {
+			config := chainConfig(true, i)
+			config.Parallelization = 1 + rng.IntN(4)
+			if _, _, err := client.PutMapping(t.Context(), to, config); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -86,12 +93,17 @@ func prepareChains(t *testing.T, client *api.Client) {
 			if _, _, err := client.Deploy(t.Context(), to, bytes.NewReader(echoModule), api.FunctionConfig{Emit: []string{to}}); err != nil {
 				t.Fatal(err)
 			}
-			config := api.MappingConfig{Stream: chain[i], Function: to, BatchSize: 5, ExactlyOnce: once}
-			if _, _, err := client.PutMapping(t.Context(), to, config); err != nil {
+			if _, _, err := client.PutMapping(t.Context(), to, chainConfig(once, i)); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
+}
+
+// chainConfig is the i-th mapping of a chain, at first in three lanes.
+func chainConfig(once bool, i int) api.MappingConfig {
+	chain := onceChains[once]
+	return api.MappingConfig{Stream: chain[i], Function: chain[i+1], BatchSize: 5, ExactlyOnce: once, Parallelization: 3}
 }
 
 // countRecords is how often each text is in a stream.

@@ -1,0 +1,86 @@
+package triggers
+
+import (
+	"log/slog"
+	"maps"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/shardmill/shardmill/runtime"
+	"github.com/shardmill/shardmill/shards"
+)
+
+func TestLanesPutOnce(t *testing.T) {
+	for writes := range 16 {
+		for lanes := 1; lanes <= 4; lanes++ {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, 1)
+				b.functions.handle, b.stream.saveErr = copying(b.outlet, "a", "b"), b.outlet.checkSave
+				b.putKeys(5, 0, 3)
+				b.outlet.crash(writes)
+				b.put(func(m *Mapping) { m.ExactlyOnce, m.BatchSize, m.Parallelization = true, 2, 3 })
+				time.Sleep(time.Second)
+				restart(b, true)
+				b.put(func(m *Mapping) { m.ExactlyOnce, m.BatchSize, m.Parallelization = true, 2, lanes })
+				b.putKeys(5, 3, 5)
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				want := map[string]int{}
+				for _, d := range b.functions.deliveries() {
+					for _, text := range d.Data {
+						want[text] = 1
+					}
+				}
+				if got := b.outlet.emitted("a"); len(want) != 25 || !maps.Equal(got, want) || !maps.Equal(b.outlet.emitted("b"), want) {
+					t.Errorf("after %d writes, with %d lanes: emitted %v", writes, lanes, got)
+				}
+				if s := b.shard(0); s.Checkpoint == 0 || s.State != ShardRunning || s.Attempt != 0 || s.IteratorAge != 0 {
+					t.Errorf("after %d writes, with %d lanes: %+v", writes, lanes, s)
+				}
+			})
+		}
+	}
+}
+
+// The numbers of lanes' calls go on when a mapping is moved, and markers of lanes that the checkpoint cannot have had are passed over.
+func TestNumbersOfLanes(t *testing.T) {
+	o := new(outlet)
+	put := func(lane int, ordinal uint64) {
+		d := doubt{lane: lane, lanes: max(lane+1, 0), last: place{9, 0}, settles: place{9, 0}}
+		mark := runtime.Mark{Producer: producerOf("id", 0, lane), Ordinal: ordinal, Note: d.note()}
+		if err := o.put(emission{"a", []string{"x"}}, true, mark); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(noLane, 3)
+	put(2, 7)
+	was := calls{lanes: [MaxParallelization]uint64{0, 5, 6}}
+	s, err := parseState(carryOn(o, "id")(0, was.wrap(nil)))
+	if want := [MaxParallelization]uint64{0, 5, 7}; err != nil || s.calls.ordinal != 3 || s.calls.lanes != want {
+		t.Errorf("carried on with %+v, %v", s.calls, err)
+	}
+
+	for name, c := range map[string]struct {
+		calls calls
+		ahead *ahead
+		doubt bool
+	}{
+		"next":               {calls{lanes: [MaxParallelization]uint64{0, 0, 6}}, nil, true},
+		"next, same lanes":   {calls{lanes: [MaxParallelization]uint64{0, 0, 6}}, &ahead{low: make([]place, 3)}, true},
+		"next, other lanes":  {calls{lanes: [MaxParallelization]uint64{0, 0, 6}}, &ahead{low: make([]place, 4)}, false},
+		"settled":            {calls{lanes: [MaxParallelization]uint64{0, 0, 7}}, nil, false},
+		"an old checkpoint":  {calls{lanes: [MaxParallelization]uint64{0, 0, 5}}, nil, false},
+		"a checkpoint of no": {calls{}, nil, false},
+	} {
+		b := &poller{r: &runner{markers: o}, calls: c.calls, log: slog.New(slog.DiscardHandler)}
+		b.feed.ahead = c.ahead
+		d, err := b.recallLane(&settings{ID: "id"}, 2)
+		if (d != nil) != c.doubt || err != nil || d == nil && b.calls.lanes[2] != 7 {
+			t.Errorf("%s: %+v, %v; then %+v", name, d, err, b.calls)
+		}
+	}
+	if _, err := parseMarker(shards.Marker{Note: (&doubt{lane: 2, lanes: 2, last: place{9, 0}}).note()}, 2); err == nil {
+		t.Error("lane 2 of 2 was read")
+	}
+}
