@@ -45,6 +45,7 @@ var dataDirMigrations = map[int]func(path string) error{}
 type dataDir struct {
 	path string
 	lock *os.File
+	disk disk // that it is on
 }
 
 // openDataDir creates or opens the data directory at path, locks it against other hosts and brings it to the

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -52,6 +53,13 @@ func TestFailingDisk(t *testing.T) {
 		{line: "stream put s --partition-key k --data lost", status: exitFailure, stderr: "disk"},
 		{line: "stream tail s --from oldest --limit 1", stdout: "  before\n$"},
 	})
+	status, body := readyz(t, h)
+	for status == http.StatusOK { // for as long as the disk's last write counts
+		status, body = readyz(t, h)
+	}
+	if status != http.StatusServiceUnavailable || !strings.Contains(body, "puts cannot be made durable: write ") {
+		t.Errorf("while writes fail /readyz answers %d: %s", status, body)
+	}
 	mend()
 	play(t, h, nil, []step{{line: "stream put s --partition-key k --data after", stdout: "Sequence"}})
 	if status, body := readyz(t, h); status != http.StatusOK {

@@ -317,7 +317,10 @@ func (h *host) notReady() error {
 	if err := h.catalog.Err(); err != nil {
 		return fmt.Errorf("definitions cannot be stored: %w", err)
 	}
-	return writable(h.dir.cache(), lowSpace) // the cache, because a probe that a crash leaves there is no matter
+	if err := h.state.Err(); err != nil {
+		return fmt.Errorf("what functions keep cannot be stored: %w", err)
+	}
+	return h.dir.disk.check(h.dir.cache(), lowSpace) // the cache, because a probe that a crash leaves there is no matter
 }
 
 // listenAdmin serves the admin listener from the start, so that a probe sees a host that lives and is not ready yet.

@@ -199,6 +199,13 @@ func (s *Store) Close() error {
 	return guarded(s.db.Close)
 }
 
+// Err is why the store takes no changes, nil while it does: a write has failed before, or it is closed.
+func (s *Store) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.refusal()
+}
+
 // Tables are the tables that hold something, shared ones first, by name and owner.
 func (s *Store) Tables() []TableSize {
 	s.mu.Lock()

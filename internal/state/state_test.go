@@ -491,8 +491,14 @@ func TestFailedWrite(t *testing.T) {
 	if _, err := b.Put(cities, "a", []byte("2"), Any); err != nil {
 		t.Fatal(err)
 	}
+	if err := s.Err(); err != nil {
+		t.Errorf("before: %v", err)
+	}
 	if err := b.Commit(); !errors.Is(err, fail) {
 		t.Errorf("the batch: %v", err)
+	}
+	if err := s.Err(); !errors.Is(err, ErrFailed) || !errors.Is(err, fail) {
+		t.Errorf("then: %v", err)
 	}
 	s.options.free = freeBytes
 	if err := b.Commit(); !errors.Is(err, ErrFailed) || !errors.Is(err, fail) {
