@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/shardmill/shardmill/internal/field"
@@ -36,6 +37,7 @@ func (m *moduleInfo) admit(host map[string]string, config *Config) error {
 	if err := m.admitExports(); err != nil {
 		return err
 	}
+	var doors []string // the host's functions that it imports
 	for _, i := range m.imports {
 		name := i.module + "." + i.name
 		signature, ok := host[name]
@@ -45,10 +47,11 @@ func (m *moduleInfo) admit(host map[string]string, config *Config) error {
 		case signature != i.signature:
 			return &FieldError{Field: "code", Value: name, Problem: "imports " + name + " as " + i.signature, Limit: "a module that imports it as " + signature}
 		case i.module == abi.ImportModule:
-			if err := admitDoor(i.name, config); err != nil {
-				return err
-			}
+			doors = append(doors, i.name)
 		}
+	}
+	if err := admitDoors(doors, config); err != nil {
+		return err
 	}
 	return m.admitMemory(config)
 }
@@ -66,17 +69,37 @@ func (m *moduleInfo) admitMemory(config *Config) error {
 	return nil
 }
 
-// admitDoor refuses a module that imports what its configuration gives no use for.
-func admitDoor(name string, config *Config) error {
+// admitDoors refuses a module that imports functions of the host for which its configuration gives no use, and names all of them.
+func admitDoors(imported []string, config *Config) error {
+	var names, needs []string
 	for _, d := range hostDoors() {
-		if d.Name == name && d.granted != nil && !d.granted(config) {
-			return &FieldError{
-				Field: "code", Value: abi.ImportModule + "." + name, Problem: "imports " + abi.ImportModule + "." + name + ", which its configuration does not grant",
-				Limit: "a module without it, or a configuration that grants " + d.needs,
+		if slices.Contains(imported, d.Name) && d.granted != nil && !d.granted(config) {
+			names = append(names, abi.ImportModule+"."+d.Name)
+			if !slices.Contains(needs, d.needs) {
+				needs = append(needs, d.needs)
 			}
 		}
 	}
-	return nil
+	if len(names) == 0 {
+		return nil
+	}
+	it := "it"
+	if len(names) > 1 {
+		it = "them"
+	}
+	return &FieldError{
+		Field: "code", Value: names[0], Problem: "imports " + listed(names) + ", which its configuration does not grant",
+		Limit: "a module without " + it + ", or a configuration that grants " + listed(needs),
+	}
+}
+
+// listed is "a, b and c".
+func listed(words []string) string {
+	last := len(words) - 1
+	if last == 0 {
+		return words[0]
+	}
+	return strings.Join(words[:last], ", ") + " and " + words[last]
 }
 
 // command is whether the module is a program of WASI preview 1 and not a function of the ABI: each call runs it from its start.
@@ -90,11 +113,16 @@ func (m *moduleInfo) admitExports() error {
 	wanted := abiExports
 	if m.command() {
 		wanted = commandExports
+	} else if _, program := m.exports[exportStart]; program {
+		if _, reactor := m.exports[abi.ExportInitialize]; !reactor { // its exports would run before its language's run-time has been started
+			return badCode("exports "+exportStart+" beside "+abi.ExportVersion+": it was built as a program",
+				"a reactor (shardmill function build makes one; Go: -buildmode=c-shared, C: -mexec-model=reactor), or a program without "+abi.ExportVersion)
+		}
 	}
 	for _, e := range wanted {
 		switch signature, ok := m.exports[e.name]; {
 		case !ok && !e.optional:
-			return badCode("does not export "+e.name, "a module that exports "+requiredExports())
+			return badCode("does not export "+e.name, "a module that exports "+requiredExports(wanted))
 		case ok && signature != e.signature:
 			return badCode(fmt.Sprintf("exports %s as %q", e.name, signature), fmt.Sprintf("a module that exports it as %q", e.signature))
 		}
@@ -102,9 +130,9 @@ func (m *moduleInfo) admitExports() error {
 	return nil
 }
 
-func requiredExports() string {
+func requiredExports(of []abiExport) string {
 	var names []string
-	for _, e := range abiExports {
+	for _, e := range of {
 		if !e.optional {
 			names = append(names, e.name)
 		}

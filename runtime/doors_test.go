@@ -215,6 +215,13 @@ func TestImportsThatAreNotGranted(t *testing.T) {
 	if _, err := w.Get("f"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("what was refused is there: %v", err)
 	}
+	// All of them, and what each needs once.
+	err = admitDoors([]string{abi.ImportHTTPFetch, abi.ImportStateGet, abi.ImportStatePut, abi.ImportResult, abi.ImportSecret}, &Config{HTTP: []string{"GET https://a:443"}})
+	want := "code imports shardmill.secret, shardmill.state_get and shardmill.state_put, which its configuration does not grant; " +
+		"it must be a module without them, or a configuration that grants a secret and a state table"
+	if err == nil || err.Error() != want {
+		t.Errorf("%v\nwant %s", err, want)
+	}
 	for _, d := range hostDoors() {
 		if d.call == nil || d.granted != nil && d.needs == "" {
 			t.Errorf("%s has no behaviour, or does not say what it needs", d.Name)

@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"maps"
 	goruntime "runtime"
 	"strings"
 	"testing"
@@ -270,5 +271,39 @@ func TestDeployIsCanceled(t *testing.T) {
 	_, err := w.Deploy(ctx, "f", fake{start: spinning}.build(), Config{Timeout: time.Minute})
 	if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrInvalid) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// A module is a function or a program, and one that is a bit of both is told what it was to be.
+func TestFunctionsAndPrograms(t *testing.T) {
+	function := map[string]string{"memory": "memory", "shardmill_abi_v1": "() -> i32", "shardmill_input": "(i32) -> i32", "shardmill_handle": "(i32 i32 i32) -> i64"}
+	for _, e := range abiExports { // whatever the signatures are written like
+		if _, ok := function[e.name]; ok {
+			function[e.name] = e.signature
+		}
+	}
+	with := func(names ...string) map[string]string {
+		exports := maps.Clone(function)
+		for _, name := range names {
+			exports[name] = "() -> ()"
+		}
+		return exports
+	}
+	for name, c := range map[string]struct {
+		exports map[string]string
+		want    string // "" is taken
+	}{
+		"a function":                      {with(), ""},
+		"a reactor":                       {with("_initialize"), ""},
+		"a reactor that has both":         {with("_initialize", "_start"), ""},
+		"a function built as a program":   {with("_start"), "exports _start beside shardmill_abi_v1: it was built as a program; it must be a reactor"},
+		"a program":                       {map[string]string{"memory": "memory", "_start": "() -> ()"}, ""},
+		"a program without memory":        {map[string]string{"_start": "() -> ()"}, "does not export memory; it must be a module that exports memory, _start"},
+		"a function that lacks something": {map[string]string{"memory": "memory"}, "a module that exports memory, shardmill_abi_v1, shardmill_input, shardmill_handle"},
+	} {
+		err := (&moduleInfo{exports: c.exports}).admitExports()
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
 	}
 }

@@ -31,7 +31,7 @@ var adviceFor = map[api.Kind]string{
 	api.KindEntryNotFound:      `"shardmill state list TABLE" shows those there are`,
 	api.KindConflict:           `"shardmill stream describe" shows what there is`,
 	api.KindInUse:              `change or delete what needs it first; what only a mapping needs can be deleted with --force`,
-	api.KindThrottled:          `try again in a moment, or deploy it with a larger --concurrency`,
+	api.KindThrottled:          `try again in a moment, deploy it with a larger --concurrency, or raise what "shardmill function reserve" has bounded`,
 	api.KindDamaged:            `"shardmill stream damage list" names what is damaged, and "shardmill stream damage accept" gives it up`,
 	api.KindNoSpace:            `delete a stream or a function, shorten a retention with "shardmill stream update", or make space on the host's disk, or mend it; then try again`,
 	api.KindStopping:           `try again when the host is back`,
