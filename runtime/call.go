@@ -55,6 +55,7 @@ type Call struct {
 	Window   Window       // for KindBatch and KindWindowClose
 	Keep     *Keep        // which calls like this are kept as capsules; nil: none
 	Once     Once         // has what it emits put once; nil: at least once
+	Trial    *Trial       // the call is only looked at; nil: it is a real one. Keep and Once do not count with it
 	ID       string       // names the invocation in logs and errors, at most 128 bytes; "" has one made
 }
 
@@ -101,6 +102,7 @@ type Reply struct {
 	tape     *capsule.Tape // what the guest has read; nil: not noted
 	deadline int64         // that the guest was told, µs since the Unix epoch
 	state    *state.Batch  // what the call has changed of the state, nil for nothing
+	tried    *version      // that a trial ran
 }
 
 // maxKeptReply is how large a buffer a Reply keeps for the next call.

@@ -10,14 +10,14 @@ import (
 // runCommand makes one call of a program: a new instance runs from its start to its end, with the call's body on stdin. What it
 // writes to stdout is the answer, stderr is its log, and status 0 is success. The caller holds a slot of the pool, which is given
 // back.
-func runCommand(ctx context.Context, p *program, v *version, log *capture, doors *Doors, s *senses, call *Call, reply *Reply) error {
+func runCommand(ctx context.Context, p *program, v *version, pool *pool, log *capture, doors *Doors, s *senses, call *Call, reply *Reply) error {
 	i, err := emptyInstance(&v.identity, log, doors, s)
 	if err != nil {
-		v.pool.giveUp()
+		pool.giveUp()
 		return err
 	}
-	v.pool.add(i)
-	defer v.pool.release(i, false)
+	pool.add(i)
+	defer pool.release(i, false)
 	return i.execute(ctx, p, call, reply)
 }
 
@@ -32,7 +32,7 @@ func (i *instance) execute(ctx context.Context, p *program, call *Call, reply *R
 	i.watch.limit(i.identity.config.Fuel)
 	config := guestConfig(i.senses, i.identity.config.Env, answer, &log.stderr).WithStdin(bytes.NewReader(call.Body)).
 		WithArgs(i.identity.function).WithStartFunctions(exportStart)
-	i.watch.visit.begin(i.identity, &call.Source)
+	i.watch.visit.begin(i.identity, call)
 	i.module, err = p.instantiate(i.watch, i.memory, config)
 	reply.state = i.watch.visit.end()
 	intact := i.watch.stop()

@@ -262,7 +262,7 @@ func (rt *Runtime) unsaved(ctx context.Context, f *function, v *version, err err
 
 // discard makes a version unusable and frees it as soon as nobody uses it.
 func (rt *Runtime) discard(v *version) {
-	v.pool.drain()
+	v.drain()
 	rt.unloaded(v, v.code.doom())
 }
 

@@ -150,18 +150,22 @@ type visit struct {
 	result  []byte // of the last door
 	outcome string // of the last door, where ok does not say it all
 	owner   state.Table
+	trial   *Trial       // of the call; nil: it is none
 	batch   *state.Batch // of the call; nil until it reaches for state
 }
 
 // begin lets a call pass, and end nobody. end gives what the call has changed of the state, nil for nothing.
-func (v *visit) begin(id *identity, from *Source) {
-	v.open = true
-	v.owner = state.Table{Function: id.function, Mapping: from.Mapping, Shard: from.Shard}
+func (v *visit) begin(id *identity, call *Call) {
+	v.open, v.trial = true, call.Trial
+	v.owner = state.Table{Function: id.function, Mapping: call.Source.Mapping, Shard: call.Source.Shard}
+	if v.trial != nil {
+		v.owner.Mapping = trialTables + v.trial.Tables
+	}
 }
 
 func (v *visit) end() *state.Batch {
 	b := v.batch
-	v.open, v.result, v.batch = false, nil, nil
+	v.open, v.result, v.batch, v.trial = false, nil, nil, nil
 	if b == nil || b.Changes() == 0 {
 		return nil
 	}

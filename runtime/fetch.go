@@ -126,7 +126,10 @@ func (v *visit) fetch(ctx context.Context, m api.Memory, args []uint64) int64 {
 	if err := v.config.mayFetch(r.Method, u); err != nil {
 		return v.denied("http", err.Error())
 	}
-	if v.doors.HTTP == nil {
+	switch {
+	case v.trial != nil && !v.trial.sends(r.Method):
+		return v.refuse(abi.StatusUnavailable, "no answer from %s: %v", originOf(u), errNoTrial)
+	case v.doors.HTTP == nil:
 		return v.refuse(abi.StatusUnavailable, "the host makes no requests here")
 	}
 	answer, err := v.doors.HTTP.Fetch(ctx, r, v.config.mayFetch)

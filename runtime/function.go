@@ -127,13 +127,28 @@ type version struct {
 	calls      atomic.Uint64
 	failures   atomic.Uint64
 	pool       pool
+	trials     pool // for calls with a Trial
 	code       loader
 }
 
 func newVersion(id identity) *version {
 	v := &version{identity: id}
 	v.pool.init(id.config.Concurrency)
+	v.trials.init(id.config.Concurrency)
 	return v
+}
+
+// drain closes the idle instances, and those that run when they come back.
+func (v *version) drain() {
+	v.pool.drain()
+	v.trials.drain()
+}
+
+// usage is that of both pools.
+func (v *version) usage() (instances int, bytes uint64) {
+	n, size := v.pool.usage()
+	m, more := v.trials.usage()
+	return n + m, size + more
 }
 
 // close closes the idle instances and the program that was unloaded. Instances that run hold the program, so
@@ -142,7 +157,7 @@ func (v *version) close(p *program) error {
 	if p == nil {
 		return nil
 	}
-	v.pool.drain()
+	v.drain()
 	return p.close()
 }
 

@@ -146,7 +146,7 @@ func (i *instance) invoke(ctx context.Context, call *Call, reply *Reply) (reusab
 	started := time.Now()
 	i.watch.start(ctx, i.identity.config.Timeout)
 	i.watch.limit(i.identity.config.Fuel)
-	i.watch.visit.begin(i.identity, &call.Source)
+	i.watch.visit.begin(i.identity, call)
 	err = i.exchange(ctx, call, reply, started)
 	reply.state = i.watch.visit.end()
 	intact := i.watch.stop()

@@ -36,6 +36,12 @@ func (rt *Runtime) Invoke(ctx context.Context, call Call, reply *Reply) error {
 	if call.ID == "" {
 		reply.Invocation = ulid.Make().String()
 	}
+	if call.Trial != nil {
+		if err := rt.try(ctx, f, v, &call, reply); err != nil {
+			return fmt.Errorf("runtime: try %q version %d: %w", f.name, v.number, err)
+		}
+		return nil
+	}
 	started := time.Now()
 	err = rt.invoke(ctx, f, v, &call, reply)
 	rt.keepCapsule(v, &call, reply, started, err)
@@ -53,10 +59,8 @@ func (rt *Runtime) Invoke(ctx context.Context, call Call, reply *Reply) error {
 }
 
 func (rt *Runtime) invoke(ctx context.Context, f *function, v *version, call *Call, reply *Reply) error {
-	if kinds, err := rt.kinds(ctx, v); err != nil {
+	if err := rt.handles(ctx, v, call.Kind); err != nil {
 		return err
-	} else if !kinds.Has(call.Kind) {
-		return fmt.Errorf("%w: %v", ErrUnsupported, call.Kind)
 	}
 	if err := rt.run(ctx, f, v, call, reply); err != nil {
 		return err
@@ -77,6 +81,15 @@ func (rt *Runtime) invoke(ctx context.Context, f *function, v *version, call *Ca
 		return stateFailure(v, reply, err)
 	}
 	return nil
+}
+
+// handles is nil when a version handles a kind of call.
+func (rt *Runtime) handles(ctx context.Context, v *version, kind Kind) error {
+	kinds, err := rt.kinds(ctx, v)
+	if err == nil && !kinds.Has(kind) {
+		return fmt.Errorf("%w: %v", ErrUnsupported, kind)
+	}
+	return err
 }
 
 // kinds are those that a version handles. Of a first version they are known when it has been tried, which is waited for.
@@ -100,38 +113,43 @@ func (rt *Runtime) run(ctx context.Context, f *function, v *version, call *Call,
 		return err
 	}
 	defer rt.done(v)
-	if err := f.gate.enter(ctx); err != nil {
-		return err
+	pool, log := &v.pool, func() *capture { return newCapture(&v.identity, f.logs, f.metrics) }
+	if call.Trial != nil {
+		pool, log = &v.trials, func() *capture { return newCapture(&v.identity, newLogRing(0), nil) }
+	} else {
+		if err := f.gate.enter(ctx); err != nil {
+			return err
+		}
+		defer f.gate.leave()
 	}
-	defer f.gate.leave()
-	if err := v.pool.wait(ctx); err != nil {
+	if err := pool.wait(ctx); err != nil {
 		return err
 	}
 	if p.command {
-		s := &senses{note: noteFor(call)}
-		err := runCommand(ctx, p, v, newCapture(&v.identity, f.logs, f.metrics), &rt.options.Doors, s, call, reply)
+		s := &senses{note: noteFor(call), play: playFor(call)}
+		err := runCommand(ctx, p, v, pool, log(), &rt.options.Doors, s, call, reply)
 		reply.tape = s.note
 		return err
 	}
-	i := v.pool.take()
+	i := pool.take()
 	if i == nil {
 		started := time.Now()
-		if i, err = newInstance(ctx, p, &v.identity, newCapture(&v.identity, f.logs, f.metrics), &rt.options.Doors); err != nil {
-			v.pool.giveUp()
+		if i, err = newTapedInstance(ctx, p, &v.identity, log(), &rt.options.Doors, startFor(call)); err != nil {
+			pool.giveUp()
 			return err
 		}
 		rt.metrics.start.Observe(time.Since(started).Seconds())
-		v.pool.add(i)
+		pool.add(i)
 	}
-	i.senses.note = noteFor(call)
+	i.senses.note, i.senses.play = noteFor(call), playFor(call)
 	reusable, err := i.invoke(ctx, call, reply)
-	reply.tape, i.senses.note = i.senses.note, nil
-	if !reusable {
+	reply.tape, i.senses.note, i.senses.play = i.senses.note, nil, nil
+	if !reusable && call.Trial == nil {
 		f.metrics.discarded.Inc()
 	}
 	// A call of $LATEST leaves nothing behind in a version that was superseded while it ran. (A swap after this
 	// question drains the pool, and the instance with it.)
-	v.pool.release(i, reusable && (call.Version != 0 || call.Alias != "" || !v.superseded.Load()))
+	pool.release(i, reusable && (call.Version != 0 || call.Alias != "" || !v.superseded.Load()))
 	return err
 }
 

@@ -33,7 +33,10 @@ type Capsules interface {
 
 // noteFor is a new tape for a call that may be kept.
 func noteFor(call *Call) *capsule.Tape {
-	if call.Keep == nil {
+	switch {
+	case call.Trial != nil:
+		return call.Trial.Note
+	case call.Keep == nil:
 		return nil
 	}
 	return new(capsule.Tape)

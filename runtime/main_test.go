@@ -302,7 +302,7 @@ func (w *world) instances(name string) (n int) {
 		return 0
 	}
 	for _, v := range f.versions {
-		count, _ := v.pool.usage()
+		count, _ := v.usage()
 		n += count
 	}
 	return n

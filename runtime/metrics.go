@@ -164,7 +164,7 @@ func (c *gauges) Collect(to chan<- prometheus.Metric) {
 		var n int
 		var bytes uint64
 		for _, v := range f.versions {
-			count, size := v.pool.usage()
+			count, size := v.usage()
 			n += count
 			bytes += size
 		}

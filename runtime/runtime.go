@@ -234,7 +234,8 @@ func (rt *Runtime) janitor(ctx context.Context) {
 		for _, f := range rt.all() {
 			for _, v := range f.versions {
 				v.pool.dropIdle(time.Now().Add(-rt.options.IdleTimeout))
-				if n, _ := v.pool.usage(); n == 0 && v != f.latest() && !f.named(v.number) {
+				v.trials.dropIdle(time.Now().Add(-rt.options.IdleTimeout))
+				if n, _ := v.usage(); n == 0 && v != f.latest() && !f.named(v.number) {
 					rt.unloaded(v, v.code.release())
 				}
 			}
@@ -370,6 +371,7 @@ func (rt *Runtime) kill(idle <-chan struct{}) {
 		for _, f := range rt.all() {
 			for _, v := range f.versions {
 				v.pool.kill()
+				v.trials.kill()
 			}
 		}
 		select {

@@ -78,7 +78,7 @@ func (v *visit) table(m api.Memory, args []uint64) (t state.Table, status int64)
 		bare, shared := strings.CutPrefix(grant, sharedPrefix)
 		switch {
 		case bare != name:
-		case shared:
+		case shared && v.trial == nil:
 			t = state.Table{Name: name, Shared: true}
 		default:
 			t = v.owner

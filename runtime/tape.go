@@ -19,6 +19,8 @@ type senses struct {
 type player struct {
 	tape capsule.Tape
 	over bool // more was asked for than it has
+
+	timed bool // sleeping takes its time
 }
 
 // epoch is when the guests' monotonic clock began.
@@ -87,9 +89,9 @@ func (s *senses) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// sleep implements sys.Nanosleep. What is played takes no time.
+// sleep implements sys.Nanosleep. What is played again takes no time.
 func (s *senses) sleep(ns int64) {
-	if s.play == nil {
+	if s.play == nil || s.play.timed {
 		s.watch.sleep(ns)
 	}
 }

@@ -219,7 +219,7 @@ func (rt *Runtime) replace(ctx context.Context, f *function, dropped []*version)
 	rt.mu.Unlock()
 	if old != nil && old.latest() != f.latest() {
 		old.latest().superseded.Store(true)
-		old.latest().pool.drain()
+		old.latest().drain()
 	}
 	for _, v := range dropped {
 		rt.discard(v)
