@@ -158,6 +158,8 @@ type failing struct {
 	at uint64
 }
 
+func (*failing) KeepTrials(func(string) bool) error { return nil }
+
 func (f *failing) Invoke(_ context.Context, c runtime.Call, reply *runtime.Reply) error {
 	reply.Outcomes = reply.Outcomes[:0]
 	<-time.NewTimer(time.Millisecond).C
@@ -184,6 +186,8 @@ func (f *fakeIdle) Get(name string) (runtime.Function, error) {
 	fn.Kinds = runtime.AllKinds
 	return fn, nil
 }
+
+func (*fakeIdle) KeepTrials(func(string) bool) error { return nil }
 
 func (f *fakeIdle) Invoke(_ context.Context, c runtime.Call, reply *runtime.Reply) error {
 	reply.Outcomes = reply.Outcomes[:0]

@@ -92,28 +92,17 @@ var (
 
 // exchange calls the function once and classifies what came of it. Its only error is errCutOff.
 func (l *lane) exchange(work context.Context, s *settings, q request) (outcome, error) {
+	if l.p.r.trial != nil {
+		return l.compare(work, s, q)
+	}
 	reply := replies.Get().(*runtime.Reply)
 	defer replies.Put(reply)
 	p := l.p
 	p.progress.invoking(l.number, l.tries.Attempts+1)
-	call := runtime.Call{
-		Function: s.Function, Version: s.version, Alias: s.alias,
-		Kind: runtime.KindBatch, Attempt: l.tries.Attempts + 1,
-		Records: q.head, State: p.window.state, Window: p.window.call(q.early),
-		Source: l.source(s, 0, 0), Keep: s.keep,
-	}
-	if q.final {
-		call.Kind = runtime.KindWindowClose
-	} else {
-		call.Source.First, call.Source.Last = q.head[0].First().Sequence, l.batch.last(q.head)
-	}
-	if q.through = p.r.entrance.find(p.r.functions, s); q.through == doorLambda {
-		body := bodies.Get().(*[]byte)
-		defer bodies.Put(body)
-		q.envelope = l.envelope(s, q)
-		*body = event.Append((*body)[:0], q.envelope, q.head)
-		call.Kind, call.Body, call.Records, call.State, call.Window = runtime.KindInvoke, *body, nil, nil, runtime.Window{}
-	}
+	q.through = p.r.entrance.find(p.r.functions, s)
+	body := bodies.Get().(*[]byte)
+	defer bodies.Put(body)
+	call := l.call(s, &q, p.window.state, body)
 	if l.marks(s, q) {
 		l.asked = asked{q, s.ReportItemFailures}
 		call.Once = l
@@ -128,6 +117,30 @@ func (l *lane) exchange(work context.Context, s *settings, q request) (outcome, 
 	o, err := l.outcome(s, &q, reply, err)
 	p.progress.invoked(l.number, o, q.n, err)
 	return o, nil
+}
+
+// call is the call for a request with a state of the window, by the request's door. An event is made in body, and its envelope kept with the request.
+func (l *lane) call(s *settings, q *request, state []byte, body *[]byte) runtime.Call {
+	call := runtime.Call{
+		Function: s.Function, Version: s.version, Alias: s.alias,
+		Kind: runtime.KindBatch, Attempt: l.tries.Attempts + 1,
+		Records: q.head, State: state, Window: l.p.window.call(q.early),
+		Source: l.source(s, 0, 0), Keep: s.keep,
+	}
+	if q.final {
+		call.Kind = runtime.KindWindowClose
+	} else {
+		call.Source.First, call.Source.Last = q.head[0].First().Sequence, l.batch.last(q.head)
+	}
+	if q.through == doorLambda {
+		q.envelope = l.envelope(s, *q)
+		if w := q.envelope.Window; w != nil {
+			w.State = state
+		}
+		*body = event.Append((*body)[:0], q.envelope, q.head)
+		call.Kind, call.Body, call.Records, call.State, call.Window = runtime.KindInvoke, *body, nil, nil, runtime.Window{}
+	}
+	return call
 }
 
 func cutOffText(q request, call *runtime.Call) string {

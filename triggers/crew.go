@@ -29,6 +29,9 @@ func newCrew(r *runner, consumer string, was *crew, paused bool) *crew {
 		work, cutOff := context.WithCancel(context.Background())
 		c.stopReading, c.cutOff = stopReading, cutOff
 		c.launch = func(p *poller) { c.begin(p, read, work) }
+		if r.trial != nil {
+			c.wg.Go(func() { c.keepTallies(read, work) })
+		}
 	}
 	if was != nil {
 		_, c.family.past = was.pollers()
@@ -43,7 +46,11 @@ func (c *crew) begin(p *poller, read, work context.Context) {
 	p.progress.running()
 	c.wg.Go(func() {
 		defer stop(errStopped)
-		if p.run(mine, work) {
+		ended := p.run(mine, work)
+		if c.r.trial != nil {
+			p.keepTally(work)
+		}
+		if ended {
 			c.follow(p, nil)
 			if p.calls.emitted() { // nothing can be in doubt any more
 				forgetMarkers(work, c.r, producer(c.r.settings.Load().ID, p.shard))
@@ -82,6 +89,9 @@ func (c *crew) newPoller(shard shards.ShardID, was *crew) *poller {
 		cp = shards.Checkpoint{Consumer: c.consumer, Shard: uint32(shard)}
 	}
 	p := &poller{r: c.r, shard: shard, parents: c.r.source.Parents(shard), log: c.r.log.With("shard", shard.String())}
+	if c.r.trial != nil {
+		c.r.trial.load(c.r.source, shard, p.log)
+	}
 	if was != nil {
 		if before := was.poller(shard); before != nil {
 			p.progress.carry(before)

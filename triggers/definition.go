@@ -43,6 +43,8 @@ type definition struct {
 	EventCounts        bool              `json:"eventCounts,omitzero"`
 	Tags               map[string]string `json:"tags,omitempty"`
 	Capsules           Capsules          `json:"capsules,omitzero"`
+
+	Shadow *shadowDefinition `json:"shadow,omitempty"` // nil = there is none; it is never changed in place
 }
 
 // define sets the definition's settings to those of m.

@@ -13,6 +13,7 @@ var (
 	ErrInvalid  = field.ErrInvalid                                 // as *FieldError
 	ErrConflict = errors.New("mapping exists with other settings") // a setting that cannot be changed differs
 	ErrFailed   = errors.New("the mapping cannot run")
+	ErrNoShadow = errors.New("the mapping has no shadow")
 	ErrClosed   = errors.New("triggers are closed")                                   // Close has been called
 	ErrNoSpace  = catalog.ErrNoSpace                                                  // the disk has no room for the definition
 	ErrDrain    = errors.New("invocations were cut off by the end of the drain time") // from Close

@@ -334,6 +334,7 @@ type fakeFunctions struct {
 	aliases  []runtime.Alias
 	handle   func(ctx context.Context, call runtime.Call, reply *runtime.Reply) error
 	calls    []delivery
+	tables   map[string]bool // that trials have used and that were not dropped
 }
 
 // delivery is one call as the function saw it.
@@ -348,6 +349,8 @@ type delivery struct {
 	Kind     runtime.Kind
 	State    string
 	Window   runtime.Window
+	Version  int
+	Trial    string // whose tables it has; "" = it is a real call
 }
 
 func (f *fakeFunctions) set(name string, kinds runtime.Kinds) {
@@ -380,6 +383,7 @@ func (f *fakeFunctions) Invoke(ctx context.Context, call runtime.Call, reply *ru
 	d := delivery{
 		Time: time.Now(), Function: call.Function, Shard: call.Source.Shard, Attempt: call.Attempt,
 		First: call.Source.First, Last: call.Source.Last, Kind: call.Kind, State: string(call.State), Window: call.Window,
+		Version: call.Version,
 	}
 	for _, run := range call.Records {
 		for r := range run.All() {
@@ -387,6 +391,13 @@ func (f *fakeFunctions) Invoke(ctx context.Context, call runtime.Call, reply *ru
 		}
 	}
 	f.mu.Lock()
+	if call.Trial != nil {
+		d.Trial = call.Trial.Tables
+		if f.tables == nil {
+			f.tables = map[string]bool{}
+		}
+		f.tables[d.Trial] = true
+	}
 	f.calls = append(f.calls, d)
 	handle := f.handle
 	f.mu.Unlock()
@@ -395,6 +406,18 @@ func (f *fakeFunctions) Invoke(ctx context.Context, call runtime.Call, reply *ru
 		return nil
 	}
 	return handle(ctx, call, reply)
+}
+
+// KeepTrials remembers which of the tables that trials have used are kept.
+func (f *fakeFunctions) KeepTrials(keep func(tables string) bool) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for tables := range f.tables {
+		if !keep(tables) {
+			delete(f.tables, tables)
+		}
+	}
+	return nil
 }
 
 func (f *fakeFunctions) deliveries() []delivery {

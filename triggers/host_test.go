@@ -213,6 +213,7 @@ func TestHost(t *testing.T) {
 		"survives deletions":                       testSurvivesDeletions,
 		"waits for damage to be accepted":          testWaitsForDamageToBeAccepted,
 		"reads the log once":                       testReadsTheLogOnce,
+		"compares a shadow":                        testComparesAShadow,
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer func(tb testing.TB) { h.tb = tb }(h.tb)

@@ -26,6 +26,18 @@ var (
 		"Checkpoints saved.", []string{"mapping"}, nil)
 	descShards = prometheus.NewDesc("shardmill_mapping_shards",
 		"Shards of the mapping by state.", []string{"mapping", "state"}, nil)
+	descShadowResults = prometheus.NewDesc("shardmill_mapping_shadow_results_total",
+		"Results that the mapping's shadow was compared by: same, changed, missing, extra.", []string{"mapping", "result"}, nil)
+	descShadowCalls = prometheus.NewDesc("shardmill_mapping_shadow_calls_total",
+		"Calls made for the comparison, of the serving version and of the shadow.", []string{"mapping", "side"}, nil)
+	descShadowFailures = prometheus.NewDesc("shardmill_mapping_shadow_failures_total",
+		"Of these, those that failed.", []string{"mapping", "side"}, nil)
+	descShadowSeconds = prometheus.NewDesc("shardmill_mapping_shadow_seconds_total",
+		"Time in the guest of calls made for the comparison.", []string{"mapping", "side"}, nil)
+	descShadowFuel = prometheus.NewDesc("shardmill_mapping_shadow_fuel_total",
+		"Instructions executed by calls made for the comparison, weighted.", []string{"mapping", "side"}, nil)
+	descShadowAge = prometheus.NewDesc("shardmill_mapping_shadow_iterator_age_seconds",
+		"Age of the oldest record of the shard that the mapping's shadow has not compared.", []string{"mapping", "shard"}, nil)
 	descState = prometheus.NewDesc("shardmill_mapping_info",
 		"1 for the state that the mapping is in.", []string{"mapping", "state"}, nil)
 )
@@ -62,7 +74,9 @@ func (m *metrics) forget(mapping string) { m.batchSizes.DeleteLabelValues(mappin
 
 // Describe is a prometheus.Collector's.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descAge, descInvocations, descRecords, descEvents, descRetries, descSaves, descShards, descState} {
+	for _, d := range []*prometheus.Desc{descAge, descInvocations, descRecords, descEvents, descRetries, descSaves, descShards, descState,
+		descShadowResults, descShadowCalls, descShadowFailures, descShadowSeconds, descShadowFuel, descShadowAge,
+	} {
 		ch <- d
 	}
 	m.batchSizes.Describe(ch)
@@ -72,8 +86,32 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	for _, s := range m.mappings.List() {
 		collectStatus(ch, &s)
+		collectShadow(ch, s.Name, s.Shadow)
 	}
 	m.batchSizes.Collect(ch)
+}
+
+// collectShadow tells of a mapping's shadow, if it has one. Its counts outlive a restart, and begin anew with another shadow.
+func collectShadow(ch chan<- prometheus.Metric, mapping string, s *ShadowStatus) {
+	if s == nil {
+		return
+	}
+	counter := func(d *prometheus.Desc, v float64, label string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, mapping, label)
+	}
+	counter(descShadowResults, float64(s.Same), "same")
+	counter(descShadowResults, float64(s.Changed), "changed")
+	counter(descShadowResults, float64(s.Missing), "missing")
+	counter(descShadowResults, float64(s.Extra), "extra")
+	for name, side := range map[string]*Side{"serving": &s.Serving, "shadow": &s.Candidate} {
+		counter(descShadowCalls, float64(side.Calls), name)
+		counter(descShadowFailures, float64(side.Failed), name)
+		counter(descShadowSeconds, side.Duration.Seconds(), name)
+		counter(descShadowFuel, float64(side.Fuel), name)
+	}
+	for i := range s.Shards {
+		ch <- prometheus.MustNewConstMetric(descShadowAge, prometheus.GaugeValue, s.Shards[i].IteratorAge.Seconds(), mapping, s.Shards[i].Shard.String())
+	}
 }
 
 func collectStatus(ch chan<- prometheus.Metric, s *Status) {

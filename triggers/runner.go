@@ -82,6 +82,7 @@ type runner struct {
 	log        *slog.Logger
 	retry      policy // the waits; the rest is each mapping's own
 	batchSizes prometheus.Observer
+	trial      *trial // what makes it the runner of a shadow; nil = it is one of a mapping
 
 	source   Source // nil when the stream could not be opened
 	settings atomic.Pointer[settings]
@@ -90,7 +91,8 @@ type runner struct {
 	def    stored
 	state  State // Enabled or Disabled, or why no poller runs
 	reason string
-	crew   *crew // at work, or the last that was; nil = there was none
+	crew   *crew   // at work, or the last that was; nil = there was none
+	shadow *runner // nil = there is none
 }
 
 // stored is a definition and the revision that the catalog knows it by.
@@ -104,6 +106,9 @@ func (r *runner) set(def stored) {
 	s, err := newSettings(r.name, &def.definition, r.retry)
 	if r.events != nil {
 		s.envelope = r.events(s.Mapping, def.StreamID)
+	}
+	if r.trial != nil {
+		s.policy.Isolate = true
 	}
 	r.settings.Store(s)
 	r.mu.Lock()
@@ -241,7 +246,13 @@ func (r *runner) status(now time.Time) Status {
 		Mapping: r.def.mapping(r.name), ID: r.def.ID, Created: r.def.Created, Modified: r.def.Modified,
 		State: r.state, Reason: r.reason,
 	}
+	shadow := r.shadow
 	r.mu.Unlock()
+	if shadow != nil {
+		found := shadow.report(now)
+		found.Differences = nil
+		s.Shadow = &found
+	}
 	pollers, past := r.current().pollers()
 	s.Past = past
 	for _, p := range pollers {
@@ -250,12 +261,21 @@ func (r *runner) status(now time.Time) Status {
 	if s.State != Enabled {
 		return s
 	}
-	if err := checkFunction(r.functions, &s.Mapping, r.events != nil); err != nil {
+	if err := r.check(&s.Mapping); err != nil {
 		s.State, s.Reason = Blocked, err.Error()
 	} else if !r.source.HasConsumer(s.Consumer) {
 		s.State, s.Reason = Blocked, noConsumer(s.Consumer).Error()
 	}
 	return s
+}
+
+// check makes sure that what a mapping calls is there, and what its shadow does.
+func (r *runner) check(m *Mapping) error {
+	if r.trial != nil {
+		s := r.trial.shadow()
+		return s.check(r.functions, m, r.events != nil)
+	}
+	return checkFunction(r.functions, m, r.events != nil)
 }
 
 // checkFunction makes sure that the function exists, in the version that the mapping names, and handles what the mapping hands over. events

@@ -64,6 +64,8 @@ type Functions interface {
 	// records, and does not keep them. A *runtime.FunctionError is the function's failure, every other error
 	// the host's; runtime.ErrThrottled and runtime.ErrNotFound are told apart.
 	Invoke(ctx context.Context, call runtime.Call, reply *runtime.Reply) error
+	// KeepTrials durably removes what calls with a Trial have kept, but for the names of tables that keep wants.
+	KeepTrials(keep func(tables string) bool) error
 }
 
 // Definitions is the table of mappings by name; a *catalog.Table is one. Writes block until they are

@@ -137,7 +137,8 @@ type Status struct {
 	State    State
 	Reason   string // why the state is not Enabled; "" = it is
 	Shards   []ShardStatus
-	Past     Counts // of shards that have passed the retention, since the host started
+	Past     Counts        // of shards that have passed the retention, since the host started
+	Shadow   *ShadowStatus // without its differences; nil = there is none
 }
 
 // LastResult is the result of the invocation that ended last on any shard.

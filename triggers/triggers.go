@@ -86,8 +86,10 @@ func Open(ctx context.Context, opts Options) (*Triggers, error) {
 			continue
 		}
 		r.start(opts.Streams)
+		t.startShadow(r)
 	}
 	t.sweep(ctx)
+	t.sweepTrials()
 	return t, ctx.Err()
 }
 
@@ -125,6 +127,9 @@ func (t *Triggers) Close(ctx context.Context) error {
 	}
 	t.stopAll() // also what was being made when the first look was taken
 	err := drain(ctx, t.sorted())
+	for _, s := range t.shadows() {
+		haltShadow(s)
+	}
 	t.metrics.unregister(t.opts.Registerer)
 	if err != nil {
 		return fmt.Errorf("triggers: close: %w", err)
@@ -133,7 +138,7 @@ func (t *Triggers) Close(ctx context.Context) error {
 }
 
 func (t *Triggers) stopAll() {
-	for _, r := range t.sorted() {
+	for _, r := range append(t.sorted(), t.shadows()...) {
 		r.stopping(Stopped)
 	}
 }
@@ -259,18 +264,14 @@ func (t *Triggers) change(ctx context.Context, r *runner, m Mapping, now time.Ti
 	}
 	def.define(m)
 	def.Modified = now.UTC()
-	value, err := json.Marshal(def.definition)
-	if err != nil {
+	if err := t.store(ctx, r, &def); err != nil {
 		return err
 	}
-	if def.revision, err = t.opts.Definitions.Update(ctx, m.Name, value, def.revision); err != nil {
-		return err
-	}
-	r.set(def)
 	if was.Disabled != m.Disabled {
 		t.halt(ctx, r)
 		r.resume()
 	}
+	t.follow(r)
 	return nil
 }
 
@@ -305,6 +306,7 @@ func (t *Triggers) delete(ctx context.Context, name string) error {
 	}
 	r.stopping(Deleting)
 	t.halt(ctx, r)
+	shadow := r.stored().Shadow
 	// The definition goes first: checkpoints without one are never looked at again.
 	err := t.opts.Definitions.Delete(ctx, name, r.def.revision)
 	if err != nil && !errors.Is(err, catalog.ErrNotFound) {
@@ -314,11 +316,17 @@ func (t *Triggers) delete(ctx context.Context, name string) error {
 		t.mu.Lock()
 		t.runners[name] = again
 		t.mu.Unlock()
+		if s := r.shadowing(); s != nil { // it ran on
+			again.mu.Lock()
+			again.shadow = s
+			again.mu.Unlock()
+		}
 		return err
 	}
 	t.mu.Lock()
 	delete(t.runners, name)
 	t.mu.Unlock()
+	t.dismiss(ctx, r, shadow)
 	t.metrics.forget(name)
 	forgetMarkers(ctx, r, producers(r.def.ID))
 	if r.source == nil {

@@ -1,9 +1,10 @@
-// Echo is the function of the tests against a real host: what it does with a record is said by the record.
+// Echo is the function of the tests against a real host: what it does with a record is said by the record; the variable of that name is added to it.
 package main
 
 import (
 	"context"
 	"errors"
+	"os"
 	"strings"
 
 	"github.com/shardmill/shardmill/sdk"
@@ -29,7 +30,7 @@ func echo(_ context.Context, b *sdk.Batch) error {
 			for {
 			}
 		default:
-			b.Emit("out", string(r.Key), r.Data)
+			b.Emit("out", string(r.Key), append(r.Data[:len(r.Data):len(r.Data)], os.Getenv(word)...))
 		}
 	}
 	return nil
