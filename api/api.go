@@ -65,6 +65,15 @@ type Mappings interface {
 	Get(name string) (triggers.Status, error)
 	List() []triggers.Status
 	Delete(ctx context.Context, name string) error
+	MappingShadows
+}
+
+// MappingShadows are versions that are tried beside those that serve mappings.
+type MappingShadows interface {
+	PutShadow(ctx context.Context, mapping string, s triggers.Shadow) (status triggers.ShadowStatus, created bool, err error)
+	Shadow(mapping string) (triggers.ShadowStatus, error)
+	DeleteShadow(ctx context.Context, mapping string) error
+	Promote(ctx context.Context, mapping, id string) (triggers.Status, error)
 }
 
 // Secrets are the secrets behind their routes; *secrets.Store is one. Its methods

@@ -358,6 +358,30 @@ func (c *Client) SeekMapping(ctx context.Context, name string, to SeekMapping) (
 	return m, err
 }
 
+// PutShadow tries another version beside the one that serves a mapping; created is true when that shadow is new.
+func (c *Client) PutShadow(ctx context.Context, mapping string, config ShadowConfig) (s Shadow, created bool, err error) {
+	status, err := c.call(ctx, http.MethodPut, []string{"mappings", mapping, "shadow"}, &config, &s)
+	return s, status == http.StatusCreated, err
+}
+
+// Shadow shows what a mapping's shadow has found.
+func (c *Client) Shadow(ctx context.Context, mapping string) (s Shadow, err error) {
+	_, err = c.call(ctx, http.MethodGet, []string{"mappings", mapping, "shadow"}, nil, &s)
+	return s, err
+}
+
+// DeleteShadow removes a mapping's shadow.
+func (c *Client) DeleteShadow(ctx context.Context, mapping string) error {
+	_, err := c.call(ctx, http.MethodDelete, []string{"mappings", mapping, "shadow"}, nil, nil)
+	return err
+}
+
+// PromoteShadow has a mapping's shadow serve; id is that of the shadow that is meant, or "".
+func (c *Client) PromoteShadow(ctx context.Context, mapping, id string) (m Mapping, err error) {
+	_, err = c.call(ctx, http.MethodPost, []string{"mappings", mapping, "promote"}, &PromoteShadow{id}, &m)
+	return m, err
+}
+
 // DeleteMapping deletes an event source mapping and its checkpoints.
 func (c *Client) DeleteMapping(ctx context.Context, name string) error {
 	_, err := c.call(ctx, http.MethodDelete, []string{"mappings", name}, nil, nil)

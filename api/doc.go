@@ -88,6 +88,7 @@
 //	404  invocation-not-found    The function has no such invocation
 //	404  capsule-not-found       There is no such capsule
 //	404  mapping-not-found       There is no such mapping
+//	404  shadow-not-found        The mapping has no shadow
 //	404  secret-not-found        There is no such secret
 //	404  state-not-found         There is no such state table
 //	404  state-entry-not-found   The state table has no such entry

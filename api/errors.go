@@ -56,6 +56,7 @@ var sentinels = []struct {
 	{state.ErrFailed, KindNoSpace, "See the host's log; it has to be started again."},
 	{state.ErrClosed, KindStopping, "Try again when the host is back."},
 	{triggers.ErrNotFound, KindMappingNotFound, "GET /v1/mappings lists the mappings there are; PUT /v1/mappings/{name} makes one."},
+	{triggers.ErrNoShadow, KindShadowNotFound, "PUT /v1/mappings/{name}/shadow makes one."},
 	{triggers.ErrNoSpace, KindNoSpace, adviceNoSpace},
 	{triggers.ErrConflict, KindConflict, ""}, // it says itself what to do,
 	{triggers.ErrFailed, KindConflict, "GET /v1/mappings/{name} says why; delete it and make it anew."},

@@ -80,6 +80,9 @@ func mappingOf(s *triggers.Status) Mapping {
 		},
 		State: string(s.State), Reason: s.Reason, LastResult: string(s.LastResult()), Counts: countsOf(s.Counts()),
 	}
+	if m.Shadow = shadowOf(s.Shadow); m.Shadow != nil {
+		m.Shadow.Shards = nil
+	}
 	for i := range s.Shards {
 		m.Shards = append(m.Shards, mappingShardOf(&s.Shards[i]))
 	}

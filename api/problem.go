@@ -43,6 +43,7 @@ const (
 	KindInvocationNotFound Kind = "invocation-not-found"
 	KindCapsuleNotFound    Kind = "capsule-not-found"
 	KindMappingNotFound    Kind = "mapping-not-found"
+	KindShadowNotFound     Kind = "shadow-not-found"
 	KindSecretNotFound     Kind = "secret-not-found"
 	KindTableNotFound      Kind = "state-not-found"
 	KindEntryNotFound      Kind = "state-entry-not-found"
@@ -99,6 +100,7 @@ var kinds = []kindRow{
 	{KindInvocationNotFound, 404, "The function has no such invocation"},
 	{KindCapsuleNotFound, 404, "There is no such capsule"},
 	{KindMappingNotFound, 404, "There is no such mapping"},
+	{KindShadowNotFound, 404, "The mapping has no shadow"},
 	{KindSecretNotFound, 404, "There is no such secret"},
 	{KindTableNotFound, 404, "There is no such state table"},
 	{KindEntryNotFound, 404, "The state table has no such entry"},

@@ -118,6 +118,10 @@ func routes() []route {
 		{"PUT", "/v1/mappings/{name}", "mappings:write", define((*call).putMapping), "putMapping", "Makes or changes an event source mapping; the same again changes nothing."},
 		{"GET", "/v1/mappings/{name}", "mappings:read", read((*call).getMapping), "getMapping", "Describes an event source mapping and how far it is."},
 		{"POST", "/v1/mappings/{name}/seek", "mappings:write", change((*call).seekMapping), "seekMapping", "Moves an event source mapping to another position, at a batch boundary."},
+		{"PUT", "/v1/mappings/{name}/shadow", "mappings:write", define((*call).putShadow), "putShadow", "Tries another version of the function beside the one that serves: it emits nothing, and what it would have is compared."},
+		{"GET", "/v1/mappings/{name}/shadow", "mappings:read", read((*call).getShadow), "getShadow", "Shows what a mapping's shadow has found."},
+		{"DELETE", "/v1/mappings/{name}/shadow", "mappings:write", remove((*call).deleteShadow), "deleteShadow", "Removes a mapping's shadow, with its checkpoints and tables."},
+		{"POST", "/v1/mappings/{name}/promote", "mappings:write", change((*call).promoteShadow), "promoteShadow", "Has a mapping's shadow serve from the next batch on, and removes the shadow."},
 		{"DELETE", "/v1/mappings/{name}", "mappings:write", remove((*call).deleteMapping), "deleteMapping", "Deletes an event source mapping and its checkpoints."},
 
 		{"GET", "/v1/capsules", "capsules:read", read((*call).listCapsules), "listCapsules", "Lists the invocations that are kept so that they can be made again."},

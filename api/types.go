@@ -497,6 +497,7 @@ type Mapping struct {
 	LastResult string         `json:"lastResult,omitempty" doc:"How the last call went: ok, partial, failed, throttled or refused."`
 	Counts     MappingCounts  `json:"counts" doc:"Totals of all shards since the host started."`
 	Shards     []MappingShard `json:"shards,omitempty" doc:"How far each shard is; left out in a list of mappings."`
+	Shadow     *Shadow        `json:"shadow,omitempty" doc:"The version that is tried beside the one that serves; left out when there is none."`
 }
 
 // MappingCounts are totals since the host started.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/shardmill/shardmill/runtime"
+	"github.com/shardmill/shardmill/triggers"
 )
 
 // putAlias is PUT /v1/functions/{name}/aliases/{alias}.
@@ -183,6 +184,12 @@ func (c *call) deleteFunction(q *forceQuery) error {
 	return c.functions.Delete(c.context(), c.name())
 }
 
+// uses says whether a mapping, or its shadow, names a function, or with a qualifier that version or alias of it.
+func uses(s *triggers.Status, function, qualifier string) bool {
+	named := func(f, q string) bool { return f == function && (qualifier == "" || q == qualifier) }
+	return named(s.Mapping.Function, s.Mapping.Qualifier) || s.Shadow != nil && named(s.Shadow.Function, s.Shadow.Qualifier)
+}
+
 // unused refuses to go on where mappings use a function, or just one version or alias of it, unless it is forced to.
 func (c *call) unused(q *forceQuery, function, qualifier, what string) error {
 	if q.Force {
@@ -190,7 +197,7 @@ func (c *call) unused(q *forceQuery, function, qualifier, what string) error {
 	}
 	var users []string
 	for _, s := range c.mappings.List() {
-		if s.Mapping.Function == function && (qualifier == "" || s.Mapping.Qualifier == qualifier) {
+		if uses(&s, function, qualifier) {
 			users = append(users, quote(s.Mapping.Name))
 		}
 	}

@@ -240,8 +240,11 @@ func (h *host) namedByMapping(function string, version int) bool {
 		return false
 	}
 	return slices.ContainsFunc(h.mappings.List(), func(s triggers.Status) bool {
-		number, _, err := runtime.ParseQualifier(s.Mapping.Qualifier)
-		return err == nil && number == version && s.Mapping.Function == function
+		named := func(f, qualifier string) bool {
+			number, _, err := runtime.ParseQualifier(qualifier)
+			return err == nil && number == version && f == function
+		}
+		return named(s.Mapping.Function, s.Mapping.Qualifier) || s.Shadow != nil && named(s.Shadow.Function, s.Shadow.Qualifier)
 	})
 }
 

@@ -16,6 +16,7 @@ func newMapping(a *app) *cobra.Command {
 		newMappingCreate(a), a.completing(newMappingUpdate(a), mappingNames), newMappingList(a),
 		a.completing(newMappingDescribe(a), mappingNames), a.completing(newMappingPause(a), mappingNames),
 		a.completing(newMappingResume(a), mappingNames), a.completing(newMappingSeek(a), mappingNames),
+		newMappingShadow(a), a.completing(newMappingPromote(a), mappingNames),
 		a.completing(newMappingDelete(a), mappingNames))
 }
 
@@ -233,6 +234,7 @@ func (a *app) printMapping(m api.Mapping) error {
 		[2]string{"On failure", failureOf(&m)},
 		[2]string{"Capsules", keptOf(m.Capsules)},
 		[2]string{"Tags", joinOr(tagList(m.Tags), "none")},
+		[2]string{"Shadow", shadowLine(m.Shadow)},
 	)
 	if err != nil || a.output == outputJSON || len(m.Shards) == 0 {
 		return err

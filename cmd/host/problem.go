@@ -30,6 +30,7 @@ var adviceFor = map[api.Kind]string{
 	api.KindTableNotFound:      `"shardmill state list" shows those there are`,
 	api.KindEntryNotFound:      `"shardmill state list TABLE" shows those there are`,
 	api.KindConflict:           `"shardmill stream describe" shows what there is`,
+	api.KindShadowNotFound:     `"shardmill mapping shadow set" makes one`,
 	api.KindInUse:              `change or delete what needs it first; what only a mapping needs can be deleted with --force`,
 	api.KindThrottled:          `try again in a moment, deploy it with a larger --concurrency, or raise what "shardmill function reserve" has bounded`,
 	api.KindDamaged:            `"shardmill stream damage list" names what is damaged, and "shardmill stream damage accept" gives it up`,
