@@ -23,6 +23,7 @@ export default { invoke(body: any): unknown {
 	case "text": Promise.reject("just text"); return "not this";
 	case "two": Promise.reject(new Error("first")); Promise.reject(new Error("second")); return "not this";
 	case "thrown": Promise.reject(new Error("left behind")); throw new Error("the handler's own");
+	case "null": throw null;
 	case "handled": { const p = Promise.reject(new Error("handled")); p.catch(() => {}); return "well" }
 	case "awaited": return (async () => { const p = broken(); await Promise.resolve(); try { await p } catch { return "well" } })();
 	case "all": return Promise.allSettled([broken(), Promise.reject(1)]).then(() => "well");
@@ -51,6 +52,10 @@ export default { invoke(body: any): unknown {
 			t.Errorf("%s is %q", ask, got)
 		}
 	}
+	_, err := w.ask(t.Context(), "f", "null")
+	if f := failure(t, err, FailTrap); !strings.Contains(f.Message, "null was thrown") {
+		t.Errorf("null: %s", f.Message)
+	}
 	var logged []string
 	for _, line := range w.logsOf(t, "f") {
 		if _, text, ok := strings.Cut(line, "unhandled promise rejection: "); ok {
@@ -65,7 +70,7 @@ export default { invoke(body: any): unknown {
 	if !slices.Equal(logged, want) {
 		t.Errorf("logged %q", logged)
 	}
-	_, err := w.DeployProven(t.Context(), "g", []byte("Promise.reject(new Error('at the start')); export default { invoke() {} }"), Config{}, Proof{Language: TypeScript})
+	_, err = w.DeployProven(t.Context(), "g", []byte("Promise.reject(new Error('at the start')); export default { invoke() {} }"), Config{}, Proof{Language: TypeScript})
 	if err == nil || !strings.Contains(err.Error(), "at the start") {
 		t.Errorf("a source that leaves one: %v", err)
 	}

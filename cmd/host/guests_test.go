@@ -316,6 +316,48 @@ func TestGuestsAnswerAlike(t *testing.T) {
 	}
 }
 
+// Transforms come to the same in every language: what goes on, what does not, and what is emitted beside it.
+func TestGuestsTransformAlike(t *testing.T) {
+	transform := func(t *testing.T, language string) (all []string) {
+		g := deployGuest(t, built(t, filepath.Join("testdata", "guests", language)), "a", "b")
+		for _, data := range [][]string{
+			{"as it is", "drop not wanted", "twice späte Flüge", "", "reject broken", "twice", "emit a 1", "twice x", "emit b 2", "drop"}, {}, {"drop"}, {"twice"}, {"emit  none"},
+		} {
+			c := guestCase{data: data}
+			call := c.call(t)
+			call.Kind, call.Function, call.Source.Mapping = runtime.KindTransform, "guest", "to-bucket"
+			var reply runtime.Reply
+			err := g.runtime.Invoke(t.Context(), call, &reply)
+			if failed := (*runtime.FunctionError)(nil); errors.As(err, &failed) {
+				all = append(all, "failed: "+failed.Message)
+				continue
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			text := fmt.Sprint(reply.Outcomes, g.heard.take())
+			for i, r := range reply.Replacements() {
+				text += fmt.Sprintf(" %d:%s %x %s", i, r.Key, r.ExplicitHash, r.Data)
+			}
+			all = append(all, text)
+		}
+		return all
+	}
+	want := transform(t, "go")
+	if !strings.Contains(want[0], "2:kk  späte Flüge of kk 2:kk  twice späte Flüge") || !strings.HasPrefix(want[4], "failed: emit to stream \"\"") {
+		t.Errorf("in Go it is %q", want)
+	}
+	for _, language := range guestLanguages[1:] {
+		t.Run(language, func(t *testing.T) {
+			for i, got := range transform(t, language) {
+				if got != want[i] && !(strings.HasPrefix(want[i], "failed") && strings.HasPrefix(got, `failed: emit to stream ""`)) {
+					t.Errorf("got  %q\nwant %q", got, want[i])
+				}
+			}
+		})
+	}
+}
+
 // An instance takes batches of every size, one after the other, and keeps the memory that the largest took.
 func TestGuestsInputGrows(t *testing.T) {
 	for _, language := range guestLanguages[1:] {

@@ -34,6 +34,9 @@
  */
 
 export { Bytes } from "./assembly/bytes";
-export { Batch, BatchHandler, Call, Invocation, InvokeHandler, Record, Window, WindowEnd, WindowHandler, onBatch, onInvoke, onWindow } from "./assembly/call";
+export {
+  Batch, BatchHandler, Call, Invocation, InvokeHandler, Record, Transform, TransformHandler, Window, WindowEnd, WindowHandler,
+  onBatch, onInvoke, onTransform, onWindow,
+} from "./assembly/call";
 export { ABSENT, ANY, Code, Entries, Entry, Refusal, Request, Response, Table, env, refusal, secret } from "./assembly/outside";
 export { LogLevel, log, now, shardmill_abort, shardmill_console, shardmill_seed, shardmill_trace } from "./assembly/system";

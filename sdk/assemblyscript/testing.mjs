@@ -45,6 +45,15 @@ class Func {
 
   /** Handles records of { key, data }; text or bytes. What was emitted comes back as text. */
   batch(records) {
+    return this.#call(1, this.#encode(records), records.length);
+  }
+
+  /** Has records of { key, data } transformed; said.replaced is what takes their place: { index, key, data }. */
+  transform(records) {
+    return this.#call(3, this.#encode(records), records.length);
+  }
+
+  #encode(records) {
     const parts = records.map((r, i) => {
       const [key, data] = [bytes(r.key ?? ""), bytes(r.data ?? "")];
       const b = new Uint8Array(align(24 + key.length + data.length));
@@ -67,7 +76,7 @@ class Func {
       body.set(p, at);
       at += p.length;
     }
-    return this.#call(1, body, records.length);
+    return body;
   }
 
   /** Answers a direct invocation; said.body is the answer. */
@@ -304,7 +313,7 @@ function read(v, records) {
   if (v.getUint8(6) === 1) {
     throw new Failure(string(56 + v.getUint16(42, true), v.getUint32(44, true)));
   }
-  const said = { outcomes: Array(records).fill("ok"), emitted: [], body: "" };
+  const said = { outcomes: Array(records).fill("ok"), emitted: [], replaced: [], body: "" };
   let at = 40;
   for (let n = v.getUint32(16, true); n > 0; n--) {
     const reason = v.getUint16(at + 6, true);
@@ -320,7 +329,9 @@ function read(v, records) {
     while (at < end) {
       const [key, data] = [v.getUint16(at + 20, true), v.getUint32(at + 16, true)];
       const from = at + 24 + (v.getUint8(at + 22) & 1) * 16;
-      said.emitted.push({ stream, key: string(from, key), data: string(from + key, data) });
+      const record = { key: string(from, key), data: string(from + key, data) };
+      if (name > 0) said.emitted.push({ stream, ...record });
+      else said.replaced.push({ index: v.getUint32(at, true), ...record });
       at += align(from - at + key + data);
     }
   }

@@ -96,6 +96,7 @@ typedef struct shardmill_handlers {
     shardmill_handler batch;       /* records of one shard of a stream */
     shardmill_handler invoke;      /* a direct invocation: call->input, shardmill_answer */
     shardmill_handler window;      /* the end of a tumbling window: call->state. A failure has the host call it again */
+    shardmill_handler transform;   /* records on their way to a destination: shardmill_next, replace, drop, reject. What it says nothing of goes on as it is */
 } shardmill_handlers;
 
 /* Defines the function's handlers, in one file of it: SHARDMILL_FUNCTION(.batch = handle) */
@@ -116,10 +117,15 @@ void shardmill_emit(shardmill_call *call, shardmill_bytes stream, shardmill_byte
 /* The same with the record's explicit hash key: of a record, key, data and explicit_hash are taken. */
 void shardmill_emit_record(shardmill_call *call, shardmill_bytes stream, const shardmill_record *record);
 
+/* In a transform: adds a record that takes the place of the one with that index. Several for one record take its place together; of a record that
+ * is dropped or rejected they count for nothing. What cannot be encoded, and an index that is not in the call, fails the call. */
+void shardmill_replace(shardmill_call *call, uint32_t index, shardmill_bytes key, shardmill_bytes data);
+void shardmill_replace_record(shardmill_call *call, uint32_t index, const shardmill_record *record);
+
 /* What became of the record with that index in the batch. The last word on a record counts. A reason may be empty, and is cut
  * at 1,024 bytes. An index that is not in the batch fails the call. */
 void shardmill_drop(shardmill_call *call, uint32_t index, shardmill_bytes reason);   /* settled, and not wanted */
-void shardmill_retry(shardmill_call *call, uint32_t index, shardmill_bytes reason);  /* to be delivered again */
+void shardmill_retry(shardmill_call *call, uint32_t index, shardmill_bytes reason);  /* to be delivered again; in a transform it fails the call */
 void shardmill_reject(shardmill_call *call, uint32_t index, shardmill_bytes reason); /* no retry can help it */
 
 /* Gives the window another state, for its next batch and its end; without it the state stays. More than 1 MiB ends the window
@@ -267,7 +273,7 @@ uint32_t shardmill_kinds_mask(void);
 enum {
     shardmill__dropped = 1, shardmill__retry = 2, shardmill__rejected = 3,
     shardmill__error = 1, shardmill__panicked = 2, shardmill__unsupported = 3, shardmill__bad_call = 4,
-    shardmill__batch = 1, shardmill__window = 2, shardmill__invoke = 4, shardmill__max_state = 6 << 20,
+    shardmill__batch = 1, shardmill__window = 2, shardmill__transform = 3, shardmill__invoke = 4, shardmill__max_state = 6 << 20,
     shardmill__max_name = 256, shardmill__max_reason = 1024, shardmill__max_message = 65536, shardmill__max_outputs = 256,
     shardmill__max_key = 65535, shardmill__max_data = (1 << 30) - 1,
     shardmill__call_header = 80, shardmill__reply_header = 40, shardmill__batch_header = 24, shardmill__record_header = 24,
@@ -420,6 +426,7 @@ static struct {
     char reason[1024];
     size_t reason_len;
     shardmill_bytes kept_state;   /* the reply's state: the call's, or what is in state */
+    int transforms;               /* the call is a transform */
     uint16_t failed;              /* the kind of the first failure; 0: none */
 } shardmill__g;
 
@@ -501,7 +508,11 @@ static int shardmill__same(const shardmill__output *o, shardmill_bytes name) {
 }
 
 /* The index of a stream among the outputs, -1 when the call fails for it. */
-static int64_t shardmill__output_of(shardmill_bytes stream) {
+static int64_t shardmill__output_of(shardmill_bytes stream, int replaces) {
+    if (stream.len == 0 && !replaces) {
+        shardmill__emit_fails(stream, SHARDMILL_TEXT("\": the name is empty"));
+        return -1;
+    }
     const size_t n = shardmill__g.outputs.len / sizeof(shardmill__output);
     const shardmill__output *all = (const shardmill__output *)shardmill__g.outputs.ptr;
     if (shardmill__g.stretches.len > 0) { /* mostly it is the last one again */
@@ -511,10 +522,6 @@ static int64_t shardmill__output_of(shardmill_bytes stream) {
     }
     for (size_t i = 0; i < n; i++) {
         if (shardmill__same(&all[i], stream)) return (int64_t)i;
-    }
-    if (stream.len == 0) {
-        shardmill__emit_fails(stream, SHARDMILL_TEXT("\": the name is empty"));
-        return -1;
     }
     if (stream.len > shardmill__max_name) {
         shardmill__emit_fails(stream, SHARDMILL_TEXT("…\": the name is longer than 256 bytes"));
@@ -542,8 +549,8 @@ static void shardmill__stretch_by(uint32_t output, size_t size) {
     s[-1].size += (uint32_t)size;
 }
 
-void shardmill_emit_record(shardmill_call *call, shardmill_bytes stream, const shardmill_record *record) {
-    (void)call;
+/* Adds a record to the output for a stream, or, without one, to what replaces records; sequence is then the index of the one that it replaces. */
+static void shardmill__put_record(shardmill_bytes stream, const shardmill_record *record, int replaces, uint64_t sequence) {
     if (record->key.len > shardmill__max_key) {
         shardmill__emit_fails(stream, SHARDMILL_TEXT("\": the partition key is longer than 65535 bytes"));
         return;
@@ -552,14 +559,14 @@ void shardmill_emit_record(shardmill_call *call, shardmill_bytes stream, const s
         shardmill__emit_fails(stream, SHARDMILL_TEXT("\": the data is longer than 1073741823 bytes"));
         return;
     }
-    const int64_t output = shardmill__output_of(stream);
+    const int64_t output = shardmill__output_of(stream, replaces);
     if (output < 0) return;
     const size_t hash = record->explicit_hash ? 16 : 0;
     const size_t used = shardmill__record_header + hash + record->key.len + record->data.len;
     const size_t size = shardmill__align(used);
     uint8_t *p = shardmill__extend(&shardmill__g.records, size);
     shardmill__put64(p + size - 8, 0); /* the padding; the rest of these bytes is written over */
-    shardmill__put64(p, 0);
+    shardmill__put64(p, sequence);
     shardmill__put64(p + 8, 0);
     shardmill__put32(p + 16, (uint32_t)record->data.len);
     shardmill__put16(p + 20, (uint16_t)record->key.len);
@@ -573,6 +580,11 @@ void shardmill_emit_record(shardmill_call *call, shardmill_bytes stream, const s
     o->count++;
     o->size += size;
     shardmill__stretch_by((uint32_t)output, size);
+}
+
+void shardmill_emit_record(shardmill_call *call, shardmill_bytes stream, const shardmill_record *record) {
+    (void)call;
+    shardmill__put_record(stream, record, 0, 0);
 }
 
 void shardmill_emit(shardmill_call *call, shardmill_bytes stream, shardmill_bytes key, shardmill_bytes data) {
@@ -589,17 +601,33 @@ static uint32_t *shardmill__last_words(uint32_t records) {
     return (uint32_t *)shardmill__g.last.ptr;
 }
 
-static void shardmill__outcome(shardmill_call *call, uint32_t index, uint8_t result, shardmill_bytes reason) {
-    if (index >= call->records) {
-        char a[10], b[10];
-        const shardmill_bytes of = SHARDMILL_TEXT(" of a batch of ");
-        shardmill__fails(shardmill__panicked, SHARDMILL_TEXT("outcome for record "), shardmill__decimal(a, index), of);
-        if (shardmill__g.failed == shardmill__panicked) {
-            const shardmill_bytes n = shardmill__decimal(b, call->records);
-            shardmill__copy(shardmill__extend(&shardmill__g.message, n.len), n.ptr, n.len);
-        }
+/* Whether the record is in the call; otherwise the call fails. */
+static int shardmill__within(const shardmill_call *call, uint32_t index, shardmill_bytes what) {
+    if (index < call->records) return 1;
+    char a[10], b[10];
+    shardmill__fails(shardmill__panicked, what, shardmill__decimal(a, index), SHARDMILL_TEXT(" of a batch of "));
+    if (shardmill__g.failed == shardmill__panicked) {
+        const shardmill_bytes n = shardmill__decimal(b, call->records);
+        shardmill__copy(shardmill__extend(&shardmill__g.message, n.len), n.ptr, n.len);
+    }
+    return 0;
+}
+
+void shardmill_replace_record(shardmill_call *call, uint32_t index, const shardmill_record *record) {
+    if (!shardmill__g.transforms) {
+        shardmill__fails_with(shardmill__error, SHARDMILL_TEXT("a record is replaced in a call that is no transform"));
         return;
     }
+    if (shardmill__within(call, index, SHARDMILL_TEXT("replacement of record "))) shardmill__put_record((shardmill_bytes){"", 0}, record, 1, index);
+}
+
+void shardmill_replace(shardmill_call *call, uint32_t index, shardmill_bytes key, shardmill_bytes data) {
+    const shardmill_record r = {.key = key, .data = data};
+    shardmill_replace_record(call, index, &r);
+}
+
+static void shardmill__outcome(shardmill_call *call, uint32_t index, uint8_t result, shardmill_bytes reason) {
+    if (!shardmill__within(call, index, SHARDMILL_TEXT("outcome for record "))) return;
     uint32_t *last = shardmill__last_words(call->records);
     if ((int64_t)index <= shardmill__g.highest) shardmill__g.unsorted = 1;
     else shardmill__g.highest = index;
@@ -619,7 +647,8 @@ void shardmill_drop(shardmill_call *call, uint32_t index, shardmill_bytes reason
 }
 
 void shardmill_retry(shardmill_call *call, uint32_t index, shardmill_bytes reason) {
-    shardmill__outcome(call, index, shardmill__retry, reason);
+    if (shardmill__g.transforms) shardmill__fails_with(shardmill__error, SHARDMILL_TEXT("a transform cannot ask for a record again; fail the call"));
+    else shardmill__outcome(call, index, shardmill__retry, reason);
 }
 
 void shardmill_reject(shardmill_call *call, uint32_t index, shardmill_bytes reason) {
@@ -806,6 +835,7 @@ static int shardmill__read_batch(shardmill_call *c, shardmill_bytes body) {
 uint32_t shardmill_kinds_mask(void) {
     return (shardmill_the_handlers.batch ? 1u << shardmill__batch : 0) |
            (shardmill_the_handlers.window ? 1u << shardmill__window : 0) |
+           (shardmill_the_handlers.transform ? 1u << shardmill__transform : 0) |
            (shardmill_the_handlers.invoke ? 1u << shardmill__invoke : 0);
 }
 
@@ -1093,7 +1123,8 @@ static void shardmill__run(uint32_t kind, const uint8_t *b, size_t len) {
         shardmill__fails_with(shardmill__unsupported, shardmill__text(shardmill__kind_name(kind)));
         return;
     }
-    if (kind == shardmill__batch && !shardmill__read_batch(&c, body)) {
+    shardmill__g.transforms = kind == shardmill__transform;
+    if ((kind == shardmill__batch || kind == shardmill__transform) && !shardmill__read_batch(&c, body)) {
         shardmill__fails_with(shardmill__bad_call, SHARDMILL_TEXT("the body is not a record batch"));
         return;
     }
@@ -1102,6 +1133,7 @@ static void shardmill__run(uint32_t kind, const uint8_t *b, size_t len) {
     if (kind == shardmill__batch) shardmill__g.kept_state = c.state; /* it stays, unless the handler sets another one */
     const shardmill_handler handler = kind == shardmill__batch    ? shardmill_the_handlers.batch
                                       : kind == shardmill__window ? shardmill_the_handlers.window
+                                      : kind == shardmill__transform ? shardmill_the_handlers.transform
                                                                   : shardmill_the_handlers.invoke;
     if (handler(&c) != 0) shardmill__fails_with(shardmill__error, SHARDMILL_TEXT("the handler failed without saying why"));
 }

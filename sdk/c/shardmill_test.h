@@ -305,15 +305,20 @@ static void shardmill_test__call(uint32_t kind, const void *head, size_t head_le
     if (shardmill_test__reply[6] != 0) shardmill_test__copy_items(&shardmill_test__tables, &shardmill_test__before); /* it has changed nothing */
 }
 
-/* Has the function handle a batch of the records that were added; outcomes and emitted records are then to be asked for. */
-static inline void shardmill_test_batch(void) {
+static inline void shardmill_test__records_call(uint32_t kind) {
     uint8_t head[24] = "SMRB\0\0\0\0\1\0\1";
     shardmill__put32(head + 12, (uint32_t)(24 + shardmill_test__records.len));
     shardmill__put32(head + 16, shardmill_test__count);
-    shardmill_test__call(1, head, sizeof head, shardmill_test__records.ptr, shardmill_test__records.len);
+    shardmill_test__call(kind, head, sizeof head, shardmill_test__records.ptr, shardmill_test__records.len);
     shardmill_test__records.len = 0;
     shardmill_test__count = 0;
 }
+
+/* Has the function handle a batch of the records that were added; outcomes and emitted records are then to be asked for. */
+static inline void shardmill_test_batch(void) { shardmill_test__records_call(1); }
+
+/* The same for a transform; shardmill_test_replaced is then to be asked for. */
+static inline void shardmill_test_transform(void) { shardmill_test__records_call(3); }
 
 static const char *shardmill_test__keep(const char *a, const char *separator, const void *b, size_t len) {
     const size_t n = strlen(a), m = strlen(separator);
@@ -351,22 +356,22 @@ static inline const char *shardmill_test_outcome(uint32_t index) {
     return names[0];
 }
 
-/* The n-th emitted record of the last call, from 0, in the order of the reply: stream, key and data with spaces between them. "" when
- * there are no more. */
-static inline const char *shardmill_test_emitted(uint32_t n) {
+/* The n-th record in the sections of the last reply that have a stream's name, or of those that have none: "name key data", or "index key data". */
+static const char *shardmill_test__output(uint32_t n, int named) {
     const uint8_t *r = shardmill_test__reply, *s = r + 40 + shardmill__u32(r + 12) + shardmill__u32(r + 20);
     for (uint32_t sections = shardmill__u32(r + 24); sections > 0; sections--, s += shardmill__u32(s)) {
         const size_t name = shardmill__u16(s + 12);
         shardmill_call c = {.at = s + 16 + shardmill__align(name), .end = s + shardmill__u32(s)};
         shardmill_record record;
-        while (shardmill_next(&c, &record)) {
+        while ((name > 0) == named && shardmill_next(&c, &record)) {
             if (n-- > 0) continue;
-            char *text = malloc(name + record.key.len + 3);
+            char *text = malloc(name + record.key.len + 32);
             if (!text) abort();
             memcpy(text, s + 16, name);
-            text[name] = ' ';
-            shardmill__copy(text + name + 1, record.key.ptr, record.key.len);
-            memcpy(text + name + 1 + record.key.len, " ", 2);
+            const size_t at = named ? name : (size_t)sprintf(text, "%u", (unsigned)record.sequence);
+            text[at] = ' ';
+            shardmill__copy(text + at + 1, record.key.ptr, record.key.len);
+            memcpy(text + at + 1 + record.key.len, " ", 2);
             const char *all = shardmill_test__keep(text, "", record.data.ptr, record.data.len);
             free(text);
             return all;
@@ -374,4 +379,11 @@ static inline const char *shardmill_test_emitted(uint32_t n) {
     }
     return "";
 }
+
+/* The n-th emitted record of the last call, from 0, in the order of the reply: stream, key and data with spaces between them. "" when
+ * there are no more. */
+static inline const char *shardmill_test_emitted(uint32_t n) { return shardmill_test__output(n, 1); }
+
+/* The n-th record that a transform puts in the place of another, likewise: that one's index, key and data. */
+static inline const char *shardmill_test_replaced(uint32_t n) { return shardmill_test__output(n, 0); }
 #endif /* SHARDMILL_TEST_H */

@@ -24,6 +24,11 @@ declare module "shardmill" {
      * call it again; until it succeeds the shard waits.
      */
     window?(ctx: WindowContext): void | Promise<void>;
+    /**
+     * Makes of records on their way to a destination what is to be stored there. A record of which it says nothing goes on as it is. What it
+     * throws has the host call it again.
+     */
+    transform?(records: readonly Record[], ctx: TransformContext): void | Promise<void>;
     /** Answers a direct invocation, with text, bytes or a value that is written as JSON. */
     invoke?(body: Payload, ctx: Context): unknown;
   }
@@ -177,6 +182,21 @@ declare module "shardmill" {
     readonly window?: Window;
     /** What the window's batches before this call have left; empty in the first. */
     readonly state: Payload;
+  }
+
+  export interface TransformContext extends Context {
+    readonly mapping: string;
+    readonly stream: string;
+    readonly shard: number;
+    /**
+     * Puts a record in the place of one: with another key, or with that one's. Several for one record take its place one after the other; of a
+     * record that is dropped or rejected they count for nothing.
+     */
+    replace(record: Record | number, by: NewRecord | Record | { readonly data: unknown }): void;
+    /** Has a record not go on. */
+    drop(record: Record | number, reason?: string): void;
+    /** Has a record count as failed: it goes, as it came, to where the delivery stream stores what could not be transformed. */
+    reject(record: Record | number, reason?: string): void;
   }
 
   export interface BatchContext extends WindowContext {

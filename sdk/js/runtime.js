@@ -75,6 +75,13 @@
   // outOfMemory is what the engine throws when it gets no more memory. The host knows why, when the instance ends.
   const outOfMemory = (e) => isError(e) && e.name === "InternalError" && e.message === "out of memory";
 
+  // endIfOut ends the instance when the engine has no memory. It throws null where there is none even for an error: a script that throws null ends its
+  // instance too, and says so.
+  function endIfOut(e) {
+    if (e === null) write(2, "panic: null was thrown\n");
+    if (e === null || outOfMemory(e)) giveUp();
+  }
+
   // report tells why the instance ends.
   function report(e) {
     if (outOfMemory(e)) return;
@@ -217,7 +224,7 @@
 
   // ---- The call: views of the input area ----
 
-  const kindBatch = 1, kindWindow = 2, kindInvoke = 4;
+  const kindBatch = 1, kindWindow = 2, kindTransform = 3, kindInvoke = 4;
   let words = new Uint32Array(0), halves, bytes; // of the input area
   let handlers = {};
   let current = null; // the call under way
@@ -301,6 +308,7 @@
     get deadline() { return this.#call.deadline ? new Date(this.#call.deadline) : undefined; }
     remaining() { return this.#call.deadline ? max(0, this.#call.deadline - now()) : Infinity; }
     emit(stream, record) { this.#active().emit(stream, record); }
+    replace(record, by) { this.#active().replace(record, by); }
     drop(record, reason) { this.#active().settle(record, results.drop, reason); }
     retry(record, reason) { this.#active().settle(record, results.retry, reason); }
     reject(record, reason) { this.#active().settle(record, results.reject, reason); }
@@ -338,6 +346,7 @@
     outcomes = new Map(); // by index: [result, reason]
     outputs = new Map(); // by stream: payloads to encode
     count = 0; // of its records
+    all = []; // of them
     state = null; // of the window, where the handler has set it
     windowed = false;
     progress = "running"; // or "done", "failed"
@@ -355,7 +364,7 @@
       c.version = words[5];
       c.invocation = name(functionAt + halves[7], halves[8]);
       c.attempt = words[7];
-      if (kind === kindBatch || kind === kindWindow) {
+      if (kind !== kindInvoke) {
         c.mapping = name(mappingAt, halves[5]);
         c.stream = name(streamAt, halves[6]);
         c.shard = words[6];
@@ -370,6 +379,7 @@
     body() { return new Payload(this, words[10], words[11]); }
 
     records() {
+      if (this.count) return this.all;
       let at = words[10] + 24;
       this.count = words[(words[10] >> 2) + 4];
       const out = new Array(this.count);
@@ -378,26 +388,45 @@
         out[i] = r;
         at = Record.end(r);
       }
-      return out;
+      return (this.all = out);
     }
 
     emit(stream, record) {
       if (typeof stream !== "string" || stream === "") throw new TypeError(`emit to stream ${stringify(stream) ?? typeof stream}: it must be a name`);
+      this.put(stream, record, "emit", -1);
+    }
+
+    // replace puts a record in the place of one of a transform; the key of that one stays where there is none.
+    replace(record, by) {
+      if (this.kind !== kindTransform) throw new TypeError("replace: the call is no transform");
+      const index = this.index(record);
+      const whole = Record.is(by) || by === null || typeof by !== "object" || by.key !== undefined ? by : { key: this.all[index].key, data: by.data };
+      this.put("", whole, "replace", index);
+    }
+
+    put(stream, record, what, index) {
       let list = this.outputs.get(stream);
       if (!list) this.outputs.set(stream, (list = []));
       if (Record.is(record)) {
-        list.push(record, null);
+        list.push(record, null, index);
         return;
       }
-      if (record === null || typeof record !== "object") throw new TypeError("emit: the record must be one of the batch, or {key, data}");
+      if (record === null || typeof record !== "object") throw new TypeError(`${what}: the record must be one of the batch, or {key, data}`);
       const { key, data } = record;
-      if (typeof key !== "string") throw new TypeError(`emit: the key is ${show(key)}; it must be text`);
-      list.push(key, contentOf(data, "emit: the data"));
+      if (typeof key !== "string") throw new TypeError(`${what}: the key is ${show(key)}; it must be text`);
+      list.push(key, contentOf(data, `${what}: the data`), index);
+    }
+
+    // index is that of a record of the call.
+    index(record) {
+      const index = typeof record === "number" ? record : Record.is(record) ? record.index : -1;
+      if (!(Number.isInteger(index) && index >= 0 && index < this.count)) throw new RangeError(index === -1 ? "it is no record of the batch" : `record ${index} of a batch of ${this.count}`);
+      return index;
     }
 
     settle(record, result, reason = "") {
-      const index = typeof record === "number" ? record : Record.is(record) ? record.index : -1;
-      if (!(Number.isInteger(index) && index >= 0 && index < this.count)) throw new RangeError(index === -1 ? "it is no record of the batch" : `record ${index} of a batch of ${this.count}`);
+      const index = this.index(record);
+      if (this.kind === kindTransform && result === results.retry) throw new TypeError("retry: a transform cannot ask for a record again; throw, and the call is made again");
       this.outcomes.set(index, [result, cut(String(reason), 1024)]);
     }
   }
@@ -469,7 +498,7 @@
   }
 
   function failure(e) {
-    if (outOfMemory(e)) giveUp();
+    endIfOut(e);
     return errorReply(errorKind, typeOf(e), messageOf(e), stackOf(e));
   }
 
@@ -487,17 +516,21 @@
   }
 
   // writeRecord writes a record as sdk/record/doc.go draws it, or copies one of the batch.
-  function writeRecord(item, data, at) {
+  function writeRecord(item, data, index, at) {
     if (data === null) {
       const from = Record.at(item), n = Record.end(item) - from;
       putInput(from, n, at);
+      if (index < 0) return at + n;
+      room(at + n);
+      replyWords.set([index, 0], at >> 2);
       return at + n;
     }
     const keyLength = put(item, at + 24), dataLength = append(data, at + 24 + keyLength);
     if (keyLength > 0xffff) throw new RangeError(`emit: the key has ${keyLength} bytes`);
     room(at + 24 + keyLength + dataLength + 8);
     const word = at >> 2;
-    replyWords[word] = replyWords[word + 1] = replyWords[word + 2] = replyWords[word + 3] = 0;
+    replyWords[word] = max(index, 0);
+    replyWords[word + 1] = replyWords[word + 2] = replyWords[word + 3] = 0;
     replyWords[word + 4] = dataLength;
     replyWords[word + 5] = keyLength;
     return padded(at + 24 + keyLength + dataLength);
@@ -505,15 +538,15 @@
 
   function writeOutputs(call, at) {
     for (const [stream, items] of call.outputs) {
-      const nameLength = put(stream, at + 16);
+      const nameLength = append(stream, at + 16);
       if (nameLength > 256) throw new RangeError(`emit: the stream's name has ${nameLength} bytes; it must be at most 256`);
       const records = padded(at + 16 + nameLength);
       let end = records;
-      for (let i = 0; i < items.length; i += 2) end = writeRecord(items[i], items[i + 1], end);
+      for (let i = 0; i < items.length; i += 3) end = writeRecord(items[i], items[i + 1], items[i + 2], end);
       room(end);
       const word = at >> 2;
       replyWords[word] = end - at;
-      replyWords[word + 1] = items.length / 2;
+      replyWords[word + 1] = items.length / 3;
       replyWords[word + 2] = end - records;
       replyWords[word + 3] = nameLength;
       at = end;
@@ -742,15 +775,15 @@
   function begin(script) {
     handlers = script?.default;
     if (handlers === null || typeof handlers !== "object") {
-      throw new TypeError(`the default export is ${handlers === null ? "null" : typeof handlers}; it must be an object with batch(records, ctx), window(ctx) or invoke(body, ctx)`);
+      throw new TypeError(`the default export is ${handlers === null ? "null" : typeof handlers}; it must be an object with batch(records, ctx), window(ctx), transform(records, ctx) or invoke(body, ctx)`);
     }
     let kinds = 0;
-    for (const [name, kind] of [["batch", kindBatch], ["window", kindWindow], ["invoke", kindInvoke]]) {
+    for (const [name, kind] of [["batch", kindBatch], ["window", kindWindow], ["transform", kindTransform], ["invoke", kindInvoke]]) {
       if (handlers[name] === undefined) continue;
       if (typeof handlers[name] !== "function") throw new TypeError(`the default export's ${name} is ${show(handlers[name])}; it must be a function`);
       kinds |= 1 << kind;
     }
-    if (kinds === 0) throw new TypeError("the default export has no handler; it must have batch(records, ctx), window(ctx) or invoke(body, ctx)");
+    if (kinds === 0) throw new TypeError("the default export has no handler; it must have batch(records, ctx), window(ctx), transform(records, ctx) or invoke(body, ctx)");
     for (const reason of rejections.values()) throw reason;
     drawn = numbers.length;
     return kinds;
@@ -771,7 +804,7 @@
   // unhandled fails a call that has left rejected promises which nobody waits for. All of them are in the log.
   function unhandled(call) {
     for (const reason of rejections.values()) {
-      if (outOfMemory(reason)) giveUp();
+      endIfOut(reason);
       error("unhandled promise rejection:", reason);
       if (call.progress === "failed") continue;
       call.progress = "failed";
@@ -794,6 +827,7 @@
     try {
       const context = call.facts();
       if (kind === kindBatch && handlers.batch) call.value = handlers.batch(call.records(), context);
+      else if (kind === kindTransform && handlers.transform) call.value = handlers.transform(call.records(), context);
       else if (kind === kindWindow && handlers.window) call.value = handlers.window(context);
       else if (kind === kindInvoke && handlers.invoke) call.value = handlers.invoke(call.body(), context);
       else {

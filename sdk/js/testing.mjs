@@ -99,6 +99,7 @@ class Outside {
 
 class Call {
   emitted = [];
+  replaced = [];
   log = [];
   outcomes;
   outside;
@@ -106,7 +107,7 @@ class Call {
     const outside = (this.outside = new Outside(granted));
     this.outcomes = records.map(() => "ok");
     const settle = (what) => (record, reason = "") => {
-      const index = typeof record === "number" ? record : record.index;
+      const index = typeof record === "number" ? record : record?.index;
       if (!(index in this.outcomes)) throw new RangeError(`record ${index} of a batch of ${records.length}`);
       this.outcomes[index] = reason ? `${what}: ${reason}` : what;
     };
@@ -114,6 +115,11 @@ class Call {
       function: "test", version: 1, invocation: "test", attempt: 1, mapping: "test", stream: "test", shard: 0, state: payload(""),
       remaining: () => Infinity,
       emit: (stream, { key, data }) => this.emitted.push({ stream, key, data: decoder.decode(bytesOf(data)) }),
+      replace: (record, by) => {
+        const index = typeof record === "number" ? record : record?.index;
+        if (!(index in this.outcomes)) throw new RangeError(`record ${index} of a batch of ${records.length}`);
+        this.replaced.push({ index, key: by.key ?? records[index].key, data: decoder.decode(bytesOf(by.data)) });
+      },
       drop: settle("dropped"), retry: settle("retry"), reject: settle("rejected"),
       env: Object.freeze({ ...granted.env }), secret: (name) => decoder.decode(bytesOf(outside.secret(name))),
       secretBytes: (name) => bytesOf(outside.secret(name)), table: (name) => outside.table(name),
@@ -125,6 +131,10 @@ class Call {
   }
 }
 
+const recordsOf = (records) => records.map((r, index) => Object.assign(payload(r.data), {
+  index, key: r.key, sequence: r.sequence ?? BigInt(index + 1), time: r.time ?? new Date(0), hashKey: r.hashKey,
+}));
+
 /**
  * The handlers of a function, to be called with records {key, data, sequence?, time?} and with facts that ctx is to have. What they reach beyond the
  * call is what granted has: secrets and env by name, tables by name as objects of keys and values, and fetch, which answers requests. What was
@@ -133,13 +143,18 @@ class Call {
 export function run(handlers, granted = {}) {
   return {
     async batch(records, facts = {}) {
-      const all = records.map((r, index) => Object.assign(payload(r.data), {
-        index, key: r.key, sequence: r.sequence ?? BigInt(index + 1), time: r.time ?? new Date(0), hashKey: r.hashKey,
-      }));
+      const all = recordsOf(records);
       const call = new Call(all, facts, granted);
       await handlers.batch(all, call.context);
       call.outside.commit();
       return { outcomes: call.outcomes, emitted: call.emitted, state: call.state, log: call.log };
+    },
+    async transform(records, facts = {}) {
+      const all = recordsOf(records);
+      const call = new Call(all, facts, granted);
+      await handlers.transform(all, call.context);
+      call.outside.commit();
+      return { outcomes: call.outcomes, replaced: call.replaced, emitted: call.emitted, log: call.log };
     },
     async window(facts = {}) {
       const call = new Call([], facts, granted);

@@ -17,9 +17,13 @@ export type InvokeHandler = (invocation: Invocation) => void;
 /** A handler of the end of a tumbling window; a call that fails is made again, as the mapping's retry policy says. */
 export type WindowHandler = (end: WindowEnd) => void;
 
+/** A handler of records on their way to a destination; a call that fails is made again. */
+export type TransformHandler = (transform: Transform) => void;
+
 export let batchHandler: BatchHandler | null = null;
 export let invokeHandler: InvokeHandler | null = null;
 export let windowHandler: WindowHandler | null = null;
+export let transformHandler: TransformHandler | null = null;
 
 /** Registers the function's handler of stream batches. Call it once, at the top level of the program. */
 export function onBatch(handler: BatchHandler): void {
@@ -37,6 +41,12 @@ export function onInvoke(handler: InvokeHandler): void {
 export function onWindow(handler: WindowHandler): void {
   if (windowHandler) throw new Error("there is a handler of windows already");
   windowHandler = handler;
+}
+
+/** Registers the function's handler of records on their way to a destination. Call it once, at the top level of the program. */
+export function onTransform(handler: TransformHandler): void {
+  if (transformHandler) throw new Error("there is a handler of transforms already");
+  transformHandler = handler;
 }
 
 /** A tumbling window: a stretch of time that the records of its batches arrived in, in microseconds since the Unix epoch. */
@@ -337,6 +347,80 @@ export class WindowEnd {
   /** Batch.emitText at the end of a window. */
   emitText(stream: string, key: string, data: string): void {
     this.reply.emit(stream, Bytes.fromString(key), Bytes.fromString(data), 0);
+  }
+
+  /** Fails the call; the first message counts. The handler is to return then. */
+  fail(message: string): void {
+    this.reply.fails(FAILED, message);
+  }
+}
+
+/** Records on their way to a destination, and what the handler makes of them. One of which it says nothing goes on as it is. */
+export class Transform {
+  constructor(
+    private batch: Batch,
+    private reply: Reply,
+  ) {}
+
+  /** What this call is about. */
+  get call(): Call {
+    return this.batch.call;
+  }
+  /** How many records there are. */
+  get length(): i32 {
+    return this.batch.length;
+  }
+  /** The record that next came to. It is the same object each time. */
+  get record(): Record {
+    return this.batch.record;
+  }
+
+  /** Goes on to the next record; false when there is none left. */
+  next(): bool {
+    return this.batch.next();
+  }
+
+  /** Has next begin again with the first record. */
+  rewind(): void {
+    this.batch.rewind();
+  }
+
+  /**
+   * Puts a record in the place of the one with that index. Several for one take its place one after the other; of a record that is dropped or
+   * rejected they count for nothing. One that cannot be encoded fails the call; an index that is not in the call throws.
+   */
+  replace(index: i32, key: Bytes, data: Bytes): void {
+    this.reply.replace(index, key, data, 0);
+  }
+
+  /** replace for data that is text. */
+  replaceText(index: i32, key: Bytes, data: string): void {
+    this.reply.replace(index, key, Bytes.fromString(data), 0);
+  }
+
+  /** replace for a whole record: key, data and explicit hash are taken. */
+  replaceRecord(index: i32, record: Record): void {
+    this.reply.replace(index, record.key, record.data, record.explicitHash);
+  }
+
+  /** Has a record not go on. The reason may be empty. */
+  drop(index: i32, reason: string = ""): void {
+    this.batch.drop(index, reason);
+  }
+
+  /** Has a record count as failed: it goes, as it came, to where the delivery stream stores what could not be transformed. */
+  reject(index: i32, reason: string = ""): void {
+    this.batch.reject(index, reason);
+  }
+
+  /** Batch.emit: puts a record to a stream beside what the transform hands on. */
+  emit(stream: string, key: Bytes, data: Bytes): void {
+    this.reply.emit(stream, key, data, 0);
+  }
+
+  /** Batch.emitText. */
+  emitText(stream: string, key: string, data: string): void {
+    this.batch.emitText(stream, key, data);
   }
 
   /** Fails the call; the first message counts. The handler is to return then. */

@@ -1,17 +1,19 @@
 /** The guest's side of the ABI: the bytes of a call become a call of a handler, and that the bytes of a reply. */
 
 import { Bytes } from "./bytes";
-import { Batch, Call, Invocation, WindowEnd, batchHandler, invokeHandler, windowHandler } from "./call";
+import { Batch, Call, Invocation, Transform, WindowEnd, batchHandler, invokeHandler, transformHandler, windowHandler } from "./call";
 import { BAD_CALL, Memory, Reply, UNSUPPORTED } from "./reply";
 
 const KIND_BATCH: u32 = 1;
 const KIND_WINDOW: u32 = 2;
+const KIND_TRANSFORM: u32 = 3;
 const KIND_INVOKE: u32 = 4;
 
 const input = new Memory();
 const reply = new Reply();
 const call = new Call();
 const batch = new Batch(call, reply);
+const transform = new Transform(batch, reply);
 const windowEnd = new WindowEnd(call, reply);
 const invocation = new Invocation(call, reply);
 const body = new Bytes();
@@ -21,7 +23,8 @@ export function shardmill_abi_v1(): i32 {
 }
 
 export function shardmill_kinds(): u32 {
-  return (batchHandler ? 1 << KIND_BATCH : 0) | (windowHandler ? 1 << KIND_WINDOW : 0) | (invokeHandler ? 1 << KIND_INVOKE : 0);
+  const batches = (batchHandler ? 1 << KIND_BATCH : 0) | (windowHandler ? 1 << KIND_WINDOW : 0);
+  return batches | (transformHandler ? 1 << KIND_TRANSFORM : 0) | (invokeHandler ? 1 << KIND_INVOKE : 0);
 }
 
 /** The input area stays where it is until a larger one is asked for. */
@@ -47,8 +50,14 @@ function run(kind: u32): void {
   const onBatch = batchHandler;
   const onWindow = windowHandler;
   const onInvoke = invokeHandler;
+  const onTransform = transformHandler;
   if (kind == KIND_BATCH && onBatch) {
     if (batch.read(call.body(body))) onBatch(batch);
+    else reply.fails(BAD_CALL, "the body is not a record batch");
+    return;
+  }
+  if (kind == KIND_TRANSFORM && onTransform) {
+    if (batch.read(call.body(body))) onTransform(transform);
     else reply.fails(BAD_CALL, "the body is not a record batch");
     return;
   }
@@ -71,7 +80,7 @@ function kindName(kind: u32): string {
       return "stream batch";
     case KIND_WINDOW:
       return "window close";
-    case 3:
+    case KIND_TRANSFORM:
       return "transform";
     case KIND_INVOKE:
       return "direct invoke";

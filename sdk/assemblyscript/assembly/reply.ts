@@ -135,14 +135,18 @@ export class Reply {
   }
 
   /** The index of a stream among the outputs; -1 when the call fails for it. */
-  private output(stream: string): i32 {
+  private output(stream: string, replaces: bool): i32 {
+    if (stream.length == 0 && !replaces) {
+      this.emitFails(stream, "the name is empty");
+      return -1;
+    }
     if (this.current >= 0 && this.outputs[this.current].name == stream) return this.current; // mostly it is the last one again
     for (let i = 0; i < this.used; i++) {
       if (this.outputs[i].name == stream) return i;
     }
     const length = String.UTF8.byteLength(stream);
-    if (length == 0 || length > MAX_NAME) {
-      this.emitFails(stream, length == 0 ? "the name is empty" : "the name is longer than 256 bytes");
+    if (length > MAX_NAME) {
+      this.emitFails(stream, "the name is longer than 256 bytes");
       return -1;
     }
     if (this.used == MAX_OUTPUTS) {
@@ -161,15 +165,28 @@ export class Reply {
   }
 
   emit(stream: string, key: Bytes, data: Bytes, hash: usize): void {
+    this.put(stream, key, data, hash, -1);
+  }
+
+  /** Adds a record that takes the place of the one with that index. */
+  replace(index: i32, key: Bytes, data: Bytes, hash: usize): void {
+    if (<u32>index >= <u32>this.inCall) {
+      throw new RangeError("replacement of record " + index.toString() + " of a batch of " + this.inCall.toString());
+    }
+    this.put("", key, data, hash, index);
+  }
+
+  /** replaces is an index, or -1 for a record that is emitted. */
+  private put(stream: string, key: Bytes, data: Bytes, hash: usize, replaces: i32): void {
     if (key.length > MAX_KEY) return this.emitFails(stream, "the partition key is longer than 65535 bytes");
     if (data.length > MAX_DATA) return this.emitFails(stream, "the data is longer than 1073741823 bytes");
-    const output = this.output(stream);
+    const output = this.output(stream, replaces >= 0);
     if (output < 0) return;
     const hashLength: usize = hash ? 16 : 0;
     const size = align(RECORD_HEADER + hashLength + key.length + data.length);
     const p = this.records.extend(size);
     store<u64>(p + size - 8, 0); // the padding; the rest of these bytes is written over
-    store<u64>(p, 0);
+    store<u64>(p, max(replaces, 0));
     store<u64>(p, 0, 8);
     store<u32>(p, data.length, 16);
     store<u16>(p, <u16>key.length, 20);

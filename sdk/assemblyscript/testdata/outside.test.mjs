@@ -28,6 +28,18 @@ test("secrets, variables and requests", async () => {
   assert.equal(f.invoke("fetch").body, "refused: the test answers no requests");
 });
 
+test("transforms", async () => {
+  const f = await load(process.env.OUTSIDE_WASM);
+  const transform = (...data) => f.transform(data.map((d, i) => ({ key: "abcd"[i], data: d })));
+  const said = transform("drop", "as it is", "twice", "reject");
+  assert.deepEqual(said.outcomes, ["dropped: empty", "ok", "ok", "rejected: wrong"]);
+  assert.deepEqual(said.emitted, [{ stream: "seen", key: "c", data: "" }]);
+  assert.deepEqual(said.replaced, [{ index: 2, key: "c", data: "1" }, { index: 2, key: "c", data: "twice" }]);
+  assert.throws(() => transform("twice", "none"), /^Error: emit to stream "": the name is empty$/);
+  assert.throws(() => transform("beyond"), /replacement of record 1 of a batch of 1/);
+  assert.throws(() => transform("fail"), /as asked/);
+});
+
 // Whatever a host gives, it is answered, or ends the instance; it is never read beyond its length.
 test("an odd host", () => {
   const module = new WebAssembly.Module(readFileSync(process.env.OUTSIDE_WASM));

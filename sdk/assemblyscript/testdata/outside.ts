@@ -1,6 +1,6 @@
 // A function that reaches for everything that tests can grant; outside.test.mjs calls it.
 
-import { ABSENT, Batch, Bytes, Code, Invocation, Request, Table, env, onBatch, onInvoke, refusal, secret } from "shardmill";
+import { ABSENT, Batch, Bytes, Code, Invocation, Request, Table, Transform, env, onBatch, onInvoke, onTransform, refusal, secret } from "shardmill";
 export * from "shardmill/exports";
 
 let wrong = "";
@@ -71,4 +71,20 @@ onBatch((b: Batch): void => {
   expect(!other.list().next() && refusal.code == Code.denied && !other.get("k") && refusal.code == Code.denied, "another table");
   if (wrong != "") b.fail(wrong);
   else if (b.length == 0) b.fail("as asked");
+});
+
+onTransform((t: Transform): void => {
+  while (t.next()) {
+    const r = t.record;
+    if (r.data.is("drop")) t.drop(r.index, "empty");
+    else if (r.data.is("reject")) t.reject(r.index, "wrong");
+    else if (r.data.is("none")) t.emitText("", "", "");
+    else if (r.data.is("beyond")) t.replaceText(t.length, r.key, "");
+    else if (r.data.is("fail")) return t.fail("as asked");
+    else if (r.data.is("twice")) {
+      t.replaceText(r.index, r.key, "1");
+      t.emitText("seen", r.key.toString(), "");
+      t.replaceRecord(r.index, r);
+    }
+  }
 });

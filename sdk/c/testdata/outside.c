@@ -119,7 +119,44 @@ static void odd_hosts(void) {
     shardmill_the_host = before;
 }
 
-SHARDMILL_FUNCTION(.batch = handle)
+static int transform(shardmill_call *c) {
+    shardmill_record r;
+    while (shardmill_next(c, &r)) {
+        if (same(r.data, "drop")) shardmill_drop(c, r.index, SHARDMILL_TEXT("empty"));
+        if (same(r.data, "retry")) shardmill_retry(c, r.index, SHARDMILL_TEXT("later"));
+        if (same(r.data, "none")) shardmill_emit(c, SHARDMILL_TEXT(""), r.key, r.data);
+        if (same(r.data, "beyond")) shardmill_replace(c, c->records, r.key, r.data);
+        if (!same(r.data, "twice")) continue;
+        shardmill_replace(c, r.index, r.key, SHARDMILL_TEXT("1"));
+        shardmill_emit(c, SHARDMILL_TEXT("seen"), r.key, SHARDMILL_TEXT(""));
+        shardmill_replace_record(c, r.index, &r);
+    }
+    return 0;
+}
+
+static void transforms(void) {
+    static const char *const failures[][2] = {
+        {"retry", "a transform cannot ask for a record again; fail the call"}, {"none", "emit to stream \"\": the name is empty"}, {"beyond", "replacement of record 2 of a batch of 2"}};
+    shardmill_test_record("a", "drop");
+    shardmill_test_record("b", "as it is");
+    shardmill_test_record("c", "twice");
+    shardmill_test_transform();
+    SHARDMILL_EXPECT(shardmill_test_failure(), "");
+    SHARDMILL_EXPECT(shardmill_test_outcome(0), "dropped: empty");
+    SHARDMILL_EXPECT(shardmill_test_replaced(0), "2 c 1");
+    SHARDMILL_EXPECT(shardmill_test_replaced(1), "2 c twice");
+    SHARDMILL_EXPECT(shardmill_test_replaced(2), "");
+    SHARDMILL_EXPECT(shardmill_test_emitted(0), "seen c ");
+    SHARDMILL_EXPECT(shardmill_test_emitted(1), "");
+    for (size_t i = 0; i < sizeof failures / sizeof *failures; i++) {
+        shardmill_test_record("a", "twice");
+        shardmill_test_record("b", failures[i][0]);
+        shardmill_test_transform();
+        SHARDMILL_EXPECT(shardmill_test_failure(), failures[i][1]);
+    }
+}
+
+SHARDMILL_FUNCTION(.batch = handle, .transform = transform)
 
 int main(void) {
     shardmill_bytes value;
@@ -142,6 +179,7 @@ int main(void) {
     SHARDMILL_EXPECT(shardmill_test_request(0), "POST http://a.example/x fail");
     SHARDMILL_EXPECT(shardmill_test_request(1), "POST http://a.example/y ok");
     SHARDMILL_EXPECT(shardmill_test_request(2), "");
+    transforms();
     bad_requests();
     odd_hosts();
     return 0;

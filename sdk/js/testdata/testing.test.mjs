@@ -44,6 +44,19 @@ test("requests", async () => {
   assert.deepEqual(requests, [["POST", "http://a.example", "1", "[1]"]]);
 });
 
+test("transforms", async () => {
+  const f = run({ transform(records, ctx) {
+    ctx.drop(records[0], "empty");
+    ctx.replace(records[1], { data: { a: 1 } });
+    ctx.replace(1, { key: "x", data: "y" });
+    ctx.replace(records[1], records[2]);
+  } });
+  const said = await f.transform([{ key: "a", data: "" }, { key: "b", data: "1" }, { key: "c", data: "2" }]);
+  assert.deepEqual(said.outcomes, ["dropped: empty", "ok", "ok"]);
+  assert.deepEqual(said.replaced, [{ index: 1, key: "b", data: '{"a":1}' }, { index: 1, key: "x", data: "y" }, { index: 1, key: "c", data: "2" }]);
+  await assert.rejects(f.transform([{ key: "a", data: "" }]), RangeError);
+});
+
 test("what is refused", async () => {
   const refused = (f, granted = {}) => run({ invoke: (_, ctx) => f(ctx) }, granted).invoke("").then(() => "", (e) => [e.name, e.code]);
   const tables = { t: { k: "v" } };

@@ -367,3 +367,68 @@ impl<'a> WindowEnd<'a> {
         self.reply.emit(stream, key.as_ref(), data.as_ref(), None);
     }
 }
+
+/// Records on their way to a destination, and what the handler makes of them. One of which it says nothing goes on as it is.
+pub struct Transform<'a> {
+    batch: Batch<'a>,
+}
+
+impl<'a> Transform<'a> {
+    pub(crate) fn parse(call: Call<'a>, reply: &'a mut Reply) -> Option<Transform<'a>> {
+        Batch::parse(call, reply).map(|batch| Transform { batch })
+    }
+
+    /// How many records there are.
+    pub fn len(&self) -> usize {
+        self.batch.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.batch.len == 0
+    }
+
+    /// The records. The iterator does not borrow the transform.
+    pub fn records(&self) -> Records<'a> {
+        self.batch.records()
+    }
+
+    /// What this call is about.
+    pub fn call(&self) -> Call<'a> {
+        self.batch.call
+    }
+
+    /// Puts a record in the place of the one with that index. Several for one take its place one after the other; of a record that is dropped or
+    /// rejected they count for nothing. One that cannot be encoded fails the call.
+    ///
+    /// # Panics
+    ///
+    /// When the index is not in the call; so do `drop` and `reject`.
+    #[track_caller]
+    pub fn replace(&mut self, index: usize, key: impl AsRef<[u8]>, data: impl AsRef<[u8]>) {
+        self.batch.reply.replace(index, key.as_ref(), data.as_ref(), None);
+    }
+
+    /// `replace` for a whole record: key, data and explicit hash are taken.
+    #[track_caller]
+    pub fn replace_record(&mut self, index: usize, record: &Record<'_>) {
+        self.batch.reply.replace(index, record.key, record.data, record.explicit_hash);
+    }
+
+    /// Has a record not go on. The reason may be empty.
+    #[track_caller]
+    pub fn drop(&mut self, index: usize, reason: &str) {
+        self.batch.drop(index, reason);
+    }
+
+    /// Has a record count as failed: it goes, as it came, to where the delivery stream stores what could not be transformed.
+    #[track_caller]
+    pub fn reject(&mut self, index: usize, reason: &str) {
+        self.batch.reject(index, reason);
+    }
+
+    /// [`Batch::emit`]: puts a record to a stream beside what the transform hands on.
+    pub fn emit(&mut self, stream: &str, key: impl AsRef<[u8]>, data: impl AsRef<[u8]>) {
+        self.batch.emit(stream, key, data);
+    }
+}

@@ -1,14 +1,15 @@
 //! The guest's side of the ABI: the bytes of a call become a call of a handler, and that the bytes of a reply.
 
-use crate::call::{Batch, Call, Invocation, WindowEnd};
+use crate::call::{Batch, Call, Invocation, Transform, WindowEnd};
 use crate::reply::{Reply, Words, BAD_CALL, ERROR, UNSUPPORTED};
-use crate::{BatchHandler, InvokeHandler, Result, WindowHandler};
+use crate::{BatchHandler, InvokeHandler, Result, TransformHandler, WindowHandler};
 use alloc::format;
 use alloc::vec::Vec;
 use core::cell::UnsafeCell;
 
 const KIND_BATCH: u32 = 1;
 const KIND_WINDOW: u32 = 2;
+const KIND_TRANSFORM: u32 = 3;
 const KIND_INVOKE: u32 = 4;
 
 /// What a function can do.
@@ -19,23 +20,26 @@ pub struct Handlers {
     pub window: Option<WindowHandler>,
     /// Handles direct invocations.
     pub invoke: Option<InvokeHandler>,
+    /// Handles records on their way to a destination.
+    pub transform: Option<TransformHandler>,
 }
 
 impl Handlers {
     /// A function that can do nothing.
-    pub const NONE: Handlers = Handlers { batch: None, window: None, invoke: None };
+    pub const NONE: Handlers = Handlers { batch: None, window: None, invoke: None, transform: None };
 }
 
 /// The call kinds that there are handlers for, a bit for each.
 pub fn kinds(h: &Handlers) -> u32 {
-    (h.batch.is_some() as u32) << KIND_BATCH | (h.window.is_some() as u32) << KIND_WINDOW | (h.invoke.is_some() as u32) << KIND_INVOKE
+    let bit = |there: bool, kind: u32| (there as u32) << kind;
+    bit(h.batch.is_some(), KIND_BATCH) | bit(h.window.is_some(), KIND_WINDOW) | bit(h.transform.is_some(), KIND_TRANSFORM) | bit(h.invoke.is_some(), KIND_INVOKE)
 }
 
 fn kind_name(kind: u32) -> &'static str {
     match kind {
         KIND_BATCH => "stream batch",
         KIND_WINDOW => "window close",
-        3 => "transform",
+        KIND_TRANSFORM => "transform",
         KIND_INVOKE => "direct invoke",
         _ => "call of an unknown kind",
     }
@@ -54,13 +58,17 @@ fn run(h: &Handlers, kind: u32, bytes: &[u8], reply: &mut Reply) -> Vec<u8> {
         Ok(_) => return failed(reply, BAD_CALL, "the header is of another kind of call"),
         Err(why) => return failed(reply, BAD_CALL, why),
     };
-    let answer = match (kind, h.batch, h.window, h.invoke) {
-        (KIND_BATCH, Some(handler), _, _) => match Batch::parse(call, reply) {
+    let answer = match (kind, h.batch, h.window, h.invoke, h.transform) {
+        (KIND_BATCH, Some(handler), ..) => match Batch::parse(call, reply) {
             Some(mut batch) => handler(&mut batch).map(|()| Vec::new()),
             None => return failed(reply, BAD_CALL, "the body is not a record batch"),
         },
-        (KIND_WINDOW, _, Some(handler), _) => handler(&mut WindowEnd::new(call, reply)).map(|()| Vec::new()),
-        (KIND_INVOKE, _, _, Some(handler)) => handler(&mut Invocation::new(call, reply)),
+        (KIND_TRANSFORM, .., Some(handler)) => match Transform::parse(call, reply) {
+            Some(mut transform) => handler(&mut transform).map(|()| Vec::new()),
+            None => return failed(reply, BAD_CALL, "the body is not a record batch"),
+        },
+        (KIND_WINDOW, _, Some(handler), ..) => handler(&mut WindowEnd::new(call, reply)).map(|()| Vec::new()),
+        (KIND_INVOKE, _, _, Some(handler), _) => handler(&mut Invocation::new(call, reply)),
         _ => return failed(reply, UNSUPPORTED, &format!("the function has no handler for a {}", kind_name(kind))),
     };
     settled(reply, answer)

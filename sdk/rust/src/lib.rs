@@ -90,7 +90,7 @@ mod reply;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 
-pub use call::{Batch, Call, Invocation, Record, Records, Window, WindowEnd};
+pub use call::{Batch, Call, Invocation, Record, Records, Transform, Window, WindowEnd};
 pub use error::{Error, Result};
 pub use outside::{env, now, secret, Code, Entries, Entry, Expect, HostError, HostResult, Request, Response, Table};
 
@@ -110,8 +110,11 @@ pub type InvokeHandler = for<'a> fn(&mut Invocation<'a>) -> Result<alloc::vec::V
 /// A handler of the end of a tumbling window. An error has the host call it again, as the mapping's retry policy says.
 pub type WindowHandler = for<'a> fn(&mut WindowEnd<'a>) -> Result;
 
-/// Makes a crate a function: `handler!(f)` for a handler of stream batches, or `handler!(batch: f, window: g, invoke: h)`, or some of
-/// the three.
+/// A handler of records on their way to a destination. An error has the host call it again.
+pub type TransformHandler = for<'a> fn(&mut Transform<'a>) -> Result;
+
+/// Makes a crate a function: `handler!(f)` for a handler of stream batches, or `handler!(batch: f, window: g, transform: h, invoke: i)`, or
+/// some of the four.
 /// It is used once, in the crate that is compiled to WebAssembly; for other targets it only checks the handlers' types.
 #[macro_export]
 macro_rules! handler {

@@ -115,7 +115,10 @@ impl Reply {
     }
 
     /// The index of a stream among the outputs, or why there is none.
-    fn output(&mut self, stream: &str) -> Result<usize, &'static str> {
+    fn output(&mut self, stream: &str, replaces: bool) -> Result<usize, &'static str> {
+        if stream.is_empty() && !replaces {
+            return Err("the name is empty");
+        }
         if let Some(&(last, _)) = self.stretches.last() {
             if self.name(&self.outputs[last]) == stream {
                 return Ok(last); // mostly it is the last one again
@@ -124,10 +127,8 @@ impl Reply {
         if let Some(i) = self.outputs.iter().position(|o| self.name(o) == stream) {
             return Ok(i);
         }
-        match stream.len() {
-            0 => return Err("the name is empty"),
-            n if n > MAX_NAME => return Err("the name is longer than 256 bytes"),
-            _ => {}
+        if stream.len() > MAX_NAME {
+            return Err("the name is longer than 256 bytes");
         }
         if self.outputs.len() == MAX_OUTPUTS {
             return Err("it is the 257th stream of the call; 256 is the most");
@@ -138,13 +139,24 @@ impl Reply {
     }
 
     pub(crate) fn emit(&mut self, stream: &str, key: &[u8], data: &[u8], hash: Option<&[u8; 16]>) {
+        self.put(stream, key, data, hash, None);
+    }
+
+    /// Adds a record that takes the place of the one with that index.
+    #[track_caller]
+    pub(crate) fn replace(&mut self, index: usize, key: &[u8], data: &[u8], hash: Option<&[u8; 16]>) {
+        assert!(index < self.in_call, "replacement of record {} of a batch of {}", index, self.in_call);
+        self.put("", key, data, hash, Some(index));
+    }
+
+    fn put(&mut self, stream: &str, key: &[u8], data: &[u8], hash: Option<&[u8; 16]>, replaces: Option<usize>) {
         if key.len() > MAX_KEY {
             return self.emit_fails(stream, "the partition key is longer than 65535 bytes");
         }
         if data.len() > MAX_DATA {
             return self.emit_fails(stream, "the data is longer than 1073741823 bytes");
         }
-        let output = match self.output(stream) {
+        let output = match self.output(stream, replaces.is_some()) {
             Ok(output) => output,
             Err(why) => return self.emit_fails(stream, why),
         };
@@ -152,6 +164,7 @@ impl Reply {
         let hash_len = hash.map_or(0, |h| h.len());
         self.records.reserve(align(RECORD_HEADER + hash_len + key.len() + data.len()));
         let mut head = [0; RECORD_HEADER];
+        head[..8].copy_from_slice(&(replaces.unwrap_or(0) as u64).to_le_bytes());
         head[16..20].copy_from_slice(&(data.len() as u32).to_le_bytes());
         head[20..22].copy_from_slice(&(key.len() as u16).to_le_bytes());
         head[22] = hash.is_some() as u8;

@@ -30,7 +30,7 @@ pub use crate::granted::Outside;
 #[doc(hidden)]
 pub use crate::guest::Handlers;
 use crate::reply::{Reply, REPLY_HEADER};
-use crate::{BatchHandler, InvokeHandler, WindowHandler};
+use crate::{BatchHandler, InvokeHandler, TransformHandler, WindowHandler};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
@@ -45,6 +45,8 @@ pub struct Said {
     pub emitted: Vec<Emitted>,
     /// The answer to a direct invocation.
     pub body: Vec<u8>,
+    /// What a transform puts in the place of records, by their index, in the order of the reply.
+    pub replaced: Vec<(usize, Emitted)>,
 }
 
 impl Said {
@@ -81,6 +83,15 @@ pub struct Failure {
 
 /// Runs a batch handler on records of these keys and data. They have the sequence numbers 1, 2, 3 and so on.
 pub fn batch<K: AsRef<[u8]>, D: AsRef<[u8]>>(handler: BatchHandler, records: &[(K, D)]) -> Result<Said, Failure> {
+    handle(&Handlers { batch: Some(handler), ..Handlers::NONE }, 1, &body_of(records), records.len())
+}
+
+/// Runs a handler of transforms on records of these keys and data.
+pub fn transform<K: AsRef<[u8]>, D: AsRef<[u8]>>(handler: TransformHandler, records: &[(K, D)]) -> Result<Said, Failure> {
+    handle(&Handlers { transform: Some(handler), ..Handlers::NONE }, 3, &body_of(records), records.len())
+}
+
+fn body_of<K: AsRef<[u8]>, D: AsRef<[u8]>>(records: &[(K, D)]) -> Vec<u8> {
     let mut body = vec![0; BATCH_HEADER];
     for (i, (key, data)) in records.iter().enumerate() {
         let (key, data) = (key.as_ref(), data.as_ref());
@@ -98,7 +109,7 @@ pub fn batch<K: AsRef<[u8]>, D: AsRef<[u8]>>(handler: BatchHandler, records: &[(
     body[8..12].copy_from_slice(&[1, 0, 1, 0]);
     body[12..16].copy_from_slice(&len.to_le_bytes());
     body[16..20].copy_from_slice(&(records.len() as u32).to_le_bytes());
-    handle(&Handlers { batch: Some(handler), ..Handlers::NONE }, 1, &body, records.len())
+    body
 }
 
 /// Runs a handler of direct invocations.
@@ -160,12 +171,12 @@ fn read(b: &[u8], records: usize) -> Result<Said, Failure> {
     for _ in 0..u32_at(b, 24) {
         let (size, name) = (u32_at(b, at) as usize, u16_at(b, at + 12) as usize);
         for r in Records::new(&b[at + 16 + align(name)..at + size]) {
-            said.emitted.push(Emitted {
-                stream: text(&b[at + 16..at + 16 + name]),
-                key: r.key.to_vec(),
-                data: r.data.to_vec(),
-                explicit_hash: r.explicit_hash.copied(),
-            });
+            let stream = text(&b[at + 16..at + 16 + name]);
+            let emitted = Emitted { stream, key: r.key.to_vec(), data: r.data.to_vec(), explicit_hash: r.explicit_hash.copied() };
+            match name {
+                0 => said.replaced.push((r.sequence as usize, emitted)),
+                _ => said.emitted.push(emitted),
+            }
         }
         at += size;
     }

@@ -1,7 +1,7 @@
 //! The bytes of calls and replies are those of sdk/abi/testdata, which every SDK is tested on.
 
 use shardmill::testing::{batch, invoke, raw, Failure, Handlers};
-use shardmill::{Batch, BatchHandler, Invocation, InvokeHandler, Result, Window, WindowEnd};
+use shardmill::{testing, Batch, BatchHandler, Transform, Invocation, InvokeHandler, Result, Window, WindowEnd};
 use std::fs;
 use std::path::Path;
 
@@ -131,7 +131,7 @@ fn bad_calls_are_answered() {
     std::panic::set_hook(Box::new(|_| {}));
     for name in ["call-batch.bin", "call-invoke.bin", "call-window.bin"] {
         let good = golden(name);
-        let answer = |call: &[u8]| raw(Handlers { batch: Some(copy), window: Some(window), invoke: Some(|i| Ok(i.body().to_vec())) }, good[6] as u32, call);
+        let answer = |call: &[u8]| raw(Handlers { batch: Some(copy), window: Some(window), invoke: Some(|i| Ok(i.body().to_vec())), transform: None }, good[6] as u32, call);
         for n in 0..good.len() {
             assert_eq!(&answer(&good[..n])[..4], b"SMRP", "{} cut to {}", name, n);
             for bit in [1, 2, 0x10, 0x80, 0xff] {
@@ -208,4 +208,34 @@ fn failures_of_emit_and_panics() {
     }
     let f = message(beyond);
     assert_eq!((f.kind, &f.message[..]), ("panic", "outcome for record 2 of a batch of 2"));
+}
+
+#[test]
+fn transforms() {
+    fn clean(t: &mut Transform) -> Result {
+        for r in t.records() {
+            match r.data {
+                b"drop" => t.drop(r.index, "empty"),
+                b"reject" => t.reject(r.index, "wrong"),
+                b"twice" => {
+                    t.replace(r.index, r.key, "1");
+                    t.emit("seen", r.key, "");
+                    t.replace_record(r.index, &r);
+                }
+                b"none" => t.emit("", "", ""),
+                b"beyond" => t.replace(t.len(), "", ""),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+    let said = testing::transform(clean, &[("a", "drop"), ("b", "as it is"), ("c", "twice"), ("d", "reject")]).unwrap();
+    assert_eq!(said.outcomes, ["dropped: empty", "ok", "ok", "rejected: wrong"]);
+    assert_eq!(said.emitted("seen"), ["c "]);
+    let replaced: Vec<_> = said.replaced.iter().map(|(i, r)| (*i, &r.key[..], &r.data[..])).collect();
+    assert_eq!(replaced, [(2, &b"c"[..], &b"1"[..]), (2, b"c", b"twice")]);
+    std::panic::set_hook(Box::new(|_| {}));
+    assert_eq!(testing::transform(clean, &[("a", "twice"), ("b", "none")]).unwrap_err().message, "emit to stream \"\": the name is empty");
+    assert_eq!(testing::transform(clean, &[("a", "beyond")]).unwrap_err().message, "replacement of record 1 of a batch of 1");
+    assert_eq!(raw(on_batch(nothing), 3, &call(1))[40], 4, "another kind");
 }

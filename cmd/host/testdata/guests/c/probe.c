@@ -148,4 +148,23 @@ static int invoke(shardmill_call *c) {
     return 0;
 }
 
-SHARDMILL_FUNCTION(.batch = batch, .window = window, .invoke = invoke)
+/* Drops, rejects and replaces as the records say. */
+static int transform(shardmill_call *c) {
+    shardmill_record r;
+    while (shardmill_next(c, &r)) {
+        shardmill_bytes rest = r.data;
+        const shardmill_bytes command = word(&rest);
+        if (is(command, "drop")) shardmill_drop(c, r.index, rest);
+        else if (is(command, "reject")) shardmill_reject(c, r.index, rest);
+        else if (is(command, "emit")) record(c, &r);
+        else if (is(command, "twice")) {
+            char text[256];
+            const int n = snprintf(text, sizeof text, "%.*s of %.*s", SHOW(rest), SHOW(r.key));
+            shardmill_replace(c, r.index, r.key, (shardmill_bytes){text, (size_t)n});
+            shardmill_replace_record(c, r.index, &r);
+        }
+    }
+    return 0;
+}
+
+SHARDMILL_FUNCTION(.batch = batch, .window = window, .invoke = invoke, .transform = transform)

@@ -124,6 +124,9 @@ func transform(_ context.Context, t *sdk.Transform) error {
 			t.Drop(i, rest)
 		case "reject":
 			t.Reject(i, rest)
+		case "emit":
+			stream, data, _ := strings.Cut(rest, " ")
+			t.Emit(stream, string(r.Key), []byte(data))
 		case "twice":
 			t.Replace(i, sdk.Record{Key: r.Key, Data: []byte(rest + " of " + string(r.Key))})
 			t.Replace(i, r)

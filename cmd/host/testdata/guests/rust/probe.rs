@@ -1,8 +1,8 @@
 //! Probe does what its records say; see ../README.md.
 
-use shardmill::{Batch, Call, Invocation, Record, Result, Window, WindowEnd};
+use shardmill::{Batch, Call, Invocation, Record, Result, Transform, Window, WindowEnd};
 
-shardmill::handler!(batch: batch, window: window_end, invoke: invoke);
+shardmill::handler!(batch: batch, window: window_end, transform: transform, invoke: invoke);
 
 fn batch(b: &mut Batch) -> Result {
     b.records().try_for_each(|r| record(b, &r))
@@ -96,4 +96,22 @@ fn invoke(i: &mut Invocation) -> Result<Vec<u8>> {
         _ => {}
     }
     Ok(body.to_vec())
+}
+
+/// Drops, rejects and replaces as the records say.
+fn transform(t: &mut Transform) -> Result {
+    for r in t.records() {
+        let (command, rest) = word(std::str::from_utf8(r.data)?);
+        match command {
+            "drop" => t.drop(r.index, rest),
+            "reject" => t.reject(r.index, rest),
+            "emit" => t.emit(word(rest).0, r.key, word(rest).1),
+            "twice" => {
+                t.replace(r.index, r.key, format!("{} of {}", rest, r.key_str()));
+                t.replace_record(r.index, &r);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }

@@ -68,6 +68,19 @@ export default {
     if (ctx.state.text === "fail") throw new Error("not yet");
     ctx.emit("facts", { key: "end", data: window(ctx) });
   },
+  transform(records, ctx) {
+    for (const r of records) {
+      const [command, rest] = cut(r.text);
+      const [first, second] = cut(rest);
+      if (command === "drop") ctx.drop(r, rest);
+      else if (command === "reject") ctx.reject(r.index, rest);
+      else if (command === "emit") ctx.emit(first, { key: r.key, data: second });
+      else if (command === "twice") {
+        ctx.replace(r, { data: `${rest} of ${r.key}` });
+        ctx.replace(r, r);
+      }
+    }
+  },
   invoke(body, ctx) {
     const [command, rest] = cut(body.text);
     const [first, second] = cut(rest);

@@ -1,6 +1,6 @@
 // Probe does what its records say; see ../../README.md.
 
-import { Batch, Bytes, Call, Invocation, LogLevel, Record, Window, WindowEnd, log, onBatch, onInvoke, onWindow } from "shardmill";
+import { Batch, Bytes, Call, Invocation, LogLevel, Record, Transform, Window, WindowEnd, log, onBatch, onInvoke, onTransform, onWindow } from "shardmill";
 export * from "shardmill/exports";
 
 onBatch((b: Batch): void => {
@@ -87,4 +87,19 @@ onInvoke((i: Invocation): void => {
   if (command.first == "fail") return i.fail(command.behind);
   if (command.first == "panic") throw new Error(command.behind);
   i.answer(i.body);
+});
+
+onTransform((t: Transform): void => {
+  while (t.next()) {
+    const r = t.record;
+    const command = new Word(r.data.toString());
+    const argument = new Word(command.behind);
+    if (command.first == "drop") t.drop(r.index, command.behind);
+    else if (command.first == "reject") t.reject(r.index, command.behind);
+    else if (command.first == "emit") t.emit(argument.first, r.key, Bytes.fromString(argument.behind));
+    else if (command.first == "twice") {
+      t.replaceText(r.index, r.key, command.behind + " of " + r.key.toString());
+      t.replaceRecord(r.index, r);
+    }
+  }
 });
