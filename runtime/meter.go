@@ -74,6 +74,9 @@ const (
 // waiting for memory, an instruction takes a hundred times longer, and maxSlice is then some 10 ms.
 const (
 	slicePeriod = time.Millisecond
+	// A guest lets other goroutines run so often. A garbage collection that guests do not leave a processor to goes on only there, for a quarter
+	// of the time: the shorter, the sooner its steps follow each other.
+	yieldPeriod = slicePeriod / 4
 	minSlice    = 4 << 10
 	firstSlice  = 64 << 10
 	maxSlice    = 400 << 10
@@ -153,7 +156,7 @@ func (w *watch) refill(guest api.Module) {
 	}
 	now := w.proceed()
 	w.slice = nextSlice(w.slice, now.Sub(w.refilled))
-	if now.Sub(w.yielded) >= slicePeriod {
+	if now.Sub(w.yielded) >= yieldPeriod {
 		goruntime.Gosched()
 		now = time.Now()
 		w.yielded = now

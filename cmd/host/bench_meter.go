@@ -136,6 +136,7 @@ func (b *bench) shares(ctx context.Context, h *host, probe []byte) error {
 	if err != nil {
 		return err
 	}
+	undisturbed, _ := b.collections()
 	spinning, stop := context.WithCancel(ctx)
 	var spinners sync.WaitGroup
 	for range config.Concurrency {
@@ -151,23 +152,27 @@ func (b *bench) shares(ctx context.Context, h *host, probe []byte) error {
 	if err != nil {
 		return err
 	}
-	var longest time.Duration
-	for range b.rounds(5, 30) {
-		longest = max(longest, collection())
-	}
+	mark, paused := b.collections()
 	return errors.Join(
-		b.report(measured("meter.gc", milliseconds(longest), "ms").atMost(20)),
+		b.report(measured("meter.gc", milliseconds(mark), "ms").atMost(20)),
+		b.report(measured("meter.gc.alone", milliseconds(undisturbed), "ms")),
+		b.report(measured("meter.gc.paused", milliseconds(paused), "ms").atMost(20)),
 		b.report(measured("meter.share", beside, "calls/s").against(alone).atLeast(0.3)),
 	)
 }
 
-// collection forces a garbage collection and is how long it took, without the sweeping that runtime.GC waits for politely.
-func collection() time.Duration {
-	var stats goruntime.MemStats
-	began := time.Now()
-	goruntime.GC()
-	goruntime.ReadMemStats(&stats)
-	return time.Unix(0, int64(stats.LastGC)).Sub(began)
+// collections forces a few garbage collections: the longest marking, and the longest time that one had the world stopped.
+func (b *bench) collections() (mark, paused time.Duration) {
+	var before, after goruntime.MemStats
+	for range b.rounds(5, 30) {
+		goruntime.ReadMemStats(&before)
+		began := time.Now()
+		goruntime.GC() // which waits politely for the sweeping too
+		goruntime.ReadMemStats(&after)
+		mark = max(mark, time.Unix(0, int64(after.LastGC)).Sub(began))
+		paused = max(paused, time.Duration(after.PauseTotalNs-before.PauseTotalNs))
+	}
+	return mark, paused
 }
 
 // echoes is the calls per second of a function, one after the other.
