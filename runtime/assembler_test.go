@@ -83,7 +83,7 @@ func (f fake) build() []byte {
 		}
 		return b
 	}
-	types := vec([]byte{0x60, 0, 1, i32}, []byte{0x60, 1, i32, 1, i32}, []byte{0x60, 3, i32, i32, i32, 1, i64}, []byte{0x60, 0, 0})
+	types := vec([]byte{0x60, 0, 1, i32}, []byte{0x60, 1, i32, 1, i32}, []byte{0x60, 3, i32, i32, i32, 1, i64}, []byte{0x60, 0, 0}, []byte{0x60, 4, i32, i32, i32, i32, 1, i32})
 	marker := f.marker
 	if marker == 0 {
 		marker = 1

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -92,4 +93,82 @@ func (w *way) close() {
 	for i := len(w.closer) - 1; i >= 0; i-- {
 		_ = w.closer[i]() // it is measured, and nobody is left to tell
 	}
+}
+
+// Overhead is how long one call takes, the shortest of many each.
+type Overhead struct {
+	Invoke time.Duration // through Invoke
+	Bare   time.Duration // of the same export of the same rewritten module, with nothing around it but writing the call into the guest's memory
+	Plain  time.Duration // the same of the module as it was uploaded: Bare is longer by what metering costs
+}
+
+// Overhead measures what Invoke adds to a call: code is that of the function, which is called again and again in turn in each way, for
+// about as long as span. It is for measuring.
+func (rt *Runtime) Overhead(ctx context.Context, code []byte, call Call, span time.Duration) (o Overhead, err error) {
+	var reply Reply
+	ways := map[*time.Duration]func() error{&o.Invoke: func() error { return rt.Invoke(ctx, call, &reply) }}
+	for best, m := range map[*time.Duration]meter{&o.Bare: {}, &o.Plain: {off: true}} {
+		f, done, err := bareCall(ctx, m, code, &call)
+		if err != nil {
+			return o, fmt.Errorf("runtime: overhead: %w", err)
+		}
+		defer done()
+		ways[best] = f
+	}
+	const calls = 20 // between two readings of the clock
+	for until := time.Now().Add(span); time.Now().Before(until); {
+		for best, f := range ways {
+			began := time.Now()
+			for range calls {
+				if err := f(); err != nil {
+					return o, fmt.Errorf("runtime: overhead: %w", err)
+				}
+			}
+			if took := time.Since(began) / calls; *best == 0 || took < *best {
+				*best = took
+			}
+		}
+	}
+	return o, nil
+}
+
+// bareCall makes an instance of the code, and the function that makes the call in it.
+func bareCall(ctx context.Context, m meter, code []byte, call *Call) (f func() error, done func(), err error) {
+	e, err := newEngine(ctx, m, "", slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := e.compile(ctx, code, "none")
+	if err != nil {
+		return nil, nil, err
+	}
+	config, err := Config{Timeout: time.Minute}.normalize()
+	if err != nil {
+		return nil, nil, err
+	}
+	id := &identity{function: call.Function, config: config}
+	i, err := newInstance(ctx, p, id, newCapture(id, newLogRing(0), nil), new(Doors))
+	if err != nil {
+		return nil, nil, errors.Join(err, p.close())
+	}
+	done = func() { i.close(); _ = p.close() }
+	head, records, size := i.head(ctx, call, new(Reply), time.Now())
+	total, err := head.Size(size, len(call.State))
+	if err == nil {
+		_, err = i.inputArea(total)
+	}
+	if err != nil {
+		done()
+		return nil, nil, err
+	}
+	written := make([]byte, total)
+	fill(&head, written, records, size, call)
+	i.watch.start(ctx, time.Hour)
+	return func() error {
+		if !i.module.Memory().Write(i.inputAt, written) {
+			return errors.New("the input area is not in the memory")
+		}
+		i.stack[0], i.stack[1], i.stack[2] = uint64(call.Kind), uint64(i.inputAt), uint64(total)
+		return i.handle.CallWithStack(i.watch, i.stack[:])
+	}, done, nil
 }

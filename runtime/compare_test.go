@@ -27,6 +27,27 @@ func TestCompare(t *testing.T) {
 	}
 }
 
+func TestOverhead(t *testing.T) {
+	w := open(t)
+	reply := okReply(t)
+	code := fake{data: reply, handle: packed(1024, uint32(len(reply))), pages: 2}.build()
+	w.deploy(t, "f", code, Config{})
+	call := Call{Function: "f", Kind: KindBatch, Records: batchOf(t, 4)}
+	if o, err := w.Overhead(t.Context(), code, call, 10*time.Millisecond); err != nil || o.Plain <= 0 || o.Bare <= 0 || o.Invoke <= o.Plain {
+		t.Errorf("%+v, %v", o, err)
+	}
+	for name, code := range map[string][]byte{"no module": []byte("nothing"), "traps at its start": fake{start: unreachable}.build(), "has no memory to give": fake{input: i32Const(0)}.build(),
+		"traps": fake{handle: unreachable}.build()} {
+		if _, err := w.Overhead(t.Context(), code, call, time.Millisecond); err == nil {
+			t.Errorf("what %s is measured", name)
+		}
+	}
+	call.Function = "other"
+	if _, err := w.Overhead(t.Context(), code, call, time.Millisecond); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a function that is not there: %v", err)
+	}
+}
+
 // A call that executes more than it may is stopped there, and one that does not is not, however often the instance was used before.
 func TestFuelLimit(t *testing.T) {
 	w := open(t)

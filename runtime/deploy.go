@@ -41,6 +41,7 @@ func (rt *Runtime) deploy(ctx context.Context, name string, code []byte, config 
 	}
 	p, err := rt.admit(ctx, v, code)
 	if err != nil {
+		rt.uncache(v.digest)
 		return nil, err
 	}
 	v.code.finish(p, nil)
@@ -99,7 +100,7 @@ func (rt *Runtime) examine(v *version, code []byte) (*moduleInfo, error) {
 	}
 	info, err := inspect(code)
 	if err != nil {
-		return nil, badCode(err.Error(), "")
+		return nil, uninspected(err)
 	}
 	return info, info.admit(rt.engine.host, &v.config)
 }
@@ -264,6 +265,17 @@ func (rt *Runtime) unsaved(ctx context.Context, f *function, v *version, err err
 func (rt *Runtime) discard(v *version) {
 	v.drain()
 	rt.unloaded(v, v.code.doom())
+}
+
+// uncache removes the compiled code of what was refused. That of a version with the same code stays; where one is being made, it is
+// compiled again when it is next loaded.
+func (rt *Runtime) uncache(digest string) {
+	if rt.engine.cache.root == "" || rt.digests()[digest] {
+		return
+	}
+	if err := rt.engine.cache.remove(digest); err != nil {
+		rt.options.Logger.Warn("compiled code of a refused upload could not be removed", "digest", digest, "error", err)
+	}
 }
 
 // removeCode deletes the code of versions that are gone, where no other version has the same. What fails is

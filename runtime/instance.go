@@ -52,7 +52,7 @@ type instance struct {
 // pooled is what the pool knows of an instance.
 type pooled struct {
 	generation int
-	idleSince  time.Time
+	usedAt     time.Time // when its latest call ended
 }
 
 // newInstance makes an instance. The error is a *FunctionError where the guest failed.
@@ -143,8 +143,7 @@ func (i *instance) ask(ctx context.Context, export string) (uint32, error) {
 func (i *instance) invoke(ctx context.Context, call *Call, reply *Reply) (reusable bool, err error) {
 	i.log.begin(reply.Invocation)
 	i.memory.refused = false
-	started := time.Now()
-	i.watch.start(ctx, i.identity.config.Timeout)
+	started := i.watch.start(ctx, i.identity.config.Timeout)
 	i.watch.limit(i.identity.config.Fuel)
 	i.watch.visit.begin(i.identity, call)
 	err = i.exchange(ctx, call, reply, started)
@@ -152,6 +151,7 @@ func (i *instance) invoke(ctx context.Context, call *Call, reply *Reply) (reusab
 	intact := i.watch.stop()
 	reply.deadline, i.deadline = i.deadline, 0
 	reply.Duration = time.Since(started)
+	i.usedAt = started.Add(reply.Duration)
 	reply.Fuel = i.watch.used()
 	reply.MemoryPeak = int64(i.memory.size.Load())
 	if err != nil {
@@ -173,22 +173,27 @@ func (i *instance) exchange(ctx context.Context, call *Call, reply *Reply, start
 	if err != nil {
 		return err
 	}
-	body, state := head.Put(dst, bodySize, len(call.State))
-	copy(state, call.State)
-	if hasRecords(call.Kind) {
-		record.PutHeader(body, records, bodySize-record.HeaderSize, false)
-		at := record.HeaderSize
-		for _, run := range call.Records {
-			at += copy(body[at:], run.Bytes())
-		}
-	} else {
-		copy(body, call.Body)
-	}
+	fill(&head, dst, records, bodySize, call)
 	i.stack[0], i.stack[1], i.stack[2] = uint64(call.Kind), uint64(i.inputAt), uint64(size)
 	if err := i.call(i.handle); err != nil {
 		return err
 	}
 	return i.readReply(i.stack[0], call.Kind, records, reply)
+}
+
+// fill writes the call to dst.
+func fill(head *abi.Call, dst []byte, records, bodySize int, call *Call) {
+	body, state := head.Put(dst, bodySize, len(call.State))
+	copy(state, call.State)
+	if !hasRecords(call.Kind) {
+		copy(body, call.Body)
+		return
+	}
+	record.PutHeader(body, records, bodySize-record.HeaderSize, false)
+	at := record.HeaderSize
+	for _, run := range call.Records {
+		at += copy(body[at:], run.Bytes())
+	}
 }
 
 // head fills in the head of the call and counts its records and the bytes of its body.

@@ -32,9 +32,10 @@ func (rt *Runtime) Invoke(ctx context.Context, call Call, reply *Reply) error {
 	if err != nil {
 		return fmt.Errorf("runtime: invoke %q %w", call.Function, err)
 	}
+	started := time.Now()
 	reply.Version, reply.Invocation = v.number, call.ID
 	if call.ID == "" {
-		reply.Invocation = ulid.Make().String()
+		reply.Invocation = ulid.MustNew(ulid.Timestamp(started), ulid.DefaultEntropy()).String()
 	}
 	if call.Trial != nil {
 		if err := rt.try(ctx, f, v, &call, reply); err != nil {
@@ -42,7 +43,6 @@ func (rt *Runtime) Invoke(ctx context.Context, call Call, reply *Reply) error {
 		}
 		return nil
 	}
-	started := time.Now()
 	err = rt.invoke(ctx, f, v, &call, reply)
 	rt.keepCapsule(v, &call, reply, started, err)
 	f.metrics.observe(err, reply, call.records())

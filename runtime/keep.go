@@ -262,7 +262,7 @@ func (e *engine) admit(ctx context.Context, code []byte, config *Config) (*progr
 		info, err = scriptModule()
 	}
 	if err != nil {
-		return nil, badCode(err.Error(), "")
+		return nil, uninspected(err)
 	}
 	if isModule {
 		err = info.admit(e.host, config)

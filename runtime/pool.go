@@ -67,7 +67,6 @@ func (p *pool) release(i *instance, reusable bool) {
 	p.mu.Lock()
 	reusable = reusable && i.generation == p.generation
 	if reusable {
-		i.idleSince = time.Now()
 		p.idle = append(p.idle, i)
 	}
 	p.mu.Unlock()
@@ -102,7 +101,7 @@ func (p *pool) dropIdle(since time.Time) {
 	defer p.dropping.Unlock()
 	p.mu.Lock()
 	n := 0
-	for n < len(p.idle) && p.idle[n].idleSince.Before(since) {
+	for n < len(p.idle) && p.idle[n].usedAt.Before(since) {
 		n++
 	}
 	dropped := append([]*instance(nil), p.idle[:n]...)

@@ -24,7 +24,7 @@ func (r *ring[T]) append(v T) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.values = append(r.values, v)
-	r.used += r.size(&v)
+	r.used += r.size(&r.values[len(r.values)-1]) // where v lies already: its own address would have it allocated
 	for r.used > r.limit && len(r.values)-r.head > 1 {
 		r.used -= r.size(&r.values[r.head])
 		var none T

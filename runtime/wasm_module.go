@@ -9,6 +9,7 @@ import (
 )
 
 const (
+	maxFunctions    = 50_000          // 64 MiB of what compilers make have fewer
 	maxTableEntries = wasm.MaxEntries // of all tables together
 	maxLocals       = 50_000          // of one function
 	maxBody         = 7_654_321       // bytes of one function; browsers keep to the same number
@@ -31,9 +32,12 @@ type moduleInfo struct {
 // inspect reads a whole module. It is there to keep harm from the host: the engine's decoder makes room for as
 // many things as a module claims to have, and its instances for as many table entries and locals, so that a few
 // bytes could ask for all the memory there is. Whether the code is valid otherwise is the engine's to say.
-// The error is the end of a sentence.
+// The error is the end of a sentence, or a *FieldError where a limit is broken.
 func inspect(code []byte) (*moduleInfo, error) {
 	if len(code) < len(wasm.Header) || !bytes.Equal(code[:4], wasm.Header[:4]) {
+		if other := otherFormat(code); other != "" {
+			return nil, fmt.Errorf("is %s, not a WebAssembly module", other)
+		}
 		return nil, errors.New("is not a WebAssembly module: it does not begin with the bytes \\0asm")
 	}
 	if !bytes.Equal(code[4:8], wasm.Header[4:]) {
@@ -44,6 +48,9 @@ func inspect(code []byte) (*moduleInfo, error) {
 		if err == nil {
 			err = m.read(s)
 		}
+		if over := (*FieldError)(nil); errors.As(err, &over) {
+			return nil, over
+		}
 		if err != nil {
 			return nil, fmt.Errorf("is a damaged WebAssembly module: section %d at byte %d: %w", s.ID, s.Head, err)
 		}
@@ -52,6 +59,36 @@ func inspect(code []byte) (*moduleInfo, error) {
 		return nil, fmt.Errorf("grows a table that has no declared maximum of at most %d entries", maxTableEntries)
 	}
 	return &m.info, nil
+}
+
+// otherFormats are what is uploaded by mistake, by how it begins: programs for processors, and what modules are packed in.
+var otherFormats = []struct{ magic, what string }{
+	{"\x7fELF", "a program for Linux (ELF)"}, {"MZ", "a program for Windows (PE)"},
+	{"\xcf\xfa\xed\xfe", "a program for macOS (Mach-O)"}, {"\xca\xfe\xba\xbe", "a program for macOS or the JVM"},
+	{"PK\x03\x04", "a zip"}, {"\x1f\x8b", "a gzip"}, {"\x28\xb5\x2f\xfd", "a zstd file"}, {"!<arch>\n", "a library of object files"},
+}
+
+// otherFormat is what the code is if it is one of those; else "".
+func otherFormat(code []byte) string {
+	for _, f := range otherFormats {
+		if bytes.HasPrefix(code, []byte(f.magic)) {
+			return f.what
+		}
+	}
+	return ""
+}
+
+// badLimit is the refusal of a module that has more of something than it may.
+func badLimit(what string, n, limit uint64) error {
+	return badCode(fmt.Sprintf("has %d %s", n, what), fmt.Sprintf("a module with at most %d", limit))
+}
+
+// uninspected is the refusal for an error of inspect.
+func uninspected(err error) error {
+	if over := (*FieldError)(nil); errors.As(err, &over) {
+		return over
+	}
+	return badCode(err.Error(), "")
 }
 
 // moduleReader collects moduleInfo from section to section.
@@ -76,6 +113,9 @@ func (m *moduleReader) read(s wasm.Section) error {
 	case wasm.SectionStart, wasm.SectionDataCount:
 		r.SkipU32()
 	default:
+		if claimed := (&wasm.Reader{B: s.Bytes}).Count(); s.ID == wasm.SectionFunction && claimed > maxFunctions {
+			return badLimit("functions", uint64(claimed), maxFunctions)
+		}
 		entry := m.entry(s.ID)
 		if entry == nil {
 			return errors.New("it is of a kind that is not supported")
@@ -154,7 +194,7 @@ func (m *moduleReader) readTable(r *wasm.Reader) {
 	}
 	low, high, bounded := r.Limits()
 	if m.tables += low; low > maxTableEntries || m.tables > maxTableEntries {
-		r.Fail(fmt.Errorf("tables of %d entries, at most %d are allowed", m.tables, maxTableEntries))
+		r.Fail(badLimit("entries in its tables", max(low, m.tables), maxTableEntries))
 	}
 	if !bounded || high > maxTableEntries {
 		m.unbounded = true
@@ -162,6 +202,10 @@ func (m *moduleReader) readTable(r *wasm.Reader) {
 }
 
 func (m *moduleReader) readMemory(r *wasm.Reader) {
+	const wide = 4 // in the flags of its limits
+	if r.Left() > 0 && r.B[r.At]&wide != 0 {
+		r.Fail(badCode("has a memory of 64 bits", "a module for wasm32"))
+	}
 	m.info.memoryPages, _, _ = r.Limits()
 }
 
@@ -191,7 +235,7 @@ func (m *moduleReader) readCode(r *wasm.Reader) {
 	body := r.Bytes()
 	f := &wasm.Reader{B: body}
 	if len(body) > maxBody {
-		r.Fail(fmt.Errorf("a function has %d bytes of code, at most %d are allowed", len(body), maxBody))
+		r.Fail(badLimit("bytes of code in a function", uint64(len(body)), maxBody))
 		return
 	}
 	var locals uint64
@@ -200,7 +244,7 @@ func (m *moduleReader) readCode(r *wasm.Reader) {
 		f.Skip(1)
 	})
 	if locals > maxLocals {
-		f.Fail(fmt.Errorf("a function has %d locals, at most %d are allowed", locals, maxLocals))
+		f.Fail(badLimit("locals in a function", locals, maxLocals))
 	}
 	var i wasm.Instruction
 	for f.Err == nil && f.Left() > 0 {

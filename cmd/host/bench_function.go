@@ -47,7 +47,7 @@ func (b *bench) invoke(ctx context.Context) error {
 			if _, err := h.functions.Deploy(ctx, "touch", module, runtime.Config{}); err != nil {
 				return err
 			}
-			return errors.Join(b.touch(ctx, h, t.figure, 100, t.goal), b.touch(ctx, h, t.figure, 1000, t.goal))
+			return errors.Join(b.touch(ctx, h, t.figure, 100, t.goal), b.touch(ctx, h, t.figure, 1000, t.goal), b.overhead(ctx, h, t.figure, module))
 		})
 		if err != nil {
 			return err
@@ -69,15 +69,40 @@ func (b *bench) touch(ctx context.Context, h *host, figure string, n int, goal f
 	)
 }
 
-// calls invokes the function with batches of n records, one call after the other.
-func (b *bench) calls(ctx context.Context, h *host, n int) (rate, allocations float64, err error) {
+// overhead reports what a call takes longer through Invoke than the bare call of its export, and how much of that call is metering.
+func (b *bench) overhead(ctx context.Context, h *host, figure string, module []byte) error {
+	call, err := touching(100)
+	if err != nil {
+		return err
+	}
+	o, err := h.functions.Overhead(ctx, module, call, b.span(time.Second, 4*time.Second))
+	if err != nil {
+		return err
+	}
+	added, metering := max(o.Invoke-o.Bare, 1), max(o.Bare-o.Plain, 1)
+	return errors.Join(
+		b.report(measured(figure+".overhead", float64(added.Nanoseconds())/1000, "µs").atMost(1)),
+		b.report(measured(figure+".overhead.metering", float64(metering.Nanoseconds())/1000, "µs")),
+	)
+}
+
+// touching is a call with n records.
+func touching(n int) (call runtime.Call, err error) {
 	var w record.Builder
 	for range n {
 		if err := w.Append(record.Record{Key: []byte("partition"), Data: make([]byte, benchData)}); err != nil {
-			return 0, 0, err
+			return call, err
 		}
 	}
-	call := runtime.Call{Function: "touch", Kind: runtime.KindBatch, Attempt: 1, Records: []record.Run{w.Run()}}
+	return runtime.Call{Function: "touch", Kind: runtime.KindBatch, Attempt: 1, Records: []record.Run{w.Run()}}, nil
+}
+
+// calls invokes the function with batches of n records, one call after the other.
+func (b *bench) calls(ctx context.Context, h *host, n int) (rate, allocations float64, err error) {
+	call, err := touching(n)
+	if err != nil {
+		return 0, 0, err
+	}
 	var reply runtime.Reply
 	var before, after goruntime.MemStats
 	total := 0
