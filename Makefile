@@ -9,7 +9,7 @@ EXAMPLES := $(patsubst %/,%,$(dir $(wildcard functions/examples/*/*.go)))
 EXAMPLES := $(sort $(EXAMPLES))
 PLATFORMS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 
-.PHONY: all build test check fmt vet lint tidy examples race cross bench fuzz sdks conformance clean
+.PHONY: all build test check fmt vet lint tidy examples race cross bench fuzz soak sdks conformance clean
 
 all: build
 
@@ -69,6 +69,10 @@ fuzz:
 			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file) || exit 1; \
 		done || exit 1; \
 	done
+
+# Bad input, again and again, with what the process holds before and after; some twenty minutes on a quiet machine.
+soak:
+	SHARDMILL_BAD_ROUNDS=10000 $(GO) test -count 1 -run TestBad -v -timeout 3h ./runtime ./api/aws
 
 # The SDKs of the languages beside Go, with nothing left out: their compilers are installed first, where they can be had.
 sdks:

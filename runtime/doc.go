@@ -66,7 +66,7 @@
 // # Reading a module
 //
 // An upload is walked whole before the engine sees it (inspect), because the engine's decoder trusts the counts in it:
-// a module of 20 bytes can claim four thousand million types. Limits beyond WebAssembly's own: 1,000,000 entries in any
+// a module of 20 bytes can claim four thousand million types. Limits beyond WebAssembly's own: 50,000 functions, 1,000,000 entries in any
 // vector and in all tables, 50,000 locals and 7,654,321 bytes of code in a function.
 //
 // # Non-goals

@@ -36,6 +36,7 @@ func TestPoolKeepsTheLastUsed(t *testing.T) {
 			p.add(all[len(all)-1])
 		}
 		for _, i := range all {
+			i.usedAt = time.Now() // as a call leaves it
 			p.release(i, true)
 			pause(t, time.Minute)
 		}

@@ -24,7 +24,7 @@ func TestManyEntriesAreRefused(t *testing.T) {
 
 func TestLargeFunctionsAreRefused(t *testing.T) {
 	_, err := inspect(fake{functions: [][]byte{code(0, cat(bytes.Repeat([]byte{1}, maxBody), i32Const(0))...)}}.build())
-	if err == nil || !strings.Contains(err.Error(), "bytes of code, at most 7654321") {
+	if err == nil || !strings.Contains(err.Error(), "bytes of code in a function; it must be a module with at most 7654321") {
 		t.Errorf("error %v", err)
 	}
 	if _, err := inspect(fake{functions: [][]byte{code(0, cat(bytes.Repeat([]byte{1}, maxBody-10), i32Const(0))...)}}.build()); err != nil {
