@@ -6,7 +6,7 @@ import (
 	"compress/flate"
 	"io"
 	"os"
-	"runtime"
+	goruntime "runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -49,11 +49,11 @@ func (zeroReader) Read(b []byte) (int, error) {
 
 // held is the live heap and the goroutines of the process.
 func held() (heap int64, goroutines int) {
-	var m runtime.MemStats
-	runtime.GC()
-	runtime.GC()
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc), runtime.NumGoroutine()
+	var m goruntime.MemStats
+	goruntime.GC()
+	goruntime.GC()
+	goruntime.ReadMemStats(&m)
+	return int64(m.HeapAlloc), goruntime.NumGoroutine()
 }
 
 // Whatever zip is uploaded is refused with an error that says why, takes no more memory meanwhile than a module may, and is gone
