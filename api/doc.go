@@ -110,6 +110,7 @@
 //	503  stopping                The host is stopping
 //	503  not-ready               The host is not ready
 //	507  no-space                The disk cannot take this
+//	507  state-full              The state tables cannot take this
 //
 // # Goroutines
 //

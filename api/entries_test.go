@@ -181,7 +181,7 @@ func TestEntryMembersAreAlike(t *testing.T) {
 }
 
 func TestStateProblems(t *testing.T) {
-	for err, want := range map[error]Kind{state.ErrFull: KindNoSpace, state.ErrConflict: KindConflict, state.ErrDamaged: KindDamaged, state.ErrNoSpace: KindNoSpace, state.ErrFailed: KindNoSpace} {
+	for err, want := range map[error]Kind{state.ErrFull: KindStateFull, state.ErrConflict: KindConflict, state.ErrDamaged: KindDamaged, state.ErrNoSpace: KindNoSpace, state.ErrFailed: KindNoSpace} {
 		if p := problemOf(fmt.Errorf("state: commit: %w", err)); p.Kind() != want || strings.Contains(p.Detail, "state: ") {
 			t.Errorf("%v: %+v", err, p)
 		}

@@ -50,7 +50,7 @@ var sentinels = []struct {
 	{secrets.ErrNotFound, KindSecretNotFound, "GET /v1/secrets lists the secrets there are; PUT /v1/secrets/{name} sets one."},
 	{secrets.ErrKey, KindInternal, "The host's key of the secrets cannot be used: see the host's log."},
 	{state.ErrConflict, KindConflict, "GET …/entries/{key} says what it is now; decide anew."},
-	{state.ErrFull, KindNoSpace, "Delete entries, or have the host started with larger limits (--state-table-limit, --state-limit)."},
+	{state.ErrFull, KindStateFull, "Delete entries, or have the host started with larger limits (--state-table-limit, --state-limit)."},
 	{state.ErrDamaged, KindDamaged, "Put or delete the entry, expecting nothing of it."},
 	{state.ErrNoSpace, KindNoSpace, adviceNoSpace},
 	{state.ErrFailed, KindNoSpace, "See the host's log; it has to be started again."},

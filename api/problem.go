@@ -66,6 +66,7 @@ const (
 	KindStopping           Kind = "stopping"
 	KindNotReady           Kind = "not-ready"
 	KindNoSpace            Kind = "no-space"
+	KindStateFull          Kind = "state-full"
 )
 
 // kindRow is one row of the table of kinds.
@@ -122,6 +123,7 @@ var kinds = []kindRow{
 	{KindStopping, 503, "The host is stopping"},
 	{KindNotReady, 503, "The host is not ready"},
 	{KindNoSpace, 507, "The disk cannot take this"},
+	{KindStateFull, 507, "The state tables cannot take this"},
 }
 
 // byKind finds a row of kinds.

@@ -55,18 +55,18 @@ func TestTransform(t *testing.T) {
 	}
 }
 
-// A view that a function keeps has what it viewed until something else comes to its place; in one whose environment asks for it, nothing at once.
+// A view that a function keeps shows what has come to its place since; in one whose environment asks for it, nothing for ever.
 func TestPoisonedFunction(t *testing.T) {
-	for value, want := range map[string]string{"1": "kept " + strings.Repeat("db", 9), "": "kept " + hex.EncodeToString([]byte("keep this"))} {
+	for value, want := range map[string]string{"1": strings.Repeat("db", len("keep this")), "": hex.EncodeToString([]byte("elsewhere"))} {
 		w := open(t)
 		w.deploy(t, "f", guests["probe"], Config{Env: map[string]string{sdk.PoisonVariable: value}})
 		var reply Reply
-		for _, batch := range [][]string{{strings.Repeat("x", 1000), "keep this"}, {"short"}} {
-			if _, err := transformed(t, w, &reply, batch...); err != nil {
+		for _, data := range []string{"keep this", "elsewhere"} {
+			if _, err := transformed(t, w, &reply, data); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if lines := w.logsOf(t, "f"); len(lines) != 1 || !strings.HasSuffix(lines[0], want) {
+		if lines := w.logsOf(t, "f"); len(lines) != 1 || !strings.HasSuffix(lines[0], "kept "+want) {
 			t.Errorf("with %q: %q, want %q", value, lines, want)
 		}
 	}

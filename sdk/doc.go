@@ -57,8 +57,8 @@
 //	package variables             as long as the instance: they outlive the call, but any call may be served by a
 //	                              new instance, so they are a cache and not state
 //
-// A view that was kept shows, without an error, whatever the next call brings to its place. With the environment variable SHARDMILL_POISON=1 the memory of a
-// call is overwritten with 0xDB when the handler has returned, so that such a view has no sense from then on; `shardmill dev` sets it, and package sdktest does so always.
+// A view that was kept shows, without an error, whatever the next call brings to its place. With the environment variable SHARDMILL_POISON=1 each call has
+// memory of its own, which is overwritten with 0xDB when the handler has returned, so that such a view has no sense from then on; `shardmill dev` sets it, and package sdktest does so always.
 //
 // One instance serves one call at a time. A handler may use goroutines, but not on its Batch, and should wait for
 // them: between calls an instance does not run.

@@ -1,6 +1,7 @@
 package sdk
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"runtime/debug"
@@ -62,6 +63,9 @@ func (g *Guest) Input(size int) []byte {
 // returns one: a handler's error or panic is in it.
 func (g *Guest) Handle(kind abi.Kind, call []byte) []byte {
 	g.writer.Reset()
+	if g.poisons { // memory of its own, so that the next call does not come to the place of what this one's views were of
+		call = bytes.Clone(call)
+	}
 	if err := g.call.Parse(call); err != nil {
 		return g.writer.Fail(abi.FailureBadCall, "", err.Error(), "")
 	}

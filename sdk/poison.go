@@ -1,7 +1,7 @@
 package sdk
 
 // PoisonVariable is the environment variable that has the memory of each call overwritten when its handler has returned, so that a view that was kept
-// too long is seen: it then has nothing but bytes of [PoisonByte]. "1" switches it on. It costs the time to overwrite the records.
+// too long is seen: it then has nothing but bytes of [PoisonByte], for ever. "1" switches it on. It costs a copy of the records, and the time to overwrite it.
 const PoisonVariable = "SHARDMILL_POISON"
 
 // PoisonByte is what the memory of a call is overwritten with. It is in no text: UTF-8 has no such byte but as the first of two.

@@ -128,6 +128,13 @@ func TestPoison(t *testing.T) {
 			}
 		}
 	}
+	// The next call comes to another place, so that what was kept stays poisoned.
+	views = nil
+	h.call(t, abi.KindInvoke, []byte("one"), 0)
+	h.call(t, abi.KindInvoke, []byte("two"), 0)
+	if len(views) != 2 || string(views[0]) != "\xdb\xdb\xdb" {
+		t.Errorf("after the next call: %q", views)
+	}
 	h.guest.Poisoned(false)
 	views = nil
 	h.batch(t, numbered(40)...)

@@ -62,7 +62,7 @@ func TestStateVerbs(t *testing.T) {
 // A table is loaded, read, changed, copied and emptied from outside, and functions see it.
 func TestStateEntryVerbs(t *testing.T) {
 	t.Parallel()
-	h := testHost(t)
+	h := testHost(t, func(c *hostConfig) { c.stateTable = 1 << 20 })
 	airports := filepath.Join(t.TempDir(), "airports")
 	writeFile(t, airports, `{"iata":"LAX","city":"Los Angeles"}`+"\n"+`{"iata":"LHR","city":"London"}`+"\n"+`{"iata":"DFW","city":"Dallas"}`+"\n")
 	large := filepath.Join(t.TempDir(), "large")
@@ -70,7 +70,9 @@ func TestStateEntryVerbs(t *testing.T) {
 	broken := filepath.Join(t.TempDir(), "broken")
 	writeFile(t, broken, `{"iata":"JFK"}`+"\n"+`{}`+"\n")
 	copied := filepath.Join(t.TempDir(), "copy")
-	files := map[string]string{"AIRPORTS": airports, "LARGE": large, "BROKEN": broken, "COPY": copied}
+	endless := filepath.Join(t.TempDir(), "endless")
+	writeFile(t, endless, strings.Repeat(`{"iata":"JFK"}`+"\n", 900)+`{"iata":"a","x":"`+strings.Repeat("x", 1<<19)+`"}`+"\n"+`{"iata":"b","x":"`+strings.Repeat("x", 1<<19)+`"}`+"\n")
+	files := map[string]string{"ENDLESS": endless, "AIRPORTS": airports, "LARGE": large, "BROKEN": broken, "COPY": copied}
 	play(t, h, files, []step{
 		{line: "state load airports --file AIRPORTS --key iata", stdout: `^3 entries loaded\n$`},
 		{line: "state load airports --file BROKEN --key iata", status: exitFailure, stderr: `Line 2: The line has no value at /iata; .* The first 0 entries are stored. Loading all again is safe`},
@@ -101,6 +103,7 @@ func TestStateEntryVerbs(t *testing.T) {
 	play(t, h, files, []step{
 		{line: "state load copy --file COPY", stdout: `^3 entries loaded\n$`},
 		{line: "state list copy", stdout: `^DFW  [^\n]+\nJFK  NYC\nLAX  [^\n]+\n$`},
+		{line: "state load airports --file ENDLESS --key iata", status: exitFailure, stderr: `table airports would have [0-9]+ bytes; it may have 1048576. The first [0-9]+ entries are stored; delete entries .* larger --state-table-limit`},
 		{line: "state delete airports", stdout: `deleted`},
 		{line: "state list airports", stdout: `^$`},
 	})
