@@ -67,7 +67,7 @@ func createFunction(c *call, in *createFunctionInput) (any, error) {
 		return nil, err
 	}
 	defer done()
-	if _, err := c.lambda.functions.Get(ref.name); err == nil {
+	if f, err := c.lambda.functions.Get(ref.name); err == nil && !c.halfMade(&f, in.Code) {
 		return nil, conflict("Function already exist: %s", ref.name)
 	}
 	deadLetter, _, err := c.deadLetter(&in.functionSettings)
@@ -89,6 +89,15 @@ func createFunction(c *call, in *createFunctionInput) (any, error) {
 		return nil
 	})
 	return c.functionOutput(&f, &r, publishedQualifier(&f, in.Publish)), err
+}
+
+// halfMade is whether a function has this code in its only version and no record: a host that is killed between the two steps of createFunction leaves
+// one so, and who asks again, having no answer, is to get the function. One that was deployed natively with the same code is taken over.
+func (c *call) halfMade(f *runtime.Function, code *codeInput) bool {
+	r, err := c.record(f)
+	module, bad := moduleOf(code.ZipFile)
+	sum := sha256.Sum256(module)
+	return err == nil && bad == nil && r.Modified.IsZero() && len(f.Versions) == 1 && f.Versions[0].Version == 1 && f.Versions[0].Digest == "sha256:"+hex.EncodeToString(sum[:])
 }
 
 // publishedQualifier is how the answer names the version: by its number where it was published.

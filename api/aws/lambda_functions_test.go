@@ -171,6 +171,28 @@ func TestFunctionFails(t *testing.T) {
 	}
 }
 
+// TestCreationThatWasCutOff has a function as a host leaves it that is killed before it has its record: asking again makes it, with other code or a second
+// time it is there already.
+func TestCreationThatWasCutOff(t *testing.T) {
+	l := newLambdaRig(t)
+	module := guest{body: `"cut"`}.module()
+	if _, err := l.functions.Deploy(l.ctx, "f", module, runtime.Config{}); err != nil {
+		t.Fatal(err)
+	}
+	create := func(code []byte) (*awslambda.CreateFunctionOutput, error) {
+		return l.lambda.CreateFunction(l.ctx, &awslambda.CreateFunctionInput{
+			FunctionName: aws.String("f"), Role: aws.String(testRole), Description: aws.String("whole"), Publish: true, Code: &types.FunctionCode{ZipFile: code},
+		})
+	}
+	_, err := create(guest{body: `"other"`}.module())
+	refusedWith[*types.ResourceConflictException](t, err, 409, "Function already exist: f")
+	if got := ok(create(module))(t); *got.Version != "1" || *got.Description != "whole" || *got.CodeSha256 != sha(module) {
+		t.Errorf("%+v", got)
+	}
+	_, err = create(module)
+	refusedWith[*types.ResourceConflictException](t, err, 409, "Function already exist: f")
+}
+
 // TestFunctionRefusals has what cannot be made, and why.
 func TestFunctionRefusals(t *testing.T) {
 	l := newLambdaRig(t)
