@@ -51,6 +51,7 @@ type Call struct {
 	Attempt  int          // 1 for the first delivery; 0 counts as 1
 	Records  []record.Run // for KindBatch and KindTransform: copied into the guest one behind the other
 	Body     []byte       // for KindInvoke
+	Count    int          // how many records Body is the event of; 0: none
 	State    []byte       // of the window, for KindBatch and KindWindowClose; at most 6 MiB
 	Window   Window       // for KindBatch and KindWindowClose
 	Keep     *Keep        // which calls like this are kept as capsules; nil: none
@@ -64,7 +65,7 @@ func (c *Call) records() (n int) {
 	for _, run := range c.Records {
 		n += run.Len()
 	}
-	return n
+	return n + c.Count
 }
 
 // Window is a tumbling window. Its zero value means that there is none.

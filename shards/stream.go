@@ -113,8 +113,11 @@ func (st *Stream) fail(op string, err error) error {
 	return fmt.Errorf("shards: %s %q: %w", op, st.name, err)
 }
 
+// Retention is how long the stream keeps records. It can be changed.
+func (st *Stream) Retention() time.Duration { return st.def().retention() }
+
 // cutoff is the arrival time, in microseconds since the Unix epoch, before which records are not served.
-func (st *Stream) cutoff() int64 { return time.Now().Add(-st.def().retention()).UnixMicro() }
+func (st *Stream) cutoff() int64 { return time.Now().Add(-st.Retention()).UnixMicro() }
 
 // trimPoint is the sequence number of the oldest record of a shard that is served: records that are past the
 // retention are not, even while their segment stands. Where the log cannot say, it is the oldest stored.

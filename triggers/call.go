@@ -138,7 +138,7 @@ func (l *lane) call(s *settings, q *request, state []byte, body *[]byte) runtime
 			w.State = state
 		}
 		*body = event.Append((*body)[:0], q.envelope, q.head)
-		call.Kind, call.Body, call.Records, call.State, call.Window = runtime.KindInvoke, *body, nil, nil, runtime.Window{}
+		call.Kind, call.Body, call.Count, call.Records, call.State, call.Window = runtime.KindInvoke, *body, q.n, nil, nil, runtime.Window{}
 	}
 	return call
 }

@@ -23,6 +23,7 @@ type outcome struct {
 type facts struct {
 	Records int // of the attempt: the first part of the batch; at least 1
 	Expired int // how many at the batch's head are older than the mapping's maximum record age; of all its parts
+	Retired int // as Expired, when they were tried: how many have passed the stream's retention
 }
 
 // tries is what has been spent on the records at the head of a batch.
@@ -48,6 +49,7 @@ type Reason string
 const (
 	AttemptsExhausted Reason = "RetryAttemptsExhausted"
 	AgeExceeded       Reason = "RecordAgeExceeded"
+	RecordExpired     Reason = "RecordExpired"  // the stream itself has dropped what could not be handled until then
 	RecordTooLarge    Reason = "RecordTooLarge" // for the function's event: it has never had the record
 	RecordRejected    Reason = "RecordRejected" // the function's own word, see sdk/abi.md; only told to the on-failure destination
 )
@@ -67,7 +69,8 @@ type decision struct {
 // decide is the whole policy of event source mappings, in the order of Lambda's failure flow. It is asked
 // before each attempt (undelivered) and after it. t is what had been spent before that attempt.
 //
-//   - Age goes first and alone: expired records at the head are given up by themselves, before an attempt.
+//   - Age goes first and alone: expired records at the head are given up by themselves, before an attempt. What the stream's
+//     retention has dropped meanwhile is not tried for ever either.
 //   - A reply settles the records below the lowest one it asks for again. That is progress, so what
 //     remains has its whole quota again. A reply that settles nothing is a failure.
 //   - Throttles and the host's failures never count and never give up.
@@ -78,6 +81,8 @@ func decide(f facts, o outcome, t tries, p policy) decision {
 	switch {
 	case o.Class == undelivered && f.Expired > 0:
 		return decision{Discard: f.Expired, Reason: AgeExceeded}
+	case o.Class == undelivered && f.Retired > 0:
+		return decision{Discard: f.Retired, Reason: RecordExpired}
 	case o.Class == undelivered:
 		return decision{Next: t}
 	case o.Class == replied && o.RetryFrom >= f.Records:

@@ -33,11 +33,13 @@ func TestDecide(t *testing.T) {
 		// 1. Age-out first and alone.
 		{"deliver", batch, outcome{}, tries{}, p, decision{}},
 		{"deliver again keeps the count", batch, outcome{}, tries{Attempts: 2, Refusals: 1}, limited, decision{Next: tries{Attempts: 2, Refusals: 1}}},
-		{"an expired head goes by itself", facts{n, 4}, outcome{}, tries{}, p, decision{Discard: 4, Reason: AgeExceeded}},
-		{"what is left of it has its whole quota", facts{n, 4}, outcome{}, tries{Attempts: 2}, limited, decision{Discard: 4, Reason: AgeExceeded}},
-		{"an expired batch goes as a whole", facts{n, n}, outcome{}, tries{}, p, decision{Discard: n, Reason: AgeExceeded}},
-		{"and so do all parts of a bisected one", facts{5, n}, outcome{}, tries{}, bisect, decision{Discard: n, Reason: AgeExceeded}},
-		{"age goes before the search for a culprit", facts{5, 4}, outcome{}, tries{Suspect: n}, isolate, decision{Discard: 4, Reason: AgeExceeded}},
+		{"an expired head goes by itself", facts{Records: n, Expired: 4}, outcome{}, tries{}, p, decision{Discard: 4, Reason: AgeExceeded}},
+		{"what is left of it has its whole quota", facts{Records: n, Expired: 4}, outcome{}, tries{Attempts: 2}, limited, decision{Discard: 4, Reason: AgeExceeded}},
+		{"an expired batch goes as a whole", facts{Records: n, Expired: n}, outcome{}, tries{}, p, decision{Discard: n, Reason: AgeExceeded}},
+		{"and so do all parts of a bisected one", facts{Records: 5, Expired: n}, outcome{}, tries{}, bisect, decision{Discard: n, Reason: AgeExceeded}},
+		{"age goes before the search for a culprit", facts{Records: 5, Expired: 4}, outcome{}, tries{Suspect: n}, isolate, decision{Discard: 4, Reason: AgeExceeded}},
+		{"what the stream has dropped goes by itself", facts{Records: n, Retired: 3}, outcome{}, tries{Attempts: 9}, p, decision{Discard: 3, Reason: RecordExpired}},
+		{"the mapping's limit goes before that", facts{Records: n, Expired: 5, Retired: 3}, outcome{}, tries{Attempts: 9}, p, decision{Discard: 5, Reason: AgeExceeded}},
 
 		// 2. Throttles and the host's failures never count.
 		{"throttled", batch, outcome{Class: throttled}, tries{}, limited, decision{Delay: 100 * time.Millisecond, Next: tries{Refusals: 1}}},

@@ -33,6 +33,8 @@
 //	for the first record again
 //	was throttled, is missing, or the host failed   are delivered again; this never counts as an attempt
 //	– (a record is older than MaxRecordAge)         are given up, by themselves and before any attempt
+//	– (a record that was tried has passed the       are given up likewise
+//	  stream's retention)
 //
 // The wait after the function's n-th failure in a row is RetryBase·2^(n-1) up to RetryMax (1 s and 30 s),
 // after throttles and the host's failures 0.1 s to 5 s, each less up to half of it at random. A record that

@@ -77,6 +77,48 @@ func toFailures(change func(*Mapping)) func(*Mapping) {
 	}
 }
 
+// A batch that always fails holds up its shard as long as the stream keeps it, whatever keeps it from being handled; and it is tried once, however old it is.
+func TestFailuresEndWithTheRetention(t *testing.T) {
+	for name, broken := range map[string]error{"fails": failure("always"), "is throttled": runtime.ErrThrottled} {
+		to := toFailures
+		if broken == runtime.ErrThrottled {
+			to = func(change func(*Mapping)) func(*Mapping) { return change }
+		}
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t, 1)
+			b.stream.retention = 24 * time.Hour
+			b.functions.handle = func(_ context.Context, c runtime.Call, _ *runtime.Reply) error {
+				if textOf(c.Records)[0] == "poison" {
+					return broken
+				}
+				return nil
+			}
+			b.stream.put(0, "poison")
+			b.put(to(func(m *Mapping) { m.BatchSize = 1 }))
+			time.Sleep(23 * time.Hour)
+			first := b.stream.put(0, "late")
+			if s := b.shard(0); s.Counts.GivenUp != 0 || s.Counts.Settled != 0 {
+				t.Errorf("%s: after 23 hours %+v", name, s)
+			}
+			time.Sleep(2 * time.Hour)
+			list, texts := b.failures.deliveries()
+			if s := b.shard(0); s.Checkpoint != first || s.Counts.GivenUp != 1 || s.Counts.Lost != 0 || s.LastGivenUp.Reason != RecordExpired ||
+				int(s.Counts.Sent) != len(list) || broken != runtime.ErrThrottled && texts[0][0] != "poison" {
+				t.Errorf("%s: %+v, %+v", name, s, list)
+			}
+			// What is read late has its attempt.
+			b.put(func(m *Mapping) { m.Disabled = true })
+			b.stream.put(0, "old")
+			time.Sleep(48 * time.Hour)
+			b.put(func(m *Mapping) { m.Disabled = false })
+			time.Sleep(time.Minute)
+			if s := b.shard(0); s.Counts.Settled != 2 || s.Counts.GivenUp != 1 {
+				t.Errorf("%s: at the end %+v", name, s)
+			}
+		})
+	}
+}
+
 func TestWhatIsGivenUpIsDelivered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 1)

@@ -1,6 +1,7 @@
 package triggers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -69,6 +70,7 @@ type fakeStream struct {
 
 	mu          sync.Mutex
 	gone        bool
+	retention   time.Duration // 0 = for ever
 	consumers   []string
 	shards      []*fakeShard
 	checkpoints map[string]shards.Checkpoint // by consumer and shard
@@ -138,6 +140,8 @@ func (st *fakeStream) change(shard int, f func(*fakeShard)) {
 }
 
 func (st *fakeStream) ID() string { return st.id }
+
+func (st *fakeStream) Retention() time.Duration { return cmp.Or(st.retention, 100*365*24*time.Hour) }
 
 func (st *fakeStream) HasConsumer(name string) bool {
 	st.mu.Lock()

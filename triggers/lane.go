@@ -67,8 +67,12 @@ func (l *lane) attempt(work context.Context) (decision, error) {
 		return l.again(work, s)
 	}
 	f := facts{Records: l.batch.headLen()}
+	now := time.Now()
 	if s.MaxRecordAge > 0 {
-		f.Expired = l.batch.older(time.Now().Add(-s.MaxRecordAge).UnixMicro())
+		f.Expired = l.batch.older(now.Add(-s.MaxRecordAge).UnixMicro())
+	}
+	if l.tries.Attempts+l.tries.Refusals > 0 {
+		f.Retired = l.batch.older(now.Add(-l.p.r.source.Retention()).UnixMicro())
 	}
 	if d := decide(f, outcome{}, l.tries, s.policy); d.Discard > 0 {
 		return d, nil

@@ -186,10 +186,10 @@ func (p *progress) advanced(lane int, settle int, oldest int64) {
 	}
 }
 
-// gaveUp notes records that were given up, and whether a destination has them.
+// gaveUp notes records that were given up, and whether a destination has them. What the stream itself has dropped does not count as lost, as on AWS.
 func (p *progress) gaveUp(g GivenUp, stored bool) {
 	p.update(func(s *ShardStatus) {
-		if s.Counts.GivenUp += uint64(g.Records); !stored {
+		if s.Counts.GivenUp += uint64(g.Records); !stored && g.Reason != RecordExpired {
 			s.Counts.Lost += uint64(g.Records)
 		}
 		s.LastGivenUp = &g

@@ -25,6 +25,8 @@ type Source interface {
 	Shards() []shards.ShardID
 	// Parents are the shards that a shard came from by resharding; they may be gone. They do not change. None of an unknown shard.
 	Parents(shard shards.ShardID) []shards.ShardID
+	// Retention is how long the stream keeps records. It can change.
+	Retention() time.Duration
 	// HasConsumer tells whether a consumer is registered with the stream; of "" it is true.
 	HasConsumer(name string) bool
 	// Reader starts to read a shard. It may read from disk to find a time.

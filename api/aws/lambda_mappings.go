@@ -133,16 +133,26 @@ func (c *call) setFunction(m *triggers.Mapping, name string) error {
 // maxMappingName is the longest name of a mapping.
 const maxMappingName = 128
 
-// setName gives a new mapping a name that people can read, FUNCTION-STREAM, unless there is one for the same source and function. The
-// caller holds c.lambda.changing.
-func (c *call) setName(m *triggers.Mapping) error {
-	taken := map[string]bool{}
+// onlyOne refuses a mapping whose source and function another one has. The caller holds c.lambda.changing.
+func (c *call) onlyOne(m *triggers.Mapping) error {
 	for _, s := range c.lambda.mappings.List() {
-		taken[s.Name] = true
-		if s.Stream == m.Stream && s.Consumer == m.Consumer && s.Function == m.Function && s.Qualifier == m.Qualifier {
+		if s.Name != m.Name && s.Stream == m.Stream && s.Consumer == m.Consumer && s.Function == m.Function && s.Qualifier == m.Qualifier {
 			return conflict(`The event source arn (" %s ") and function (" %s ") provided mapping already exists. Please update or delete the existing mapping with UUID %s`,
 				c.sourceARN(m), m.Function, s.ID)
 		}
+	}
+	return nil
+}
+
+// setName gives a new mapping a name that people can read, FUNCTION-STREAM, unless there is one for the same source and function. The
+// caller holds c.lambda.changing.
+func (c *call) setName(m *triggers.Mapping) error {
+	if err := c.onlyOne(m); err != nil {
+		return err
+	}
+	taken := map[string]bool{}
+	for _, s := range c.lambda.mappings.List() {
+		taken[s.Name] = true
 	}
 	base := m.Function + "-" + m.Stream
 	for n, suffix := 1, ""; ; n, suffix = n+1, "-"+strconv.Itoa(n+1) {
@@ -225,6 +235,11 @@ func updateMapping(c *call, in *updateMappingInput) (any, error) {
 		if err := c.setFunction(&m, in.FunctionName); err != nil {
 			return nil, err
 		}
+		c.lambda.changing.Lock()
+		defer c.lambda.changing.Unlock()
+		if err := c.onlyOne(&m); m.Function+":"+m.Qualifier != s.Function+":"+s.Qualifier && err != nil {
+			return nil, err
+		}
 	}
 	if err := c.apply(&m, &in.mappingSettings); err != nil {
 		return nil, err
@@ -285,7 +300,8 @@ func listMappings(c *call) (any, error) {
 	}
 	list := slices.DeleteFunc(c.lambda.mappings.List(), func(s triggers.Status) bool {
 		source := query.Get("EventSourceArn")
-		return s.ID <= query.Get("Marker") || source != "" && source != c.sourceARN(&s.Mapping) || function.name != "" && function.name != s.Function
+		return s.ID <= query.Get("Marker") || source != "" && source != c.sourceARN(&s.Mapping) ||
+			function.name != "" && function.name != s.Function || function.qualifier != "" && function.qualifier != s.Qualifier
 	})
 	slices.SortFunc(list, func(a, b triggers.Status) int { return strings.Compare(a.ID, b.ID) })
 	out := listMappingsOutput{EventSourceMappings: []mappingOutput{}}

@@ -399,6 +399,22 @@ func TestListMappings(t *testing.T) {
 			t.Errorf("%s %s: %v", aws.ToString(in.EventSourceArn), aws.ToString(in.FunctionName), got)
 		}
 	}
+	if _, _, err := l.functions.PutAlias(l.ctx, "f", runtime.Alias{Name: "live", Version: 1}); err != nil {
+		t.Fatal(err)
+	}
+	live := ok(l.create(func(in *awslambda.CreateEventSourceMappingInput) {
+		in.EventSourceArn, in.FunctionName = aws.String(streamsAt+"s1"), aws.String("f:live")
+	}))(t)
+	if got, _ := list(awslambda.ListEventSourceMappingsInput{FunctionName: aws.String("f:live")}); !slices.Equal(got, []string{*live.UUID}) {
+		t.Errorf("of the alias there is %v", got)
+	}
+	// No mapping becomes another one's double.
+	same := ok(l.lambda.UpdateEventSourceMapping(l.ctx, &awslambda.UpdateEventSourceMappingInput{UUID: live.UUID, FunctionName: aws.String("f:live")}))(t)
+	_, err := l.lambda.UpdateEventSourceMapping(l.ctx, &awslambda.UpdateEventSourceMappingInput{UUID: same.UUID, FunctionName: aws.String("f")})
+	var double *types.ResourceConflictException
+	if !errors.As(err, &double) || !strings.Contains(double.Error(), `The event source arn (" `+streamsAt+`s1 ") and function (" f ") provided mapping already exists.`) {
+		t.Errorf("updated to a double: %v", err)
+	}
 	for query, want := range map[string]string{
 		"?MaxItems=0":     `{"message":"1 validation error detected: Value '0' at 'maxItems' failed to satisfy constraint: Member must have value greater than or equal to 1"}`,
 		"?MaxItems=10001": `{"message":"1 validation error detected: Value '10001' at 'maxItems' failed to satisfy constraint: Member must have value less than or equal to 10000"}`,

@@ -15,6 +15,7 @@ type Condition string
 const (
 	RetryAttemptsExhausted Condition = "RetryAttemptsExhausted" // the function failed with them too often
 	RecordAgeExceeded      Condition = "RecordAgeExceeded"      // they are older than the mapping wants them
+	RecordExpired          Condition = "RecordExpired"          // the stream itself has dropped them, while they were tried again
 )
 
 // Failure tells of records of one shard that were given up.
