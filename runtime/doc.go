@@ -12,7 +12,8 @@
 // only, each in a new instance that runs from its start, with the body on stdin; what it writes to stdout is the answer, stderr is
 // its log, and status 0 is success. Its upload does not run it.
 //
-// [Runtime.Invocations] is what became of the latest calls.
+// [Runtime.Invocations] is what became of the latest calls. A call with a [Trial] is only looked at: it has no effect but its reply, is in no list, and runs beside
+// the version's concurrency.
 //
 // # Guarantees
 //

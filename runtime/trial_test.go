@@ -132,12 +132,17 @@ func TestTrialTables(t *testing.T) {
 	w, s := openState(t, state.Options{})
 	w.mustAsk(t, "f", "put own k real")
 	w.mustAsk(t, "f", "put both k real")
+	tape := new(Tape) // has clocks and random numbers, and none of what a table has answered
 	say := func(tables, line string, commit bool) string {
 		t.Helper()
 		var reply Reply
+		trial := Trial{Tables: tables, Note: tape}
+		if tables == "b" {
+			trial.Note, trial.Play = nil, tape
+		}
 		err := w.Invoke(t.Context(), Call{
 			Function: "f", Kind: KindBatch, Source: Source{Mapping: "m", Stream: "s", Shard: 1}, Records: []record.Run{records(t, "k", line)},
-			Trial: &Trial{Tables: tables},
+			Trial: &trial,
 		}, &reply)
 		if err != nil {
 			t.Fatalf("%s: %v", line, err)
@@ -164,6 +169,9 @@ func TestTrialTables(t *testing.T) {
 		{"b", "list own", true, ""},
 		{"b", "list both", true, ""},
 		{"b", "add both n", true, "1"},
+		{"b", "put both k 4", true, "done"},
+		{"a", "get both k", true, "2"},
+		{"b", "get both k", true, "4"},
 	} {
 		if got := say(c.tables, c.line, c.commit); got != c.want {
 			t.Errorf("%s of %s: %q, want %q", c.line, c.tables, got, c.want)

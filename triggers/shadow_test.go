@@ -344,6 +344,36 @@ func TestShadowFollowsTheMapping(t *testing.T) {
 	})
 }
 
+// A shadow goes on with the children of a shard when it has compared all of the parent, also of shards that come later than it.
+func TestShadowOfAReshardedStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newShadowBench(t, 1, nil)
+		b.stream.put(0, "before")
+		b.shadow(Shadow{Qualifier: "2"})
+		b.stream.put(0, "0", "1")
+		b.stream.reshard(2, 0)
+		b.stream.put(1, "a")
+		b.stream.put(2, "b", "c")
+		synctest.Wait()
+		s := b.found()
+		if s.Records != 5 || len(s.Shards) != 3 || s.Shards[0].State != ShardEnded {
+			t.Errorf("%+v", s)
+		}
+		for _, d := range b.calls("shadow") {
+			if slices.Contains(d.Data, "before") {
+				t.Errorf("it has what was there before: %+v", d)
+			}
+		}
+		b.close()
+		b.open()
+		b.stream.put(1, "d")
+		synctest.Wait()
+		if s := b.found(); s.Records != 6 {
+			t.Errorf("after a restart: %+v", s)
+		}
+	})
+}
+
 // The same again changes nothing; anything else is another shadow, which counts from zero.
 func TestShadowIsPutAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
