@@ -74,8 +74,10 @@ func TestTrialHoldsUpNothing(t *testing.T) {
 		var reply Reply
 		done <- w.Invoke(ctx, Call{Function: "probe", Kind: KindInvoke, Body: []byte("spin"), Trial: &Trial{Tables: "t"}}, &reply)
 	}()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
 	for w.instances("probe") == 0 {
-		time.Sleep(time.Millisecond)
+		<-tick.C
 	}
 	if got := w.mustAsk(t, "probe", "echo x"); got != "x" {
 		t.Error(got)
