@@ -5,7 +5,6 @@ import (
 	"iter"
 	"time"
 
-	"github.com/shardmill/shardmill/internal/capsule"
 	"github.com/shardmill/shardmill/internal/state"
 	"github.com/shardmill/shardmill/sdk/abi"
 	"github.com/shardmill/shardmill/sdk/record"
@@ -100,10 +99,10 @@ type Reply struct {
 	parsed abi.Reply
 	hidden mask // for what the outcomes say
 
-	tape     *capsule.Tape // what the guest has read; nil: not noted
-	deadline int64         // that the guest was told, µs since the Unix epoch
-	state    *state.Batch  // what the call has changed of the state, nil for nothing
-	tried    *version      // that a trial ran
+	tape     *recording   // what the guest has read and been answered; nil: not noted
+	deadline int64        // that the guest was told, µs since the Unix epoch
+	state    *state.Batch // what the call has changed of the state, nil for nothing
+	tried    *version     // that a trial ran
 }
 
 // maxKeptReply is how large a buffer a Reply keeps for the next call.

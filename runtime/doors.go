@@ -145,10 +145,12 @@ type visit struct {
 	config  *Config
 	log     *capture
 	metrics *functionMetrics // nil in the trial of an upload
+	senses  *senses          // the instance's: what it is answered is noted there, or comes from there
 	open    bool             // a call is under way
 
-	result  []byte // of the last door
-	outcome string // of the last door, where ok does not say it all
+	result  []byte            // of the last door
+	outcome string            // of the last door, where ok does not say it all
+	known   map[string][]byte // values of the secrets that the instance has been given, by name
 	owner   state.Table
 	trial   *Trial       // of the call; nil: it is none
 	batch   *state.Batch // of the call; nil until it reaches for state
@@ -165,6 +167,7 @@ func (v *visit) begin(id *identity, call *Call) {
 
 func (v *visit) end() *state.Batch {
 	b := v.batch
+	v.senses.note.end(v.known)
 	v.open, v.result, v.batch, v.trial = false, nil, nil, nil
 	if b == nil || b.Changes() == 0 {
 		return nil
@@ -225,6 +228,10 @@ func (v *visit) secret(ctx context.Context, m api.Memory, args []uint64) int64 {
 	if _, granted := slices.BinarySearch(v.config.Secrets, name); !granted {
 		return v.denied(abi.ImportSecret, fmt.Sprintf("it asked for secret %q", name))
 	}
+	return v.ask(ctx, asked(abi.ImportSecret, []byte(name)), func() int64 { return v.readSecret(ctx, name) })
+}
+
+func (v *visit) readSecret(ctx context.Context, name string) int64 {
 	if v.doors.Secrets == nil {
 		return v.refuse(abi.StatusUnavailable, "the host has no secrets")
 	}
@@ -235,6 +242,11 @@ func (v *visit) secret(ctx context.Context, m api.Memory, args []uint64) int64 {
 	case err != nil:
 		return v.failed(fmt.Sprintf("secret %q cannot be read", name), err)
 	}
+	return v.hand(value)
+}
+
+// hand gives the guest the value of a secret.
+func (v *visit) hand(value []byte) int64 {
 	v.log.hide(value)
 	v.result = value
 	return int64(len(value))

@@ -126,6 +126,12 @@ func (v *visit) fetch(ctx context.Context, m api.Memory, args []uint64) int64 {
 	if err := v.config.mayFetch(r.Method, u); err != nil {
 		return v.denied("http", err.Error())
 	}
+	q := asked(abi.ImportHTTPFetch, []byte(r.Method), []byte(r.URL), headerPart(r), r.Body)
+	return v.ask(ctx, q, func() int64 { return v.request(ctx, r, u) })
+}
+
+// request makes a request that is granted.
+func (v *visit) request(ctx context.Context, r *abi.HTTPRequest, u *url.URL) int64 {
 	switch {
 	case v.trial != nil && !v.trial.sends(r.Method):
 		return v.refuse(abi.StatusUnavailable, "no answer from %s: %v", originOf(u), errNoTrial)

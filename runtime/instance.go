@@ -101,7 +101,7 @@ func emptyInstance(id *identity, log *capture, doors *Doors, s *senses) (*instan
 		return nil, err
 	}
 	s.watch = newWatch()
-	s.watch.visit = &visit{doors: doors, config: &id.config, log: log, metrics: log.metrics}
+	s.watch.visit = &visit{doors: doors, config: &id.config, log: log, metrics: log.metrics, senses: s}
 	return &instance{identity: id, memory: memory, watch: s.watch, senses: s, log: log}, nil
 }
 

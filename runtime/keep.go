@@ -31,15 +31,15 @@ type Capsules interface {
 	Put(c *capsule.Capsule) error
 }
 
-// noteFor is a new tape for a call that may be kept.
-func noteFor(call *Call) *capsule.Tape {
+// noteFor is a new recording for a call that may be kept, or for the readings of a trial.
+func noteFor(call *Call) *recording {
 	switch {
-	case call.Trial != nil:
-		return call.Trial.Note
-	case call.Keep == nil:
+	case call.Trial != nil && call.Trial.Note != nil:
+		return &recording{tape: call.Trial.Note, readings: true}
+	case call.Trial != nil || call.Keep == nil:
 		return nil
 	}
-	return new(capsule.Tape)
+	return &recording{tape: new(capsule.Tape)}
 }
 
 // why is the reason to keep a call, or "".
@@ -124,9 +124,10 @@ func (rt *Runtime) keepCapsule(v *version, call *Call, reply *Reply, started tim
 		return
 	}
 	c := capsuleOf(v, call, reply, started, why, result)
+	secrets := reply.tape.secrets
 	rt.spawn(func(ctx context.Context) {
 		defer rt.keeper.end()
-		if err := rt.rehearse(ctx, v, c); err != nil {
+		if err := rt.rehearse(ctx, v, c, secrets); err != nil {
 			rt.options.Logger.Warn("a capsule could not be kept", "function", v.function, "invocation", c.ID, "error", err)
 		}
 	})
@@ -146,7 +147,7 @@ func capsuleOf(v *version, call *Call, reply *Reply, started time.Time, why stri
 			Body: bytes.Clone(call.Body), State: bytes.Clone(call.State),
 			WindowStart: call.Window.Start, WindowEnd: call.Window.End, WindowEarly: call.Window.EndedEarly,
 		},
-		During: *reply.tape, Result: result,
+		During: reply.tape.seal(), Result: result,
 	}
 	if json.Valid(call.Keep.Settings) {
 		c.Settings = bytes.Clone(call.Keep.Settings)
@@ -158,29 +159,36 @@ func capsuleOf(v *version, call *Call, reply *Reply, started time.Time, why stri
 	return c
 }
 
-// rehearse makes the capsule's call again, in an instance of its own that reads what the call has read, and keeps the capsule with what
-// came of it.
-func (rt *Runtime) rehearse(ctx context.Context, v *version, c *capsule.Capsule) error {
+// rehearse makes the capsule's call again, in an instance of its own that reads and is answered what the call was, and keeps the capsule with
+// what came of it.
+func (rt *Runtime) rehearse(ctx context.Context, v *version, c *capsule.Capsule, secrets map[string][]byte) error {
 	p, err := rt.use(ctx, v)
 	if err != nil {
 		return err
 	}
 	defer rt.done(v)
-	start := new(capsule.Tape)
-	doors := rt.options.Doors
-	doors.HTTP = nil // what the call has sent is not sent again
-	c.Again, err = replay(ctx, p, v, &doors, c, &senses{note: start})
+	start := &recording{tape: new(capsule.Tape)}
+	during := playerOf(&c.During, c.Format, secrets)
+	c.Again, err = replay(ctx, p, v, c, &senses{note: start}, during)
 	if err != nil {
 		return err
 	}
-	c.Start = *start
-	c.Reproduced = !start.Cut && !c.During.Cut && c.Again.Same(&c.Result)
+	c.Start = *start.tape
+	c.Reproduced = !c.Start.Cut && !c.During.Cut && c.Again.Same(&c.Result)
 	return rt.options.Capsules.Put(c)
 }
 
-// replay makes a capsule's call in a new instance, which makes itself with the readings of s and then plays those of the call. The
-// error is the host's.
-func replay(ctx context.Context, p *program, v *version, doors *Doors, c *capsule.Capsule, s *senses) (capsule.Outcome, error) {
+// playerOf plays a tape of a capsule of a format; the secrets are the values of those that the tape names.
+func playerOf(t *capsule.Tape, format int, secrets map[string][]byte) *player {
+	return &player{
+		tape:    capsule.Tape{Wall: t.Wall, Mono: t.Mono, Random: t.Random},
+		answers: newRetelling(t, format, secrets),
+	}
+}
+
+// replay makes a capsule's call in a new instance, which makes itself with the readings of s and then plays those of the call. Nothing outside is
+// asked. The error is the host's.
+func replay(ctx context.Context, p *program, v *version, c *capsule.Capsule, s *senses, play *player) (capsule.Outcome, error) {
 	call := Call{
 		Function: v.function, Kind: Kind(c.Call.Kind), Attempt: c.Call.Attempt, Body: c.Call.Body, State: c.Call.State, ID: c.Call.Invocation,
 		Source: Source{Mapping: c.Mapping, Stream: c.Stream, Shard: c.Shard, First: c.First, Last: c.Last},
@@ -190,8 +198,7 @@ func replay(ctx context.Context, p *program, v *version, doors *Doors, c *capsul
 		call.Records = []record.Run{record.Batch(c.Call.Records).Run()}
 	}
 	reply := &Reply{Invocation: c.Call.Invocation, Version: c.Version}
-	during := c.During
-	play := &player{tape: capsule.Tape{Wall: during.Wall, Mono: during.Mono, Random: during.Random}}
+	doors := new(Doors)
 	log := newCapture(&v.identity, newLogRing(0), nil)
 	var i *instance
 	var err error
@@ -294,29 +301,55 @@ func (e *engine) admit(ctx context.Context, code []byte, config *Config) (*progr
 	return p, nil
 }
 
-// Replay makes a capsule's call in a new instance of code, with the capsule's own readings and limits, and puts nothing. With the code
-// that the capsule was made with, it comes to c.Again, always. diverged is whether the code read more than the capsule has: from there
-// on it had this machine's clocks and random numbers. cacheDir keeps compiled code, as Options.CacheDir; "" keeps none. Errors: a *FieldError for code that is refused, and that of ctx.
-func Replay(ctx context.Context, code []byte, c *capsule.Capsule, cacheDir string) (o capsule.Outcome, diverged bool, err error) {
+// ReplayOptions are what a replay can be given. The zero value works.
+type ReplayOptions struct {
+	CacheDir string            // keeps compiled code, as Options.CacheDir; "" keeps none
+	Secrets  map[string][]byte // values of the secrets that Capsule.During names
+}
+
+// Replayed is what a capsule's call came to when it was made again.
+type Replayed struct {
+	capsule.Outcome
+	// Overread says that the code read more of clocks and random numbers than the capsule has: from there on it had this machine's.
+	Overread bool
+	// Unanswered are the calls of the host, for people, that the capsule has no answer to, at most 100; Misses is how many there were. They were
+	// answered with abi.StatusUnavailable.
+	Unanswered []string
+	Misses     int
+	// Unasked are the calls of the host that the capsule has answers to, and that were not made, at most 100; Left is how many there are.
+	Unasked []string
+	Left    int
+}
+
+// Diverged is whether the code asked for what the capsule does not have.
+func (r *Replayed) Diverged() bool { return r.Overread || r.Misses > 0 }
+
+// Replay makes a capsule's call in a new instance of code, with the capsule's own readings, answers and limits, and puts nothing. With the code
+// that the capsule was made with, and the secrets that it had, it comes to c.Again, always. With other code a call of the host is answered as the
+// same call was in the capsule, and one about an entry of a state table from what the capsule tells of it and the code's own changes. Errors: a
+// *FieldError for code that is refused, and that of ctx.
+func Replay(ctx context.Context, code []byte, c *capsule.Capsule, o ReplayOptions) (r Replayed, err error) {
 	logger := slog.New(slog.DiscardHandler)
-	e, err := newEngine(ctx, meter{}, cacheDir, logger)
+	e, err := newEngine(ctx, meter{}, o.CacheDir, logger)
 	if err != nil {
-		return o, false, fmt.Errorf("runtime: replay: %w", err)
+		return r, fmt.Errorf("runtime: replay: %w", err)
 	}
 	config := Config{
 		Timeout: time.Duration(c.Limits.TimeoutMs) * time.Millisecond, MemoryBytes: c.Limits.MemoryBytes, Fuel: c.Limits.Fuel, Emit: c.Limits.Emit, Env: c.Limits.Env, Secrets: c.Limits.Secrets, State: c.Limits.State, HTTP: c.Limits.HTTP,
 	}
 	if config, err = config.normalize(); err != nil {
-		return o, false, fmt.Errorf("runtime: replay: %w", err)
+		return r, fmt.Errorf("runtime: replay: %w", err)
 	}
 	p, err := e.admit(ctx, code, &config)
 	if err != nil {
-		return o, false, fmt.Errorf("runtime: replay: %w", err)
+		return r, fmt.Errorf("runtime: replay: %w", err)
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
 	v := newVersion(identity{function: c.Function, number: c.Version, digest: digestOf(code), size: len(code), config: config})
-	s := &senses{play: &player{tape: capsule.Tape{Wall: c.Start.Wall, Mono: c.Start.Mono, Random: c.Start.Random}}}
-	start := s.play
-	o, err = replay(ctx, p, v, new(Doors), c, s)
-	return o, start.over || s.play != nil && s.play.over, err
+	start, during := playerOf(&c.Start, c.Format, nil), playerOf(&c.During, c.Format, o.Secrets)
+	r.Outcome, err = replay(ctx, p, v, c, &senses{play: start}, during)
+	r.Overread = start.over || during.over
+	r.Unanswered, r.Misses = during.answers.missing, during.answers.misses
+	r.Unasked, r.Left = during.answers.untold()
+	return r, err
 }

@@ -86,9 +86,9 @@ func TestCapsuleReplaysByteForByte(t *testing.T) {
 			t.Errorf("the capsule is %+v, %v", c.Summary, err)
 		}
 		for range 3 {
-			o, diverged, err := Replay(t.Context(), guests["probe"], c, compiled)
-			if err != nil || diverged || !o.Same(&c.Again) {
-				t.Errorf("%s: a replay came to %+v, want %+v; diverged %v, %v", verb, o, c.Again, diverged, err)
+			o, err := Replay(t.Context(), guests["probe"], c, ReplayOptions{CacheDir: compiled})
+			if err != nil || o.Diverged() || !o.Same(&c.Again) {
+				t.Errorf("%s: a replay came to %+v, want %+v; diverged %v, %v", verb, o, c.Again, o.Diverged(), err)
 			}
 		}
 	}
@@ -141,13 +141,13 @@ func TestCapsuleOfABatch(t *testing.T) {
 	}
 
 	// With code that does better the replay shows what it makes of the batch.
-	o, _, err := Replay(t.Context(), guests["touch"], c, compiled)
+	o, err := Replay(t.Context(), guests["touch"], c, ReplayOptions{CacheDir: compiled})
 	if err != nil || o.Kind != "ok" {
 		t.Errorf("with other code: %+v, %v", o, err)
 	}
 	for name, code := range map[string][]byte{"no module": []byte("\x00no"), "no function": []byte("\x00asm\x01\x00\x00\x00")} {
 		var refused *FieldError
-		if _, _, err := Replay(t.Context(), code, c, ""); !errors.As(err, &refused) || refused.Field != "code" {
+		if _, err := Replay(t.Context(), code, c, ReplayOptions{}); !errors.As(err, &refused) || refused.Field != "code" {
 			t.Errorf("with %s: %v", name, err)
 		}
 	}
@@ -163,7 +163,7 @@ func TestCapsuleOfACommand(t *testing.T) {
 	if !c.Reproduced || c.Result.ExitCode != 3 {
 		t.Errorf("%+v", c)
 	}
-	if o, _, err := Replay(t.Context(), guests["command"], c, compiled); err != nil || !o.Same(&c.Again) {
+	if o, err := Replay(t.Context(), guests["command"], c, ReplayOptions{CacheDir: compiled}); err != nil || !o.Same(&c.Again) {
 		t.Errorf("%+v, %v", o, err)
 	}
 }

@@ -361,16 +361,16 @@ func TestScriptReplays(t *testing.T) {
 	failure(t, err, FailError)
 	c := s.next(t)
 	for range 2 {
-		if o, diverged, err := Replay(t.Context(), []byte(source), c, compiled); err != nil || diverged || !o.Same(&c.Again) {
-			t.Errorf("it came to %+v, want %+v; diverged %v, %v", o, c.Again, diverged, err)
+		if o, err := Replay(t.Context(), []byte(source), c, ReplayOptions{CacheDir: compiled}); err != nil || o.Diverged() || !o.Same(&c.Again) {
+			t.Errorf("it came to %+v, want %+v; diverged %v, %v", o, c.Again, o.Diverged(), err)
 		}
 	}
 	other := "export default { invoke: (body) => body.text + 1 }"
-	if o, _, err := Replay(t.Context(), []byte(other), c, compiled); err != nil || string(o.Body) != "x1" {
+	if o, err := Replay(t.Context(), []byte(other), c, ReplayOptions{CacheDir: compiled}); err != nil || string(o.Body) != "x1" {
 		t.Errorf("another source came to %+v, %v", o, err)
 	}
 	for code, says := range map[string]string{"let a: = 1": "function.ts:1:8", "": "not a WebAssembly module"} {
-		if _, _, err := Replay(t.Context(), []byte(code), c, ""); err == nil || !strings.Contains(err.Error(), says) {
+		if _, err := Replay(t.Context(), []byte(code), c, ReplayOptions{}); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: %v, want %q", code, err, says)
 		}
 	}

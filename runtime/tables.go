@@ -88,13 +88,20 @@ func (v *visit) table(m api.Memory, args []uint64) (t state.Table, status int64)
 	if t.Name == "" {
 		return t, v.denied("state", fmt.Sprintf("it asked for state table %q", name))
 	}
-	if v.doors.State == nil {
-		return t, v.refuse(abi.StatusUnavailable, "the host keeps no state")
-	}
-	if v.batch == nil {
-		v.batch = v.doors.State.Begin()
-	}
 	return t, 0
+}
+
+// askState has a question answered from the batch of the call, which is begun with the first.
+func (v *visit) askState(ctx context.Context, q question, do func(*state.Batch) int64) int64 {
+	return v.ask(ctx, q, func() int64 {
+		if v.doors.State == nil {
+			return v.refuse(abi.StatusUnavailable, "the host keeps no state")
+		}
+		if v.batch == nil {
+			v.batch = v.doors.State.Begin()
+		}
+		return do(v.batch)
+	})
 }
 
 // entry reads table and key, the first arguments of the doors to one entry.
@@ -121,20 +128,23 @@ func (v *visit) stateProblem(err error) int64 {
 	return v.failed("state cannot be read", err)
 }
 
-func (v *visit) stateGet(_ context.Context, m api.Memory, args []uint64) int64 {
+func (v *visit) stateGet(ctx context.Context, m api.Memory, args []uint64) int64 {
 	t, key, status := v.entry(m, args)
 	if status != 0 {
 		return status
 	}
-	e, found, err := v.batch.Get(t, key)
-	switch {
-	case err != nil:
-		return v.stateProblem(err)
-	case !found:
-		return v.refuse(abi.StatusNotFound, "there is no key %q in state table %s", key, t.Name)
-	}
-	v.result = append(binary.LittleEndian.AppendUint64(make([]byte, 0, 8+len(e.Value)), uint64(e.Revision)), e.Value...)
-	return int64(len(v.result))
+	q := asked(abi.ImportStateGet, []byte(t.Name), []byte(key))
+	return v.askState(ctx, q, func(b *state.Batch) int64 {
+		e, found, err := b.Get(t, key)
+		switch {
+		case err != nil:
+			return v.stateProblem(err)
+		case !found:
+			return v.refuse(abi.StatusNotFound, "there is no key %q in state table %s", key, t.Name)
+		}
+		v.result = append(binary.LittleEndian.AppendUint64(make([]byte, 0, 8+len(e.Value)), uint64(e.Revision)), e.Value...)
+		return int64(len(v.result))
+	})
 }
 
 // expectation reads the last argument of a change. What is less than -1 means nothing.
@@ -145,7 +155,7 @@ func (v *visit) expectation(arg uint64) (expected, status int64) {
 	return int64(arg), 0
 }
 
-func (v *visit) statePut(_ context.Context, m api.Memory, args []uint64) int64 {
+func (v *visit) statePut(ctx context.Context, m api.Memory, args []uint64) int64 {
 	t, key, status := v.entry(m, args)
 	if status != 0 {
 		return status
@@ -158,15 +168,18 @@ func (v *visit) statePut(_ context.Context, m api.Memory, args []uint64) int64 {
 	if status != 0 {
 		return status
 	}
-	revision, err := v.batch.Put(t, key, value, expected)
-	if err != nil {
-		return v.stateProblem(err)
-	}
-	v.result = nil
-	return revision
+	q := asked(abi.ImportStatePut, []byte(t.Name), []byte(key), value, word(expected))
+	return v.askState(ctx, q, func(b *state.Batch) int64 {
+		revision, err := b.Put(t, key, value, expected)
+		if err != nil {
+			return v.stateProblem(err)
+		}
+		v.result = nil
+		return revision
+	})
 }
 
-func (v *visit) stateDelete(_ context.Context, m api.Memory, args []uint64) int64 {
+func (v *visit) stateDelete(ctx context.Context, m api.Memory, args []uint64) int64 {
 	t, key, status := v.entry(m, args)
 	if status != 0 {
 		return status
@@ -175,14 +188,17 @@ func (v *visit) stateDelete(_ context.Context, m api.Memory, args []uint64) int6
 	if status != 0 {
 		return status
 	}
-	if err := v.batch.Delete(t, key, expected); err != nil {
-		return v.stateProblem(err)
-	}
-	v.result = nil
-	return 0
+	q := asked(abi.ImportStateDelete, []byte(t.Name), []byte(key), word(expected))
+	return v.askState(ctx, q, func(b *state.Batch) int64 {
+		if err := b.Delete(t, key, expected); err != nil {
+			return v.stateProblem(err)
+		}
+		v.result = nil
+		return 0
+	})
 }
 
-func (v *visit) stateList(_ context.Context, m api.Memory, args []uint64) int64 {
+func (v *visit) stateList(ctx context.Context, m api.Memory, args []uint64) int64 {
 	t, status := v.table(m, args)
 	if status != 0 {
 		return status
@@ -192,16 +208,20 @@ func (v *visit) stateList(_ context.Context, m api.Memory, args []uint64) int64 
 	if !ok || !also || len(prefix) > abi.MaxKeyBytes || len(after) > abi.MaxKeyBytes {
 		return v.refuse(abi.StatusInvalid, "prefix or after has more than %d bytes, or lies outside of memory", abi.MaxKeyBytes)
 	}
-	list, more, err := v.batch.List(t, string(prefix), string(after), int(min(api.DecodeU32(args[6]), abi.MaxStateList)))
-	if err != nil {
-		return v.stateProblem(err)
-	}
-	entries := make([]abi.StateEntry, len(list))
-	for i, e := range list {
-		entries[i] = abi.StateEntry{Revision: e.Revision, Key: []byte(e.Key), Value: e.Value}
-	}
-	v.result = abi.AppendStateList(nil, entries, more)
-	return int64(len(v.result))
+	limit := int(min(api.DecodeU32(args[6]), abi.MaxStateList))
+	q := asked(abi.ImportStateList, []byte(t.Name), prefix, after, word(int64(limit)))
+	return v.askState(ctx, q, func(b *state.Batch) int64 {
+		list, more, err := b.List(t, string(prefix), string(after), limit)
+		if err != nil {
+			return v.stateProblem(err)
+		}
+		entries := make([]abi.StateEntry, len(list))
+		for i, e := range list {
+			entries[i] = abi.StateEntry{Revision: e.Revision, Key: []byte(e.Key), Value: e.Value}
+		}
+		v.result = abi.AppendStateList(nil, entries, more)
+		return int64(len(v.result))
+	})
 }
 
 // stateFailure is what an error of making a call's state durable means: a *FunctionError, or an ErrState.

@@ -7,20 +7,20 @@ import (
 	"github.com/shardmill/shardmill/internal/capsule"
 )
 
-// senses are what a guest reads of the world: clocks and random numbers. Where it has a tape they are noted there, or come from it.
+// senses are what a guest learns of the world: clocks, random numbers and answers of the host. Where it has a tape they are noted there, or come from it.
 // They are used by the goroutine that runs the instance.
 type senses struct {
 	watch *watch
-	note  *capsule.Tape // what is read is added here; nil notes nothing
-	play  *player       // what is read comes from here, as long as there is any; nil is the world
+	note  *recording // what is read and answered is added here; nil notes nothing
+	play  *player    // what is read comes from here, as long as there is any; nil is the world
 }
 
 // player hands a tape out again.
 type player struct {
-	tape capsule.Tape
-	over bool // more was asked for than it has
-
-	timed bool // sleeping takes its time
+	tape    capsule.Tape
+	answers *retelling // of the host; nil: it answers itself
+	over    bool       // more was read than the tape has
+	timed   bool       // sleeping takes its time
 }
 
 // epoch is when the guests' monotonic clock began.
@@ -57,10 +57,10 @@ func (s *senses) reading(clock func(*capsule.Tape) *[]int64, world func() int64)
 		v = world()
 	}
 	if s.note != nil {
-		if to := clock(s.note); len(*to) < capsule.MaxReadings {
+		if to := clock(s.note.tape); len(*to) < capsule.MaxReadings {
 			*to = append(*to, v)
 		} else {
-			s.note.Cut = true
+			s.note.tape.Cut = true
 		}
 	}
 	return v
@@ -82,9 +82,10 @@ func (s *senses) Read(p []byte) (int, error) {
 		}
 	}
 	if s.note != nil {
-		taken := min(len(p), capsule.MaxRandom-len(s.note.Random))
-		s.note.Random = append(s.note.Random, p[:taken]...)
-		s.note.Cut = s.note.Cut || taken < len(p)
+		to := s.note.tape
+		taken := min(len(p), capsule.MaxRandom-len(to.Random))
+		to.Random = append(to.Random, p[:taken]...)
+		to.Cut = to.Cut || taken < len(p)
 	}
 	return len(p), nil
 }

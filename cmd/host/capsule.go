@@ -6,8 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -114,19 +116,28 @@ func newCapsuleDelete(a *app) *cobra.Command {
 type replayed struct {
 	Capsule  string          `json:"capsule"`
 	Same     bool            `json:"same"`     // old and new came to the same
-	Diverged bool            `json:"diverged"` // the module read more than the capsule has
+	Diverged bool            `json:"diverged"` // the module read or asked for more than the capsule has
 	Old      capsule.Outcome `json:"old"`
 	New      capsule.Outcome `json:"new"`
+
+	Unanswered []string `json:"unanswered,omitempty"` // calls of the host that the capsule has no answer to, at most 100
+	Unasked    []string `json:"unasked,omitempty"`    // and those that it has, and that the module did not make
+	overread   bool     // more clocks or random numbers were read
+	misses     int      // calls without an answer
+	left       int      // calls that were not made
 }
 
 func newReplay(a *app) *cobra.Command {
 	var function string
+	var secrets map[string]string
 	c := &cobra.Command{
 		Use:   "replay CAPSULE",
 		Short: "Make an invocation again that was kept, here and without a host, and show what it came to then and now",
 		Long: "Make an invocation again that was kept as a capsule: CAPSULE is a file, or the id of one on the host. It runs here,\n" +
-			"with the same records, limits, clocks and random numbers, and puts nothing. --function gives the code to run: a\n" +
-			".wasm, .ts or .js file, or a folder with its source; by default it is the version that the capsule was made with, from the host.\n" +
+			"with the same records, limits, clocks and random numbers. It puts nothing, and reaches neither state nor servers: what it\n" +
+			"asks of them is answered as it was then. --function gives the code to run: a .wasm, .ts or .js file, or a folder with\n" +
+			"its source; by default it is the version that the capsule was made with, from the host. Values of secrets are in no\n" +
+			"capsule: --secret gives those that the invocation had.\n" +
 			"The exit status is 0 when both came to the same, and 1 when they differ.",
 		Args: arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -138,15 +149,21 @@ func newReplay(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			cache := ""
-			if dir, err := os.UserCacheDir(); err == nil {
-				cache = filepath.Join(dir, "shardmill", "replay")
+			o := runtime.ReplayOptions{}
+			if o.Secrets, err = a.secretsOf(c, secrets); err != nil {
+				return err
 			}
-			now, diverged, err := runtime.Replay(cmd.Context(), module, c, cache)
+			if dir, err := os.UserCacheDir(); err == nil {
+				o.CacheDir = filepath.Join(dir, "shardmill", "replay")
+			}
+			now, err := runtime.Replay(cmd.Context(), module, c, o)
 			if err != nil {
 				return err
 			}
-			r := replayed{Capsule: c.ID, Same: now.Same(&c.Again), Diverged: diverged, Old: c.Again, New: now}
+			r := replayed{
+				Capsule: c.ID, Same: now.Same(&c.Again), Diverged: now.Diverged(), Old: c.Again, New: now.Outcome,
+				Unanswered: now.Unanswered, Unasked: now.Unasked, overread: now.Overread, misses: now.Misses, left: now.Left,
+			}
 			if err := a.printReplay(c, &r); err != nil {
 				return err
 			}
@@ -157,7 +174,26 @@ func newReplay(a *app) *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&function, "function", "", "module to run: a .wasm file or a folder with source (default: the capsule's own, from the host)")
+	c.Flags().StringToStringVar(&secrets, "secret", nil, "NAME=FILE: a secret that the invocation had, and the file with its value; repeatable")
 	return c
+}
+
+// secretsOf reads the values of the secrets that a capsule's call had. Each has to be given, because without it the call goes another way.
+func (a *app) secretsOf(c *capsule.Capsule, files map[string]string) (map[string][]byte, error) {
+	values := map[string][]byte{}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		value, err := a.readSecret(name, files[name])
+		if err != nil {
+			return nil, err
+		}
+		values[name] = value
+	}
+	for _, name := range c.During.Secrets {
+		if _, given := values[name]; !given {
+			return nil, usagef("the invocation had secret %q, whose value is in no capsule; give it with --secret %s=FILE", name, name)
+		}
+	}
+	return values, nil
 }
 
 // loadCapsule reads a capsule from a file, or from the host.
@@ -227,21 +263,43 @@ func (a *app) printReplay(c *capsule.Capsule, r *replayed) error {
 	if err := t.write(a.out); err != nil {
 		return err
 	}
+	if _, err := fmt.Fprintf(a.out, "\n%s\n", verdictOn(c, r)); err != nil || r.New.Stack == "" || r.New.Kind == "ok" {
+		return err
+	}
+	_, err := fmt.Fprintf(a.out, "\n%s\n", strings.TrimRight(r.New.Stack, "\n"))
+	return err
+}
+
+// verdictOn says in words how two outcomes compare, and what is to be known of it.
+func verdictOn(c *capsule.Capsule, r *replayed) string {
 	verdict := "Both came to the same."
 	if !r.Same {
 		verdict = "They differ."
 	}
-	if r.Diverged {
+	if r.overread {
 		verdict += " The module read more clocks or random numbers than the capsule has; from there on it had this machine's."
 	}
 	if !c.Reproduced {
 		verdict += " THEN is what the call came to when it was made again right after: the call itself came to " + c.Result.Kind + "."
 	}
-	if _, err := fmt.Fprintf(a.out, "\n%s\n", verdict); err != nil || r.New.Stack == "" || r.New.Kind == "ok" {
-		return err
+	return verdict + callsShown("asked the host for what the capsule has no answer to, and was told that it is not available", r.Unanswered, r.misses) +
+		callsShown("did not ask the host for what the capsule has answers to", r.Unasked, r.left)
+}
+
+// callsShown lists the first of n calls of the host.
+func callsShown(what string, list []string, n int) string {
+	const most = 10
+	if n == 0 {
+		return ""
 	}
-	_, err := fmt.Fprintf(a.out, "\n%s\n", strings.TrimRight(r.New.Stack, "\n"))
-	return err
+	text := "\n\nThe module " + what + ":"
+	for _, call := range list[:min(len(list), most)] {
+		text += "\n  " + printable(call)
+	}
+	if n > most {
+		text += "\n  and " + thousands(int64(n-most)) + " more"
+	}
+	return text
 }
 
 func durationOf(o *capsule.Outcome) time.Duration { return time.Duration(o.DurationNs) }

@@ -2,6 +2,7 @@ package capsule
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,8 +11,8 @@ import (
 	"github.com/shardmill/shardmill/sdk/record"
 )
 
-// Format is the version of the file that is written, and the newest that is read.
-const Format = 1
+// Format is the version of the file that is written, and the newest that is read. That of version 1 has no answers.
+const Format = 2
 
 // Why a capsule was kept.
 const (
@@ -67,7 +68,7 @@ type Limits struct {
 	Env     map[string]string `json:"env,omitempty"`     // variables of its environment
 	Secrets []string          `json:"secrets,omitempty"` // names of those it was granted; their values are not kept
 	HTTP    []string          `json:"http,omitempty"`    // servers that it might call
-	State   []string          `json:"state,omitempty"`   // tables that it was granted; what is in them is not kept
+	State   []string          `json:"state,omitempty"`   // tables that it was granted
 }
 
 // Call is what the function was given.
@@ -90,6 +91,10 @@ type Tape struct {
 	Wall   []int64 `json:"wall,omitempty"`   // real time, ns since the Unix epoch
 	Mono   []int64 `json:"mono,omitempty"`   // monotonic time, ns
 	Random []byte  `json:"random,omitempty"` // random bytes
+	// Answers are those of the host, and Secrets the names of the secrets whose values the guest had been given by then: the values
+	// themselves are in none of the answers.
+	Answers []Answer `json:"answers,omitempty"`
+	Secrets []string `json:"secrets,omitempty"`
 	// Cut says that there was more than a tape holds.
 	Cut bool `json:"cut,omitempty"`
 }
@@ -157,7 +162,7 @@ var ErrInvalid = errors.New("this is no capsule")
 
 // Encode makes the file of a capsule.
 func (c *Capsule) Encode() ([]byte, error) {
-	c.Format = Format
+	c.Format = cmp.Or(c.Format, Format)
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	if err := e.Encode(&c.Summary); err != nil {
@@ -220,6 +225,11 @@ func (c *Capsule) check() error {
 	}
 	if c.Limits.TimeoutMs < 1 || c.Limits.TimeoutMs > int64(15*time.Minute/time.Millisecond) || c.Limits.MemoryBytes < 1<<16 || c.Limits.MemoryBytes > 4<<30 {
 		return errors.New("its limits are out of range")
+	}
+	for _, t := range []*Tape{&c.Start, &c.During} {
+		if err := t.checkAnswers(); err != nil {
+			return err
+		}
 	}
 	if c.Call.Records != nil {
 		if _, err := record.Parse(c.Call.Records); err != nil {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,7 +37,14 @@ func sample(t testing.TB, id string) *Capsule {
 		Limits:   Limits{TimeoutMs: 3000, MemoryBytes: 128 << 20, Emit: []string{"out"}},
 		Settings: []byte(`{"batchSize":5}`),
 		Call:     Call{Kind: 1, Attempt: 2, Invocation: id, Deadline: 5, Records: batch(t, "a", "b"), State: []byte{1}, WindowStart: time.Unix(60, 0).UTC(), WindowEnd: time.Unix(120, 0).UTC()},
-		Start:    Tape{Random: []byte{1, 2}}, During: Tape{Wall: []int64{1, 2}, Mono: []int64{3}},
+		Start:    Tape{Random: []byte{1, 2}}, During: Tape{
+			Wall: []int64{1, 2}, Mono: []int64{3}, Secrets: []string{"token"},
+			Answers: []Answer{
+				{Door: "secret", Asked: []byte{1}, Name: "token"},
+				{Door: "state_get", Asked: []byte{2}, Name: "seen", Key: []byte("k\xff"), Status: 12, Result: []byte("12345678"), Cuts: []Cut{{At: 3, Size: 4, Secret: "token"}}},
+				{Door: "http_fetch", Asked: []byte{3}, Name: "POST", Key: []byte("https://a.example/x"), Status: -5, Over: true},
+			},
+		},
 		Result: Outcome{Kind: "trap", Message: "unreachable", Stack: "a\nb", DurationNs: 5},
 		Again:  Outcome{Kind: "trap", Message: "unreachable", Outputs: []Output{{Stream: "out", Records: batch(t, "x")}}},
 	}
@@ -74,12 +82,20 @@ func TestDecodeRefuses(t *testing.T) {
 	good := whole(func(*Capsule) {})
 	first, second, _ := strings.Cut(good, "\n")
 	for name, file := range map[string]string{
-		"nothing": "", "no JSON": "hello\nyou\n", "one line": first, "a later format": strings.Replace(good, `"format":1`, `"format":9`, 1),
-		"a later format within": first + "\n" + strings.Replace(second, `"format":1`, `"format":9`, 1),
+		"nothing": "", "no JSON": "hello\nyou\n", "one line": first, "a later format": strings.Replace(good, `"format":2`, `"format":9`, 1),
+		"a later format within": first + "\n" + strings.Replace(second, `"format":2`, `"format":9`, 1),
 		"an id that is a path":  whole(func(c *Capsule) { c.ID = "../a" }), "no id": whole(func(c *Capsule) { c.ID = "" }),
 		"no timeout": whole(func(c *Capsule) { c.Limits.TimeoutMs = 0 }), "an endless timeout": whole(func(c *Capsule) { c.Limits.TimeoutMs = 1 << 40 }),
 		"all memory": whole(func(c *Capsule) { c.Limits.MemoryBytes = 1 << 50 }), "damaged records": whole(func(c *Capsule) { c.Call.Records[30] ^= 1 }),
 		"damaged outputs": whole(func(c *Capsule) { c.Again.Outputs[0].Records[2] ^= 1 }), "cut": good[:len(good)/2],
+		"a secret behind an answer": whole(func(c *Capsule) { c.During.Answers[1].Cuts[0].At = 9 }),
+		"a secret before another":   whole(func(c *Capsule) { c.Start.Answers = []Answer{{Result: []byte("ab"), Cuts: []Cut{{At: 1}, {At: 0}}}} }),
+		"a secret of no size":       whole(func(c *Capsule) { c.During.Answers[1].Cuts[0].Size = -1 }),
+		"secrets of more than all": whole(func(c *Capsule) {
+			c.During.Answers[1].Cuts = slices.Repeat([]Cut{{At: 1, Size: MaxAnswerBytes/2 + 1}}, 2)
+		}),
+		"more answers than there are":  whole(func(c *Capsule) { c.During.Answers = make([]Answer, MaxAnswers+1) }),
+		"a format that has never been": strings.Replace(good, `"format":2`, `"format":0`, 1),
 	} {
 		if _, err := Decode([]byte(file)); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
