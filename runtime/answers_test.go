@@ -200,7 +200,7 @@ func TestCapsuleOfRequests(t *testing.T) {
 	s := newShelf()
 	to := new(counted)
 	w := open(t, keeping(s), func(o *Options) { o.Doors.HTTP = to })
-	w.deploy(t, "f", guests["fetch"], Config{HTTP: []string{"GET,POST https://a.example"}, Timeout: 2 * time.Second})
+	w.deploy(t, "f", guests["fetch"], Config{HTTP: []string{"GET,POST https://a.example"}, Timeout: 3 * time.Second})
 	for _, in := range []string{"POST https://a.example/x", "GET https://a.example/broken", "GET https://a.example/refused", "GET https://b.example/x", "GET https://a.example/slow"} {
 		asked := to.asked.Load()
 		c, err := w.sampled(t, s, Call{Function: "f", Kind: KindInvoke, Body: []byte(in)})
