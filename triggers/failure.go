@@ -28,6 +28,7 @@ type Failures interface {
 type Failure struct {
 	MappingID  string
 	Source     runtime.Source // mapping, stream, shard, and the sequence numbers of the first and the last record
+	Consumer   string         // that the mapping reads as; "" = none
 	Function   string
 	Qualifier  string // as the mapping has it
 	Version    int    // that ran last; 0 = none did
@@ -65,7 +66,7 @@ func lastOf(err error) (l last) {
 func (l *lane) failure(s *settings, reason Reason, runs []record.Run, n int) Failure {
 	first, final := runs[0].First(), runs[len(runs)-1].Last()
 	return Failure{
-		MappingID: s.ID, Source: l.source(s, first.Sequence, final.Sequence), Function: s.Function, Qualifier: s.Qualifier,
+		MappingID: s.ID, Source: l.source(s, first.Sequence, final.Sequence), Consumer: s.Consumer, Function: s.Function, Qualifier: s.Qualifier,
 		Reason: reason, FirstArrival: time.UnixMicro(first.Arrival).UTC(), LastArrival: time.UnixMicro(final.Arrival).UTC(),
 		Records: runs, Count: n, Time: time.Now().UTC(), Traced: s.FailureTrace,
 	}

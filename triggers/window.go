@@ -200,7 +200,7 @@ func (l *lane) giveUpWindow(read, work context.Context, d decision) error {
 	s, w := l.p.r.settings.Load(), &l.p.window
 	cp, _ := l.p.saver.checkpoint()
 	f := Failure{
-		MappingID: s.ID, Source: l.source(s, cp.Sequence, cp.Sequence), Function: s.Function, Qualifier: s.Qualifier,
+		MappingID: s.ID, Source: l.source(s, cp.Sequence, cp.Sequence), Consumer: s.Consumer, Function: s.Function, Qualifier: s.Qualifier,
 		Reason: d.Reason, FirstArrival: time.UnixMicro(w.start).UTC(), LastArrival: time.UnixMicro(w.end).UTC(),
 		Time: time.Now().UTC(), Window: w.call(false),
 	}

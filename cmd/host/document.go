@@ -46,8 +46,8 @@ func (f failures) document(failure *triggers.Failure, streamID string) destinati
 	from := &failure.Source
 	numbers := sequence.Of(streamID)
 	region, account := f.place()
-	streamARN := "arn:aws:kinesis:" + region + ":" + account + ":stream/" + from.Stream
-	envelope := lambda.Envelope{Region: region, StreamARN: streamARN, Role: aws.RoleARN(f.settings, account, failure.Function), Numbers: numbers, Shard: from.Shard}
+	streamARN := sourceARN(f.streams, region, account, from.Stream, "")
+	envelope := lambda.Envelope{Region: region, StreamARN: sourceARN(f.streams, region, account, from.Stream, failure.Consumer), Role: aws.RoleARN(f.settings, account, failure.Function), Numbers: numbers, Shard: from.Shard}
 	id := documentID(failure)
 	doc := lambda.Failure{
 		RequestID: cmp.Or(failure.Invocation, id), FunctionARN: f.functionARN(failure), Condition: lambda.Condition(failure.Reason),

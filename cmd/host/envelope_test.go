@@ -5,10 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/shardmill/shardmill/api"
+	"github.com/shardmill/shardmill/runtime"
+	"github.com/shardmill/shardmill/sdk/record"
 	"github.com/shardmill/shardmill/triggers"
 )
 
@@ -104,8 +107,22 @@ func TestSourceARN(t *testing.T) {
 	for consumer, want := range map[string]string{
 		"": stream, "fan": fmt.Sprintf("%s/consumer/fan:%d", stream, c.Created.Unix()), "gone": stream + "/consumer/gone",
 	} {
-		if got := h.sourceARN("r", "1", &triggers.Mapping{Stream: "s", Consumer: consumer}); got != want {
+		if got := sourceARN(h.streams, "r", "1", "s", consumer); got != want {
 			t.Errorf("consumer %q: %s, want %s", consumer, got, want)
 		}
+	}
+	// What is given up is told in the event that the function had.
+	var w record.Builder
+	if err := w.Append(record.Record{Sequence: record.MakeSequence(1, 1), Key: []byte("k")}); err != nil {
+		t.Fatal(err)
+	}
+	to := failures{streams: h.streams, region: "r", account: "1"}
+	doc := to.document(&triggers.Failure{Source: runtime.Source{Stream: "s"}, Consumer: "fan", Records: []record.Run{w.Run()}, Count: 1}, "").Whole
+	var got struct {
+		KinesisBatchInfo struct{ StreamArn string }
+		Payload          string
+	}
+	if err := json.Unmarshal(doc, &got); err != nil || got.KinesisBatchInfo.StreamArn != stream || !strings.Contains(got.Payload, `"eventSourceARN":"`+stream+`/consumer/fan:`) {
+		t.Errorf("%v: %s", err, doc)
 	}
 }
