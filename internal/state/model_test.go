@@ -81,7 +81,7 @@ func TestModel(t *testing.T) {
 					rt.Fatalf("change %s: %v", key, err)
 				}
 				if _, again := v.own[key]; !again {
-					v.from[key] = expectation{expected != Any, versions[key]}
+					v.from[key] = expectation{compares: expected != Any, version: versions[key], absent: expected == Absent}
 				}
 				v.own[key] = value
 			case 3: // list
@@ -113,7 +113,8 @@ func TestModel(t *testing.T) {
 			default: // commit
 				conflict := false
 				for key, e := range v.from {
-					conflict = conflict || e.compares && versions[key] != e.version
+					_, there := model[key]
+					conflict = conflict || e.compares && (e.absent && there || !e.absent && versions[key] != e.version)
 				}
 				checked, err := v.Check(), v.Commit()
 				if errors.Is(err, ErrConflict) != conflict || errors.Is(checked, ErrConflict) != conflict || err != nil && !conflict {
@@ -156,6 +157,7 @@ func TestModel(t *testing.T) {
 type expectation struct {
 	compares bool
 	version  int
+	absent   bool // it compares with nothing being there, whatever has been there in between
 }
 
 func FuzzDecodeTable(f *testing.F) {
