@@ -87,6 +87,7 @@ var measurements = []measurement{
 	{"http", "events over HTTP", (*bench).http},
 	{"invoke", "records through a function", (*bench).invoke},
 	{"meter", "what it costs that functions can be stopped, and how soon they are", (*bench).meter},
+	{"deploy", "from an upload to its first answer, and what functions hold that nobody calls", (*bench).deploy},
 	{"latency", "from a put to the function's output", (*bench).latency},
 	{"once", "what exactly-once outputs cost", (*bench).once},
 	{"mapping", "event source mappings: how fast, and how soon", (*bench).mapping},
@@ -108,7 +109,7 @@ func newBench(a *app) *cobra.Command {
 	}
 	flags := c.Flags()
 	flags.BoolVar(&b.quick, "quick", false, "measure with less data: all in under a minute")
-	flags.StringSliceVar(&only, "only", nil, "measure these groups: put, open, http, invoke, meter, latency, mapping, once, kinesis, idle")
+	flags.StringSliceVar(&only, "only", nil, "measure these groups: put, open, http, invoke, meter, deploy, latency, mapping, once, kinesis, idle")
 	flags.StringVar(&b.source, "source", ".", "a checkout of Shardmill")
 	flags.StringVar(&b.dir, "dir", "", "measure on the disk of this folder (default: the system's folder for temporary files)")
 	c.AddCommand(newBenchHost(a))
@@ -150,7 +151,7 @@ func choose(only []string) ([]measurement, error) {
 			}
 		}
 		if !found {
-			return nil, usagef("--only is %q; it can name put, open, http, invoke, meter, latency, mapping, once, kinesis and idle", name)
+			return nil, usagef("--only is %q; it can name put, open, http, invoke, meter, deploy, latency, mapping, once, kinesis and idle", name)
 		}
 	}
 	return chosen, nil

@@ -48,6 +48,11 @@ func TestBenchFigures(t *testing.T) {
 			t.Errorf("%s: %+v", name, f)
 		}
 	}
+	for _, name := range []string{"invoke.overhead", "invoke.overhead.metering"} {
+		if _, ok := got[name]; !ok {
+			t.Errorf("%s is missing", name)
+		}
+	}
 	for _, name := range []string{"once.batch100", "once.batch500"} {
 		if f, ok := got[name]; !ok || f.Ratio == nil || *f.Ratio <= 0 {
 			t.Errorf("%s: %+v", name, f)
