@@ -16,24 +16,24 @@ var compiled struct {
 }
 
 // lendCompiled gives a host what others have compiled. It is called when the host has started, because that removes what it does not know.
-func lendCompiled(t testing.TB, h *host) {
+func lendCompiled(t testing.TB, cache string) {
 	t.Helper()
 	compiled.Lock()
 	defer compiled.Unlock()
 	if compiled.dir != "" {
-		if err := linkSealed(compiled.dir, h.dir.cache()); err != nil {
+		if err := linkSealed(compiled.dir, cache); err != nil {
 			t.Log(err) // it compiles itself what it has not got
 		}
 	}
 }
 
 // keepCompiled takes what a host has compiled.
-func keepCompiled(t testing.TB, h *host) {
+func keepCompiled(t testing.TB, cache string) {
 	t.Helper()
 	compiled.Lock()
 	defer compiled.Unlock()
 	if compiled.dir != "" {
-		if err := linkSealed(h.dir.cache(), compiled.dir); err != nil {
+		if err := linkSealed(cache, compiled.dir); err != nil {
 			t.Log(err) // it compiles itself what it has not got
 		}
 	}

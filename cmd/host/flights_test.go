@@ -46,7 +46,7 @@ func TestFlightsEndToEnd(t *testing.T) {
 	}
 	warm := testHost(t) // so that the module is compiled once
 	deployFile(t, clientOf(t, warm), "compiled", module)
-	keepCompiled(t, warm)
+	keepCompiled(t, warm.dir.cache())
 	want, n := airports(t)
 	halves := flightLines(t)
 	for _, shardCount := range []int{1, 4, 64} {

@@ -87,7 +87,7 @@ func guestRuntime(t testing.TB, options ...func(*runtime.Options)) (*runtime.Run
 	t.Helper()
 	out := &heard{streams: map[string][]string{}}
 	store := &memory{entries: map[string]catalog.Entry{}, blobs: map[string][]byte{}}
-	o := runtime.Options{Functions: store, Code: codeStore{store}, Emitter: out}
+	o := runtime.Options{Functions: store, Code: codeStore{store}, Emitter: out, CacheDir: t.TempDir()}
 	for _, option := range options {
 		option(&o)
 	}
@@ -95,10 +95,12 @@ func guestRuntime(t testing.TB, options ...func(*runtime.Options)) (*runtime.Run
 	if err != nil {
 		t.Fatal(err)
 	}
+	lendCompiled(t, o.CacheDir)
 	t.Cleanup(func() {
 		if err := rt.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
+		keepCompiled(t, o.CacheDir)
 	})
 	return rt, out
 }

@@ -47,7 +47,7 @@ func testHost(t *testing.T, options ...func(*hostConfig)) *host {
 	}
 	h := bootHost(t, config)
 	t.Cleanup(func() {
-		keepCompiled(t, h)
+		keepCompiled(t, h.dir.cache())
 		if err := h.close(); err != nil {
 			t.Errorf("stop host: %v", err)
 		}
@@ -65,7 +65,7 @@ func bootHost(t *testing.T, config hostConfig) *host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lendCompiled(t, h)
+	lendCompiled(t, h.dir.cache())
 	return h
 }
 

@@ -61,8 +61,8 @@ var outsideCases = [][2]string{
 	{"put own large " + strings.Repeat("v", 1<<20+1), "~invalid: value is 1048577 bytes"},
 	{"put own large " + strings.Repeat("v", 1<<20), "done"},
 	{"sum own ", fmt.Sprint("2 ", 1+5+1<<20)},
-	{"fill own n 2500", "done"},
-	{"sum own n", "2500 " + fmt.Sprint(10*2+90*3+900*4+1500*5+2500*5)},
+	{"fill own n 1100", "done"},
+	{"sum own n", "1100 " + fmt.Sprint(10*2+90*3+900*4+100*5+1100*5)},
 	{"sweep own n", "done"},
 	{"sum own n", "0 0"},
 

@@ -47,7 +47,7 @@ func TestSameTrace(t *testing.T) {
 	module := built(t, filepath.Join("testdata", "trace"))
 	native := newTracedHost(t)
 	natively := native.play(t, &nativeSurface{t, native.client}, module)
-	keepCompiled(t, native.host)
+	keepCompiled(t, native.host.dir.cache())
 	amazon := newTracedHost(t)
 	amazonian := amazon.play(t, newAmazonSurface(t, amazon), module)
 	for i := range max(len(natively), len(amazonian)) {
