@@ -54,7 +54,7 @@ var table = []row{
 	},
 	{
 		path: "runtime", level: engineLevel,
-		below: []string{"runtime/fuel", "runtime/quickjs", "runtime/wasm", "internal/capsule", "internal/catalog", "internal/field", "internal/state", "sdk", "sdk/abi", "sdk/record"},
+		below: []string{"runtime/fuel", "runtime/image", "runtime/quickjs", "runtime/wasm", "internal/capsule", "internal/catalog", "internal/field", "internal/state", "sdk", "sdk/abi", "sdk/record"},
 		never: noHTTP,
 	},
 	// Functions that were written for Lambda import its event types.
@@ -63,6 +63,7 @@ var table = []row{
 
 	{path: "shards/journal", level: 1, beside: []string{"internal/field", "sdk/record"}, never: noHTTP},
 	{path: "runtime/fuel", level: 1, beside: []string{"runtime/wasm"}, never: noHTTP},
+	{path: "runtime/image", level: 1, beside: []string{"runtime/wasm"}, never: noHTTP},
 	{path: "runtime/wasm", level: 1, never: noHTTP},
 	{path: "triggers/event", level: 1, beside: []string{"internal/sequence", "sdk/record"}, never: noHTTP},
 	{path: "triggers/filter", level: 1, never: noHTTP},
@@ -96,7 +97,7 @@ var apiMay = []string{"api/auth", "triggers", "delivery", "shards", "runtime", "
 
 // owners are the libraries that only some may link.
 var owners = []owner{
-	{"github.com/tetratelabs/wazero", []string{"runtime", "runtime/fuel"}},
+	{"github.com/tetratelabs/wazero", []string{"runtime", "runtime/fuel", "runtime/image"}},
 	{"github.com/nats-io/nats-server", []string{"internal/broker"}},
 	{"github.com/nats-io", []string{"internal/broker", "internal/catalog", "api/messages", "cmd/host"}},
 	{"github.com/go-chi", []string{"api", "api/aws", "api/console", "cmd/host"}},

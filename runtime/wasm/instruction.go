@@ -23,6 +23,7 @@ const (
 	OpLocalTee           = 0x22
 	OpGlobalGet          = 0x23
 	OpGlobalSet          = 0x24
+	OpTableSet           = 0x26
 	OpMemorySize         = 0x3f
 	OpMemoryGrow         = 0x40
 	OpI32Const           = 0x41
@@ -30,13 +31,15 @@ const (
 	OpBulk               = 0xfc // Sub tells which one
 	OpVector             = 0xfd // Sub tells which one
 
-	SubMemoryInit = 8
-	SubMemoryCopy = 10
-	SubMemoryFill = 11
-	SubTableInit  = 12
-	SubTableCopy  = 14
-	SubTableGrow  = 15
-	SubTableFill  = 17
+	SubMemoryInit  = 8
+	SubDataDrop    = 9
+	SubMemoryCopy  = 10
+	SubMemoryFill  = 11
+	SubTableInit   = 12
+	SubElementDrop = 13
+	SubTableCopy   = 14
+	SubTableGrow   = 15
+	SubTableFill   = 17
 )
 
 // BlockEmpty is the type of a block that takes and leaves nothing.
@@ -157,6 +160,16 @@ func (r *Reader) signed(most int) int64 {
 		n -= 1 << (7 * (r.At - from))
 	}
 	return n
+}
+
+// S32 reads a signed number of 32 bits.
+func (r *Reader) S32() int32 {
+	n := r.signed(5)
+	if n != int64(int32(n)) {
+		r.Fail(ErrNumber)
+		return 0
+	}
+	return int32(n)
 }
 
 func (r *Reader) memarg() {
