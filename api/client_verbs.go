@@ -236,6 +236,9 @@ func (c *Client) upload(ctx context.Context, name string, module io.Reader, conf
 	if config.Fuel != 0 {
 		query.Set("fuel", strconv.Itoa(config.Fuel))
 	}
+	if config.Isolation != "" {
+		query.Set("isolation", config.Isolation)
+	}
 	if config.Concurrency != 0 {
 		query.Set("concurrency", strconv.Itoa(config.Concurrency))
 	}

@@ -91,7 +91,7 @@ func (c *call) putFunction(q *deployQuery) error {
 	}
 	f, err := deploy(c.context(), name, module, runtime.Config{
 		Timeout: time.Duration(config.Timeout), MemoryBytes: int64(config.Memory), Fuel: int64(config.Fuel),
-		Concurrency: config.Concurrency, Emit: config.Emit, Secrets: config.Secrets, State: config.State, HTTP: config.HTTP, Env: config.Env,
+		Concurrency: config.Concurrency, Isolation: runtime.Isolation(config.Isolation), Emit: config.Emit, Secrets: config.Secrets, State: config.State, HTTP: config.HTTP, Env: config.Env,
 	}, runtime.Proof{Digest: q.Digest, Signature: signature, Language: languageOf(c.mediaType())})
 	if err != nil {
 		return err
@@ -296,7 +296,7 @@ var kindNames = []struct {
 // functionOf is a function as it goes over the wire.
 func functionOf(f *runtime.Function) Function {
 	out := Function{
-		Name: f.Name, Version: f.Version, State: string(f.State), Reason: f.Problem, Digest: f.Digest, SignedBy: f.SignedBy,
+		Name: f.Name, Version: f.Version, State: string(f.State), Reason: f.Problem, Start: string(f.Start), StartReason: f.StartReason, Digest: f.Digest, SignedBy: f.SignedBy,
 		Size: Size(f.Size), Language: string(f.Language), Created: f.Created, Config: configOf(&f.Config),
 	}
 	for _, row := range kindNames {
@@ -323,13 +323,13 @@ func functionOf(f *runtime.Function) Function {
 func versionOf(v *runtime.VersionDetail) FunctionVersion {
 	return FunctionVersion{
 		Version: v.Version, State: string(v.State), Reason: v.Problem, Digest: v.Digest, SignedBy: v.SignedBy, Size: Size(v.Size), Language: string(v.Language),
-		Created: v.Created, Config: configOf(&v.Config), Invocations: v.Invocations, Failures: v.Failures,
+		Created: v.Created, Config: configOf(&v.Config), Start: string(v.Start), StartReason: v.StartReason, Invocations: v.Invocations, Failures: v.Failures,
 	}
 }
 
 func configOf(c *runtime.Config) FunctionConfig {
 	return FunctionConfig{
-		Timeout: Duration(c.Timeout), Memory: Size(c.MemoryBytes), Fuel: int(c.Fuel), Concurrency: c.Concurrency, Emit: c.Emit,
+		Timeout: Duration(c.Timeout), Memory: Size(c.MemoryBytes), Fuel: int(c.Fuel), Concurrency: c.Concurrency, Isolation: string(c.Isolation), Emit: c.Emit,
 		Secrets: c.Secrets, State: c.State, HTTP: c.HTTP, Env: c.Env,
 	}
 }

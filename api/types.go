@@ -196,6 +196,7 @@ type FunctionConfig struct {
 	Memory      Size     `json:"memory,omitzero" query:"memory" some:"1MiB to 4096MiB" doc:"How much memory an instance may have: 1MiB to 4096MiB, 128MiB when left out."`
 	Fuel        int      `json:"fuel,omitzero" query:"fuel" minimum:"1000" maximum:"1000000000000000" some:"1000 to 1000000000000000" doc:"How many instructions one call may execute, weighted as the fuel of invocations is; as many as it has time for when left out."`
 	Concurrency int      `json:"concurrency,omitzero" query:"concurrency" minimum:"1" maximum:"1000" some:"1 to 1000" doc:"How many instances may run at once, 1 to 1000; twice the host's processors when left out, but at least 4."`
+	Isolation   string   `json:"isolation,omitempty" query:"isolation" enum:"instance,invocation" some:"instance or invocation" doc:"What calls have in common: with instance, which is taken when it is left out, an instance makes one call after the other; with invocation each call has a new one."`
 	Emit        []string `json:"emit,omitempty" query:"emit" doc:"A stream the function may emit records to; repeatable."`
 
 	Secrets []string  `json:"secrets,omitempty" query:"secrets" doc:"A secret the function may read, by name; repeatable."`
@@ -214,22 +215,24 @@ type FunctionChange struct {
 
 // Function describes a function and its current version.
 type Function struct {
-	Name     string            `json:"name" doc:"The function's name."`
-	Version  int               `json:"version" doc:"The current version, $LATEST."`
-	State    string            `json:"state" doc:"active when it can serve, pending while it is compiled or loaded, failed when it cannot be."`
-	Reason   string            `json:"reason,omitempty" doc:"Why it cannot be loaded."`
-	Digest   string            `json:"digest" doc:"sha256:… of the module."`
-	SignedBy string            `json:"signedBy,omitempty" doc:"The trusted key that signed the module: the first 16 digits of its SHA-256."`
-	Size     Size              `json:"size" doc:"The module's size in bytes."`
-	Language string            `json:"language,omitempty" doc:"javascript or typescript, where the code is a source; left out for a module."`
-	Created  time.Time         `json:"created" doc:"When the version was deployed."`
-	Handles  []string          `json:"handles,omitempty" doc:"The kinds of call the module handles; left out when it does not say."`
-	Config   FunctionConfig    `json:"config" doc:"The version's settings."`
-	Reserved *int              `json:"reserved,omitzero" doc:"How many calls may run at once over all versions; left out without such a bound."`
-	Aliases  []Alias           `json:"aliases,omitempty" doc:"Its aliases, by name; left out in a list of functions."`
-	Versions []FunctionVersion `json:"versions,omitempty" doc:"All versions, the oldest first; left out in a list of functions."`
-	Update   *FunctionVersion  `json:"update,omitempty" doc:"What was uploaded last, while it is compiled (pending), or when it has failed (reason); the current version serves."`
-	Change   *FunctionChange   `json:"change,omitempty" doc:"Where this answers a request that made a version: what it may do that the one before could not, and the reverse."`
+	Name        string            `json:"name" doc:"The function's name."`
+	Version     int               `json:"version" doc:"The current version, $LATEST."`
+	State       string            `json:"state" doc:"active when it can serve, pending while it is compiled or loaded, failed when it cannot be."`
+	Reason      string            `json:"reason,omitempty" doc:"Why it cannot be loaded."`
+	Start       string            `json:"start,omitempty" doc:"How its instances begin: snapshot, with the memory of one that was initialized, or plain, by being initialized. Left out until there was one."`
+	StartReason string            `json:"startReason,omitempty" doc:"Why they begin plainly: the end of a sentence about the module."`
+	Digest      string            `json:"digest" doc:"sha256:… of the module."`
+	SignedBy    string            `json:"signedBy,omitempty" doc:"The trusted key that signed the module: the first 16 digits of its SHA-256."`
+	Size        Size              `json:"size" doc:"The module's size in bytes."`
+	Language    string            `json:"language,omitempty" doc:"javascript or typescript, where the code is a source; left out for a module."`
+	Created     time.Time         `json:"created" doc:"When the version was deployed."`
+	Handles     []string          `json:"handles,omitempty" doc:"The kinds of call the module handles; left out when it does not say."`
+	Config      FunctionConfig    `json:"config" doc:"The version's settings."`
+	Reserved    *int              `json:"reserved,omitzero" doc:"How many calls may run at once over all versions; left out without such a bound."`
+	Aliases     []Alias           `json:"aliases,omitempty" doc:"Its aliases, by name; left out in a list of functions."`
+	Versions    []FunctionVersion `json:"versions,omitempty" doc:"All versions, the oldest first; left out in a list of functions."`
+	Update      *FunctionVersion  `json:"update,omitempty" doc:"What was uploaded last, while it is compiled (pending), or when it has failed (reason); the current version serves."`
+	Change      *FunctionChange   `json:"change,omitempty" doc:"Where this answers a request that made a version: what it may do that the one before could not, and the reverse."`
 }
 
 // FunctionVersion is one immutable version of a function.
@@ -244,6 +247,8 @@ type FunctionVersion struct {
 	Created  time.Time      `json:"created" doc:"When it was deployed."`
 	Config   FunctionConfig `json:"config" doc:"Its settings."`
 
+	Start       string `json:"start,omitempty" doc:"How its instances begin: snapshot, with the memory of one that was initialized, or plain, by being initialized. Left out until there was one."`
+	StartReason string `json:"startReason,omitempty" doc:"Why they begin plainly: the end of a sentence about the module."`
 	Invocations uint64 `json:"invocations" doc:"How often it was called since the host started."`
 	Failures    uint64 `json:"failures" doc:"How many of these calls ended in an error of any sort."`
 }

@@ -23,6 +23,7 @@ var abiExports = []abiExport{
 	{abi.ExportInput, "(i32) -> i32", false},
 	{abi.ExportHandle, "(i32, i32, i32) -> i64", false},
 	{abi.ExportKinds, "() -> i32", true},
+	{abi.ExportResumed, "() -> ()", true},
 }
 
 // commandExports are the exports of a command.

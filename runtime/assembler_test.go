@@ -69,13 +69,14 @@ type fake struct {
 	pages      uint64 // 0 means 1
 	data       []byte // at 1024
 	imports    [][]byte
+	resumed    []byte   // instructions of shardmill_resumed; nil means that it is not exported
 	without    string   // an export to leave out
 	sections   [][]byte // further sections, behind the code
 	functions  [][]byte // further functions of type () -> i32, the first with index 7
 }
 
 // build assembles the module. Functions: 0 import (if any) … then 0 marker, 1 input, 2 handle, 3 kinds, 4 initialize,
-// 5 start, 6 nothing, 7… further ones.
+// 5 start, 6 resumed, 7… further ones.
 func (f fake) build() []byte {
 	or := func(b, other []byte) []byte {
 		if b == nil {
@@ -91,7 +92,7 @@ func (f fake) build() []byte {
 	indexes := []byte{0, 1, 2, 0, 3, 3, 3}
 	bodies := [][]byte{
 		code(0, i32Const(marker)...), code(0, or(f.input, i32Const(2048))...), code(2, or(f.handle, i64Const(0))...),
-		code(0, i32Const(f.kinds)...), code(1, f.initialize...), code(1, f.start...), code(0),
+		code(0, i32Const(f.kinds)...), code(1, f.initialize...), code(1, f.start...), code(0, f.resumed...),
 	}
 	for _, b := range f.functions {
 		indexes = append(indexes, 0)
@@ -114,6 +115,9 @@ func (f fake) build() []byte {
 	if f.initialize != nil {
 		export("_initialize", wasm.ExternFunction, first+4)
 	}
+	if f.resumed != nil {
+		export("shardmill_resumed", wasm.ExternFunction, first+6)
+	}
 	var functions [][]byte
 	for _, index := range indexes {
 		functions = append(functions, []byte{index})
@@ -130,6 +134,24 @@ func (f fake) build() []byte {
 		parts = append(parts, sec(wasm.SectionData, vec(cat([]byte{0}, i32Const(1024), []byte{wasm.OpEnd}, str(string(f.data))))))
 	}
 	return cat(append(parts, f.sections...)...)
+}
+
+// replaced is a module with a section put in, or in place of its own.
+func replaced(module []byte, id byte, body []byte) []byte {
+	order := []byte{wasm.SectionType, wasm.SectionImport, wasm.SectionFunction, wasm.SectionTable, wasm.SectionMemory, wasm.SectionGlobal,
+		wasm.SectionExport, wasm.SectionStart, wasm.SectionElement, wasm.SectionDataCount, wasm.SectionCode, wasm.SectionData, wasm.SectionCustom}
+	sections := map[byte][]byte{}
+	for s := range wasm.Sections(module) {
+		sections[s.ID] = s.Bytes
+	}
+	sections[id] = body
+	out := cat(wasm.Header)
+	for _, id := range order {
+		if body, ok := sections[id]; ok {
+			out = cat(out, sec(id, body))
+		}
+	}
+	return out
 }
 
 // functionImport imports a function of type 3, () -> ().

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/shardmill/shardmill/runtime/fuel"
+	"github.com/shardmill/shardmill/runtime/image"
 )
 
 // compileCache keeps compiled code on disk, in one directory per module, so that what belongs to a module can
@@ -36,7 +37,7 @@ type sealedFile struct {
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 func (c compileCache) dir(digest string) string {
-	return filepath.Join(c.root, fmt.Sprintf("%s-m%d", strings.ReplaceAll(digest, ":", "-"), fuel.Version))
+	return filepath.Join(c.root, fmt.Sprintf("%s-m%d.%d", strings.ReplaceAll(digest, ":", "-"), fuel.Version, image.Version))
 }
 
 // check removes what is kept for a module unless it is whole.

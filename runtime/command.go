@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/shardmill/shardmill/runtime/image"
 )
 
 // runCommand makes one call of a program: a new instance runs from its start to its end, with the call's body on stdin. What it
@@ -18,6 +20,7 @@ func runCommand(ctx context.Context, p *program, v *version, pool *pool, log *ca
 	}
 	pool.add(i)
 	defer pool.release(i, false)
+	p.starts.take(p.starts.data)
 	return i.execute(ctx, p, call, reply)
 }
 
@@ -31,9 +34,13 @@ func (i *instance) execute(ctx context.Context, p *program, call *Call, reply *R
 	i.watch.start(ctx, i.identity.config.Timeout)
 	i.watch.limit(i.identity.config.Fuel)
 	config := guestConfig(i.senses, i.identity.config.Env, answer, &log.stderr).WithStdin(bytes.NewReader(call.Body)).
-		WithArgs(i.identity.function).WithStartFunctions(exportStart)
+		WithArgs(i.identity.function)
 	i.watch.visit.begin(i.identity, call)
-	i.module, err = p.instantiate(i.watch, i.memory, config)
+	from, err := p.starts.begin(i.memory)
+	if err == nil {
+		log.metrics.started(from)
+		i.module, err = p.instantiate(i.watch, i.memory, from, config, image.ExportStart, exportStart)
+	}
 	reply.state = i.watch.visit.end()
 	intact := i.watch.stop()
 	reply.Duration, reply.Fuel, reply.MemoryPeak = time.Since(started), i.watch.used(), int64(i.memory.size.Load())

@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"github.com/tetratelabs/wazero/api"
+
+	"github.com/shardmill/shardmill/runtime/image"
+	"github.com/shardmill/shardmill/sdk/abi"
 )
 
 // Comparison is how long calls of one function of a module take, the shortest of many each.
@@ -69,7 +72,8 @@ func (w *way) open(ctx context.Context, code []byte, export string) error {
 	w.closer = append(w.closer, func() error { memory.Free(); return nil })
 	w.watch = newWatch()
 	w.watch.start(ctx, time.Minute)
-	m, err := p.instantiate(w.watch, memory, guestConfig(&senses{watch: w.watch}, nil, io.Discard, io.Discard).WithStartFunctions("_initialize"))
+	config := guestConfig(&senses{watch: w.watch}, nil, io.Discard, io.Discard)
+	m, err := p.instantiate(w.watch, memory, nil, config, image.ExportStart, abi.ExportInitialize)
 	if err != nil {
 		return err
 	}

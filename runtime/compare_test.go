@@ -48,6 +48,29 @@ func TestOverhead(t *testing.T) {
 	}
 }
 
+func TestCompareStarts(t *testing.T) {
+	for name, s := range map[string]struct {
+		code     []byte
+		language Language
+	}{"module": {fake{}.build(), ""}, "script": {[]byte(counting), JavaScript}} {
+		c, err := CompareStarts(t.Context(), s.code, s.language, time.Millisecond)
+		if err != nil || c.Plain <= 0 || c.Snapshot <= 0 || name == "script" && c.Bytes < 1<<16 {
+			t.Errorf("%s: %+v, %v", name, c, err)
+		}
+	}
+	for name, s := range map[string]struct {
+		code     []byte
+		language Language
+	}{
+		"no module": {[]byte("nothing"), ""}, "no script": {[]byte("let"), JavaScript}, "fails": {fake{initialize: unreachable}.build(), ""},
+		"is plain": {fake{pages: maxImageBytes/wasmPage + 1}.build(), ""},
+	} {
+		if c, err := CompareStarts(t.Context(), s.code, s.language, time.Millisecond); err == nil {
+			t.Errorf("%s: %+v", name, c)
+		}
+	}
+}
+
 // A call that executes more than it may is stopped there, and one that does not is not, however often the instance was used before.
 func TestFuelLimit(t *testing.T) {
 	w := open(t)

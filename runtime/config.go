@@ -42,6 +42,8 @@ type Config struct {
 	// Concurrency is how many calls may run at once, each in an instance of its own, 1 to 1000; 0 means twice the
 	// number of processors, but at least 4.
 	Concurrency int
+	// Isolation is what calls have in common; "" means that an instance is used again.
+	Isolation Isolation
 	// Emit are the streams that the function may put records to, at most 32. Everything else is denied.
 	Emit []string
 	// Secrets are the secrets that the function may read, by name, at most 32.
@@ -56,6 +58,16 @@ type Config struct {
 	Env map[string]string
 }
 
+// Isolation is what the calls of a version have in common.
+type Isolation string
+
+// The kinds of isolation. A command's calls are isolated in any case.
+const (
+	IsolateNone       Isolation = ""           // an instance makes one call after the other
+	IsolateInstance   Isolation = "instance"   // the same, said aloud
+	IsolateInvocation Isolation = "invocation" // each call has a new instance, which is closed after it
+)
+
 // normalize fills in the defaults, sorts the grants, and checks every field. The receiver is left as it was.
 func (c Config) normalize() (Config, error) {
 	if c.Timeout == 0 {
@@ -67,7 +79,12 @@ func (c Config) normalize() (Config, error) {
 	if c.Concurrency == 0 {
 		c.Concurrency = max(4, 2*goruntime.GOMAXPROCS(0))
 	}
+	if c.Isolation == IsolateInstance {
+		c.Isolation = IsolateNone
+	}
 	switch {
+	case c.Isolation != IsolateNone && c.Isolation != IsolateInvocation:
+		return c, field.Invalid("isolation", shorten(string(c.Isolation)), "instance or invocation")
 	case c.Timeout < MinTimeout || c.Timeout > MaxTimeout:
 		return c, field.Invalid("timeout", field.Duration(c.Timeout), field.Duration(MinTimeout)+" to "+field.Duration(MaxTimeout))
 	case c.MemoryBytes < MinMemoryBytes || c.MemoryBytes > MaxMemoryBytes:
@@ -84,7 +101,7 @@ func (c Config) normalize() (Config, error) {
 
 // equal compares two normalized configurations.
 func (c Config) equal(o Config) bool {
-	return c.Timeout == o.Timeout && c.MemoryBytes == o.MemoryBytes && c.Fuel == o.Fuel && c.Concurrency == o.Concurrency &&
+	return c.Timeout == o.Timeout && c.MemoryBytes == o.MemoryBytes && c.Fuel == o.Fuel && c.Concurrency == o.Concurrency && c.Isolation == o.Isolation &&
 		slices.Equal(c.Emit, o.Emit) && slices.Equal(c.Secrets, o.Secrets) && slices.Equal(c.State, o.State) && slices.Equal(c.HTTP, o.HTTP) && maps.Equal(c.Env, o.Env)
 }
 

@@ -143,10 +143,12 @@ func (rt *Runtime) trial(ctx context.Context, v *version, p *program, hasKinds b
 		}
 		return err
 	}
-	i, err := newInstance(ctx, p, &v.identity, newCapture(&v.identity, newLogRing(0), nil), &rt.options.Doors)
+	said := newLogRing(maxInvocationBytes)
+	i, err := newInstance(ctx, p, &v.identity, newCapture(&v.identity, said, nil), &rt.options.Doors)
 	if err != nil {
 		return refused(err)
 	}
+	p.starts.said.Store(said)
 	defer i.close()
 	marker, err := i.ask(ctx, abi.ExportVersion)
 	if err != nil {

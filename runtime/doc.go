@@ -45,7 +45,7 @@
 //
 // Options.CacheDir has compiled code, so that a start need not compile:
 //
-//	CacheDir/sha256-<hex of the code's digest>-m<version of the rewriting>/
+//	CacheDir/sha256-<hex of the code's digest>-m<versions of the rewriting>/
 //	  SEAL                        JSON: path, size and CRC-32C of every other file; what does not match is thrown away
 //	  wazero-<version>-…/<key>    written by the engine
 //
@@ -56,6 +56,13 @@
 // A version's code may be a source in JavaScript or TypeScript (package quickjs). Its program is the JavaScript engine's module, which all scripts share, and the
 // script, which each instance reads from stdin when it is made. The cache has the engine's machine code under the engine's digest, and a script under
 // the digest of its source.
+//
+// # How instances begin
+//
+// All of it is in snapshot.go. A module is divided (package image) before it is compiled: its data is taken out, and its globals can be set. The first
+// instance of a program is initialized, and a snapshot taken of it before its first call: memory, as a sealed file that others map
+// privately, and globals. The others begin with that. Where copies could be told from instances, or would share random numbers, there is no
+// snapshot, and VersionDetail.StartReason says why. Instances whose readings are noted or played are always initialized.
 //
 // # Stopping a guest
 //

@@ -147,6 +147,7 @@ type visit struct {
 	metrics *functionMetrics // nil in the trial of an upload
 	senses  *senses          // the instance's: what it is answered is noted there, or comes from there
 	open    bool             // a call is under way
+	files   bool             // the guest has changed what its stdin, stdout and stderr are
 
 	result  []byte            // of the last door
 	outcome string            // of the last door, where ok does not say it all

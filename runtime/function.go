@@ -41,6 +41,9 @@ type VersionDetail struct {
 	Created  time.Time
 	State    State
 	Problem  string // why the state is failed
+	Start    Start
+	// StartReason is why its instances start plainly: the end of a sentence about the module.
+	StartReason string
 
 	Invocations uint64 // since the host was started
 	Failures    uint64 // of these, with any error
@@ -163,9 +166,10 @@ func (v *version) close(p *program) error {
 
 func (v *version) describe() VersionDetail {
 	state, problem := v.code.state()
+	start, reason, _ := v.code.start()
 	return VersionDetail{
 		Version: v.number, Digest: v.digest, Size: v.size, Language: v.language, Config: v.config, SignedBy: v.signer, Kinds: Kinds(v.kinds.Load()),
-		Created: v.created, State: state, Problem: problem,
+		Created: v.created, State: state, Problem: problem, Start: start, StartReason: reason,
 		Invocations: v.calls.Load(), Failures: v.failures.Load(),
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tetratelabs/wazero/api"
 
+	"github.com/shardmill/shardmill/runtime/image"
 	"github.com/shardmill/shardmill/sdk/abi"
 	"github.com/shardmill/shardmill/sdk/record"
 )
@@ -55,25 +56,57 @@ type pooled struct {
 	usedAt     time.Time // when its latest call ended
 }
 
-// newInstance makes an instance. The error is a *FunctionError where the guest failed.
+// newInstance makes an instance: from the program's snapshot where there is one, else one is taken of it where it may be. The error
+// is a *FunctionError where the guest failed.
 func newInstance(ctx context.Context, p *program, id *identity, log *capture, doors *Doors) (*instance, error) {
-	return newTapedInstance(ctx, p, id, log, doors, new(senses))
-}
-
-// newTapedInstance is newInstance for a guest whose readings are noted or played.
-func newTapedInstance(ctx context.Context, p *program, id *identity, log *capture, doors *Doors, s *senses) (*instance, error) {
-	i, err := emptyInstance(id, log, doors, s)
+	i, err := emptyInstance(id, log, doors, new(senses))
 	if err != nil {
 		return nil, err
 	}
+	from, err := p.starts.begin(i.memory)
+	if err != nil {
+		i.close()
+		return nil, err
+	}
+	if err := i.start(ctx, p, from); err != nil {
+		return nil, err
+	}
+	log.metrics.started(from)
+	if from != nil {
+		p.starts.tell(ctx, log)
+		return i, nil
+	}
+	if log.metrics != nil {
+		p.starts.said.Store(nil) // it has said it itself
+	}
+	p.starts.take(func() (*snapshot, error) { return p.starts.capture(i) })
+	return i, nil
+}
+
+// newTapedInstance makes an instance whose readings are noted or played, those of its initialization as well.
+func newTapedInstance(ctx context.Context, p *program, id *identity, log *capture, doors *Doors, s *senses) (*instance, error) {
+	i, err := emptyInstance(id, log, doors, s)
+	if err == nil {
+		err = i.start(ctx, p, nil)
+	}
+	return i, err
+}
+
+// start initializes an empty instance, or makes it what is in a snapshot, with which its memory has begun. After an error the instance
+// is closed.
+func (i *instance) start(ctx context.Context, p *program, from *snapshot) (err error) {
+	log, functions := i.log, []string{image.ExportStart, abi.ExportInitialize}
+	if from != nil {
+		functions = []string{abi.ExportResumed}
+	}
 	log.begin("")
 	i.source = p.source
-	i.watch.start(ctx, id.config.Timeout)
-	config := guestConfig(s, id.config.Env, &log.stdout, &log.stderr).WithStartFunctions(abi.ExportInitialize)
-	if p.input != nil {
+	i.watch.start(ctx, i.identity.config.Timeout)
+	config := guestConfig(i.senses, i.identity.config.Env, &log.stdout, &log.stderr)
+	if p.input != nil && from == nil {
 		config = config.WithStdin(bytes.NewReader(p.input))
 	}
-	i.module, err = p.instantiate(i.watch, i.memory, config)
+	i.module, err = p.instantiate(i.watch, i.memory, from, config, functions...)
 	if reusable := i.watch.stop(); err == nil && !reusable {
 		err = errStopped
 	}
@@ -85,13 +118,13 @@ func newTapedInstance(ctx context.Context, p *program, id *identity, log *captur
 		if errors.As(err, &failed) {
 			failed.Message = "while the instance was made: " + failed.Message
 		}
-		return nil, err
+		return err
 	}
 	i.watch.counter = counterOf(i.module)
 	i.input, i.handle = i.module.ExportedFunction(abi.ExportInput), i.module.ExportedFunction(abi.ExportHandle)
 	size := i.memory.size.Load()
 	i.highWater = size + (i.memory.limit-size)/4*3
-	return i, nil
+	return nil
 }
 
 // emptyInstance has memory and its way to the outside, and no module yet.

@@ -147,9 +147,10 @@ func (rt *Runtime) run(ctx context.Context, f *function, v *version, call *Call,
 	if !reusable && call.Trial == nil {
 		f.metrics.discarded.Inc()
 	}
+	kept := reusable && v.config.Isolation != IsolateInvocation
 	// A call of $LATEST leaves nothing behind in a version that was superseded while it ran. (A swap after this
 	// question drains the pool, and the instance with it.)
-	pool.release(i, reusable && (call.Version != 0 || call.Alias != "" || !v.superseded.Load()))
+	pool.release(i, kept && (call.Version != 0 || call.Alias != "" || !v.superseded.Load()))
 	return err
 }
 

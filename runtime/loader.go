@@ -35,6 +35,23 @@ func (l *loader) state() (State, string) {
 	return StatePending, ""
 }
 
+// start is the status of the program's starter.
+func (l *loader) start() (start Start, reason string, held int) {
+	if s := l.starter(); s != nil {
+		return s.status()
+	}
+	return StartUnknown, "", 0
+}
+
+func (l *loader) starter() *starter {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.program == nil {
+		return nil
+	}
+	return l.program.starts
+}
+
 // use returns the program and holds it until done. Where it is not loaded, start is called for one of those who ask, and
 // must see to it that finish is called from another goroutine; the others wait.
 func (l *loader) use(ctx context.Context, start func()) (*program, error) {

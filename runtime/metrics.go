@@ -35,8 +35,7 @@ type metrics struct {
 	doorSeconds *prometheus.HistogramVec
 	compile     prometheus.Histogram
 	start       prometheus.Histogram
-	instances   *prometheus.Desc
-	memory      *prometheus.Desc
+	starts      *prometheus.CounterVec
 }
 
 func newMetrics() *metrics {
@@ -45,9 +44,6 @@ func newMetrics() *metrics {
 	}
 	histogram := func(name, help string, buckets []float64) prometheus.HistogramOpts {
 		return prometheus.HistogramOpts{Namespace: "shardmill", Subsystem: "function", Name: name, Help: help, Buckets: buckets}
-	}
-	desc := func(name, help string) *prometheus.Desc {
-		return prometheus.NewDesc("shardmill_function_"+name, help, []string{"function"}, nil)
 	}
 	return &metrics{
 		invocations: counter("invocations_total", "Invocations, by what came of them.", "function", "outcome"),
@@ -65,14 +61,13 @@ func newMetrics() *metrics {
 		compile: prometheus.NewHistogram(histogram("compile_seconds", "Time to compile a version or to take it from the cache.",
 			prometheus.ExponentialBuckets(1e-3, 2, 16))),
 		start: prometheus.NewHistogram(histogram("instance_start_seconds", "Time to make an instance.",
-			prometheus.ExponentialBuckets(1e-4, 2, 16))),
-		instances: desc("instances", "Instances that exist."),
-		memory:    desc("memory_bytes", "Linear memory of the instances that exist."),
+			prometheus.ExponentialBuckets(12.5e-6, 2, 19))),
+		starts: counter("starts_total", "Instances that were made, from a snapshot or plainly.", "function", "start"),
 	}
 }
 
 func (m *metrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.invocations, m.duration, m.fuel, m.records, m.emitted, m.logsDropped, m.discarded, m.denied, m.doors, m.doorSeconds, m.compile, m.start}
+	return []prometheus.Collector{m.invocations, m.duration, m.fuel, m.records, m.emitted, m.logsDropped, m.discarded, m.denied, m.doors, m.doorSeconds, m.starts, m.compile, m.start}
 }
 
 // functionMetrics are one function's handles, so that a call looks nothing up.
@@ -84,6 +79,7 @@ type functionMetrics struct {
 	emitted     prometheus.Counter
 	logsDropped prometheus.Counter
 	discarded   prometheus.Counter
+	starts      map[Start]prometheus.Counter
 	denied      func(door string)
 	passed      func(door, outcome string, took time.Duration)
 }
@@ -97,11 +93,15 @@ func (m *metrics) function(name string) *functionMetrics {
 		emitted:     m.emitted.WithLabelValues(name),
 		logsDropped: m.logsDropped.WithLabelValues(name),
 		discarded:   m.discarded.WithLabelValues(name),
+		starts:      map[Start]prometheus.Counter{},
 		denied:      func(door string) { m.denied.WithLabelValues(name, door).Inc() },
 	}
 	f.passed = func(door, outcome string, took time.Duration) {
 		m.doors.WithLabelValues(name, door, outcome).Inc()
 		m.doorSeconds.WithLabelValues(name, door).Observe(took.Seconds())
+	}
+	for _, start := range []Start{StartSnapshot, StartPlain} {
+		f.starts[start] = m.starts.WithLabelValues(name, string(start))
 	}
 	for _, outcome := range outcomes {
 		f.invocations[outcome] = m.invocations.WithLabelValues(name, outcome)
@@ -109,10 +109,21 @@ func (m *metrics) function(name string) *functionMetrics {
 	return f
 }
 
+// started counts an instance that was made. Of a trial, which has no metrics, it counts nothing.
+func (f *functionMetrics) started(from *snapshot) {
+	switch {
+	case f == nil:
+	case from == nil:
+		f.starts[StartPlain].Inc()
+	default:
+		f.starts[StartSnapshot].Inc()
+	}
+}
+
 // forget removes a deleted function's series.
 func (m *metrics) forget(name string) {
 	label := prometheus.Labels{"function": name}
-	for _, v := range []*prometheus.CounterVec{m.invocations, m.fuel, m.records, m.emitted, m.logsDropped, m.discarded, m.denied, m.doors} {
+	for _, v := range []*prometheus.CounterVec{m.invocations, m.fuel, m.records, m.emitted, m.logsDropped, m.discarded, m.denied, m.doors, m.starts} {
 		v.DeletePartialMatch(label)
 	}
 	m.duration.DeletePartialMatch(label)
@@ -151,24 +162,44 @@ func outcomeOf(err error) string {
 
 // Describe and Collect make the runtime a collector of what it has at the time of asking.
 func (c *gauges) Describe(to chan<- *prometheus.Desc) {
-	to <- c.rt.metrics.instances
-	to <- c.rt.metrics.memory
+	to <- c.instances
+	to <- c.memory
+	to <- c.images
 }
 
 // gauges counts instances when it is asked to.
-type gauges struct{ rt *Runtime }
+type gauges struct {
+	rt                        *Runtime
+	instances, memory, images *prometheus.Desc
+}
+
+func newGauges(rt *Runtime) *gauges {
+	desc := func(name, help string) *prometheus.Desc {
+		return prometheus.NewDesc("shardmill_function_"+name, help, []string{"function"}, nil)
+	}
+	return &gauges{
+		rt:        rt,
+		instances: desc("instances", "Instances that exist."),
+		memory:    desc("memory_bytes", "Linear memory of the instances that exist."),
+		images:    desc("snapshot_bytes", "Memory that the snapshots hold with which instances begin."),
+	}
+}
 
 // Collect implements prometheus.Collector.
 func (c *gauges) Collect(to chan<- prometheus.Metric) {
 	for _, f := range c.rt.all() {
 		var n int
 		var bytes uint64
+		images := 0
 		for _, v := range f.versions {
 			count, size := v.usage()
 			n += count
 			bytes += size
+			_, _, held := v.code.start()
+			images += held
 		}
-		to <- prometheus.MustNewConstMetric(c.rt.metrics.instances, prometheus.GaugeValue, float64(n), f.name)
-		to <- prometheus.MustNewConstMetric(c.rt.metrics.memory, prometheus.GaugeValue, float64(bytes), f.name)
+		to <- prometheus.MustNewConstMetric(c.instances, prometheus.GaugeValue, float64(n), f.name)
+		to <- prometheus.MustNewConstMetric(c.memory, prometheus.GaugeValue, float64(bytes), f.name)
+		to <- prometheus.MustNewConstMetric(c.images, prometheus.GaugeValue, float64(images), f.name)
 	}
 }

@@ -9,6 +9,9 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
+// maxIdleBytes is how much memory idle instances of a version may hold beside the one used last.
+const maxIdleBytes = 1 << 30
+
 // pool holds the instances of one version. slots bounds those that run, which bounds those that exist: one is
 // made only when none is idle.
 type pool struct {
@@ -19,12 +22,15 @@ type pool struct {
 	mu         sync.Mutex
 	live       map[*instance]bool
 	idle       []*instance // the one used last is at the end
+	idleBytes  uint64      // memory of the idle ones
+	limit      uint64      // of idleBytes, without the one used last
 	generation int         // instances of an older one are closed when they come back
 }
 
 func (p *pool) init(concurrency int) {
 	p.slots = semaphore.NewWeighted(int64(concurrency))
 	p.live = map[*instance]bool{}
+	p.limit = maxIdleBytes
 }
 
 // wait takes a slot, which release or giveUp returns. Waiters are served in their order.
@@ -51,6 +57,7 @@ func (p *pool) take() *instance {
 	i := p.idle[len(p.idle)-1]
 	p.idle[len(p.idle)-1] = nil
 	p.idle = p.idle[:len(p.idle)-1]
+	p.idleBytes -= i.memory.size.Load()
 	return i
 }
 
@@ -68,10 +75,15 @@ func (p *pool) release(i *instance, reusable bool) {
 	reusable = reusable && i.generation == p.generation
 	if reusable {
 		p.idle = append(p.idle, i)
+		p.idleBytes += i.memory.size.Load()
 	}
+	over := p.idleBytes > p.limit && len(p.idle) > 1
 	p.mu.Unlock()
 	if !reusable {
 		p.close(i)
+	}
+	if over {
+		p.trim()
 	}
 	p.slots.Release(1)
 }
@@ -100,14 +112,30 @@ func (p *pool) dropIdle(since time.Time) {
 	p.dropping.Lock()
 	defer p.dropping.Unlock()
 	p.mu.Lock()
-	n := 0
-	for n < len(p.idle) && p.idle[n].usedAt.Before(since) {
-		n++
-	}
-	dropped := append([]*instance(nil), p.idle[:n]...)
-	p.idle = append([]*instance(nil), p.idle[n:]...)
+	dropped := p.oldest(func(i *instance) bool { return i.usedAt.Before(since) })
 	p.mu.Unlock()
 	p.close(dropped...)
+}
+
+// trim closes the instances used longest ago until the idle ones hold no more memory than they may.
+func (p *pool) trim() {
+	p.dropping.Lock()
+	defer p.dropping.Unlock()
+	p.mu.Lock()
+	dropped := p.oldest(func(*instance) bool { return p.idleBytes > p.limit && len(p.idle) > 1 })
+	p.mu.Unlock()
+	p.close(dropped...)
+}
+
+// oldest takes idle instances out, the one used longest ago first, as long as they are unwanted; p.mu is held.
+func (p *pool) oldest(unwanted func(*instance) bool) (out []*instance) {
+	for len(p.idle) > 0 && unwanted(p.idle[0]) {
+		p.idleBytes -= p.idle[0].memory.size.Load()
+		out = append(out, p.idle[0])
+		p.idle[0] = nil
+		p.idle = p.idle[1:]
+	}
+	return out
 }
 
 // kill stops every guest that runs.

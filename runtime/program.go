@@ -14,9 +14,11 @@ import (
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 	"github.com/tetratelabs/wazero/sys"
 
+	"github.com/shardmill/shardmill/runtime/image"
 	"github.com/shardmill/shardmill/sdk/abi"
 )
 
@@ -94,6 +96,18 @@ func wasiModule(r wazero.Runtime) wazero.HostModuleBuilder {
 		WithGoModuleFunction(exit, []api.ValueType{api.ValueTypeI32}, nil).WithName("proc_exit").Export("proc_exit")
 }
 
+// filesListeners note in a guest's visit that it changes what its files are. That they do not block, or append, none of them can be made.
+var filesListeners = experimental.FunctionListenerFactoryFunc(func(f api.FunctionDefinition) experimental.FunctionListener {
+	if !slices.Contains([]string{"fd_close", "fd_renumber"}, f.Name()) {
+		return nil
+	}
+	return experimental.FunctionListenerFunc(func(ctx context.Context, _ api.Module, _ api.FunctionDefinition, _ []uint64, _ experimental.StackIterator) {
+		if v, ok := ctx.Value(visitKey{}).(*visit); ok {
+			v.files = true
+		}
+	})
+})
+
 // hostFailure marks an error of the engine itself.
 type hostFailure struct{ error }
 
@@ -115,6 +129,8 @@ type program struct {
 	command bool // it is run from its start by each call
 	source  *source
 
+	starts *starter
+
 	input   []byte       // what each instance reads on stdin when it is made: a script
 	release func() error // takes the place of closing what others use too
 }
@@ -133,8 +149,16 @@ func (e *engine) compile(ctx context.Context, code []byte, digest string) (*prog
 	if err != nil {
 		return nil, err
 	}
+	plan, problem := image.Divide(code) // which leaves the code where it is
+	if plan != nil {
+		code = plan.Code
+	}
 	p, err := e.make(ctx, code, digest, places != nil)
-	if err == nil && places != nil {
+	if err != nil {
+		return nil, err
+	}
+	p.starts = newStarter(plan, problem)
+	if places != nil {
 		p.source = &source{places: places}
 	}
 	return p, err
@@ -193,7 +217,7 @@ func (e *engine) open(ctx context.Context, code []byte, cache wazero.Compilation
 		}
 	}()
 	for _, builder := range hostModules(p.runtime) {
-		if _, err = builder.Instantiate(ctx); err != nil {
+		if _, err = builder.Instantiate(experimental.WithFunctionListenerFactory(ctx, filesListeners)); err != nil {
 			return p, err
 		}
 	}
@@ -205,6 +229,9 @@ func (e *engine) open(ctx context.Context, code []byte, cache wazero.Compilation
 }
 
 func (p *program) close() error {
+	if p.starts != nil {
+		p.starts.close()
+	}
 	if p.release != nil {
 		return p.release()
 	}
@@ -224,13 +251,37 @@ func guestConfig(s *senses, env map[string]string, stdout, stderr io.Writer) waz
 
 const clockResolution = sys.ClockResolution(time.Microsecond)
 
-// instantiate makes an instance of the program in memory and runs what runs at the start, under w.
-func (p *program) instantiate(w *watch, memory *linearMemory, config wazero.ModuleConfig) (m api.Module, err error) {
+// instantiate makes an instance of the program in memory, which begins with a snapshot where there is one, and calls those of the functions
+// that it exports, under w. The instance is to be closed after an error too, where there is one.
+func (p *program) instantiate(w *watch, memory *linearMemory, from *snapshot, config wazero.ModuleConfig, functions ...string) (m api.Module, err error) {
 	defer func() {
 		// The engine panics where the system refuses the first pages, and with errStopped as it is made to.
 		if r := recover(); r != nil {
-			m, err = nil, recovered(r)
+			err = recovered(r)
 		}
 	}()
-	return p.runtime.InstantiateModule(p.meter.instantiation(w, memory), p.module, config)
+	if m, err = p.runtime.InstantiateModule(p.meter.instantiation(w, memory), p.module, config.WithStartFunctions()); err != nil {
+		return nil, err
+	}
+	if p.starts.plan != nil && from == nil {
+		err = p.starts.plan.Fill(memory.reserved[:memory.size.Load()])
+	} else if from != nil {
+		err = p.starts.restore(m, from)
+	}
+	if err == nil {
+		err = callAll(w, m, functions)
+	}
+	return m, err
+}
+
+// callAll calls functions without parameters and results, those that there are.
+func callAll(w *watch, m api.Module, functions []string) error {
+	for _, name := range functions {
+		if f := m.ExportedFunction(name); f != nil {
+			if err := f.CallWithStack(w, nil); err != nil {
+				return fmt.Errorf("function %s failed: %w", name, err)
+			}
+		}
+	}
+	return nil
 }

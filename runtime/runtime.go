@@ -127,7 +127,7 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 		options: o, engine: e, metrics: newMetrics(),
 		storing: make(chan struct{}, 1), updating: make(chan struct{}, maxUpdating), functions: map[string]*function{}, keeper: newKeeper(),
 	}
-	rt.gauges = &gauges{rt}
+	rt.gauges = newGauges(rt)
 	if err := rt.register(); err != nil {
 		return nil, fmt.Errorf("runtime: open: %w", err)
 	}
@@ -221,7 +221,7 @@ func (rt *Runtime) preload(ctx context.Context) {
 	}
 }
 
-// janitor closes instances that are not used, and unloads old versions that have none left.
+// janitor closes instances that are not used, gives up snapshots that no instance was made of, and unloads old versions that have none left.
 func (rt *Runtime) janitor(ctx context.Context) {
 	tick := time.NewTicker(max(rt.options.IdleTimeout/4, time.Millisecond))
 	defer tick.Stop()
@@ -233,8 +233,12 @@ func (rt *Runtime) janitor(ctx context.Context) {
 		}
 		for _, f := range rt.all() {
 			for _, v := range f.versions {
-				v.pool.dropIdle(time.Now().Add(-rt.options.IdleTimeout))
-				v.trials.dropIdle(time.Now().Add(-rt.options.IdleTimeout))
+				since := time.Now().Add(-rt.options.IdleTimeout)
+				v.pool.dropIdle(since)
+				v.trials.dropIdle(since)
+				if s := v.code.starter(); s != nil {
+					s.drop(since)
+				}
 				if n, _ := v.usage(); n == 0 && v != f.latest() && !f.named(v.number) {
 					rt.unloaded(v, v.code.release())
 				}

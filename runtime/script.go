@@ -49,7 +49,7 @@ func (e *engine) script(ctx context.Context, input []byte) (*program, error) {
 	}
 	s.users++
 	p := *s.base
-	p.input = input
+	p.input, p.starts = input, s.base.starts.script()
 	p.release = func() error {
 		s.turn <- struct{}{}
 		defer func() { <-s.turn }()

@@ -73,6 +73,7 @@ type versionDefinition struct {
 	MemoryBytes int64     `json:"memoryBytes"`
 	Fuel        int64     `json:"fuel,omitempty"`
 	Concurrency int       `json:"concurrency"`
+	Isolation   Isolation `json:"isolation,omitempty"`
 	Emit        []string  `json:"emit,omitempty"`
 
 	Secrets []string          `json:"secrets,omitempty"`
@@ -107,7 +108,7 @@ func (v *version) definition() versionDefinition {
 	return versionDefinition{
 		Version: v.number, Digest: v.digest, Size: v.size, Kinds: Kinds(v.kinds.Load()), Created: v.created,
 		TimeoutMs: v.config.Timeout.Milliseconds(), MemoryBytes: v.config.MemoryBytes, Fuel: v.config.Fuel,
-		Concurrency: v.config.Concurrency, Emit: v.config.Emit, SignedBy: v.signer,
+		Concurrency: v.config.Concurrency, Isolation: v.config.Isolation, Emit: v.config.Emit, SignedBy: v.signer,
 		Language: v.language, Secrets: v.config.Secrets, State: v.config.State, HTTP: v.config.HTTP, Env: v.config.Env,
 	}
 }
@@ -211,7 +212,7 @@ func (s *versionDefinition) version(name string) (*version, error) {
 	}
 	config, err := Config{
 		Timeout: time.Duration(s.TimeoutMs) * time.Millisecond, MemoryBytes: s.MemoryBytes, Fuel: s.Fuel,
-		Concurrency: s.Concurrency, Emit: s.Emit, Secrets: s.Secrets, State: s.State, HTTP: s.HTTP, Env: s.Env,
+		Concurrency: s.Concurrency, Isolation: s.Isolation, Emit: s.Emit, Secrets: s.Secrets, State: s.State, HTTP: s.HTTP, Env: s.Env,
 	}.normalize()
 	if err != nil {
 		return nil, err

@@ -13,6 +13,7 @@ type senses struct {
 	watch *watch
 	note  *recording // what is read and answered is added here; nil notes nothing
 	play  *player    // what is read comes from here, as long as there is any; nil is the world
+	drawn int        // bytes of random numbers that were read
 }
 
 // player hands a tape out again.
@@ -70,6 +71,7 @@ func (s *senses) reading(clock func(*capsule.Tape) *[]int64, world func() int64)
 func (s *senses) Read(p []byte) (int, error) {
 	s.watch.proceed()
 	p = p[:min(len(p), piece)]
+	s.drawn += len(p)
 	n := 0
 	if s.play != nil {
 		n = copy(p, s.play.tape.Random)

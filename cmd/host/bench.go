@@ -86,6 +86,7 @@ var measurements = []measurement{
 	{"open", "opening a host with a large journal", (*bench).open},
 	{"http", "events over HTTP", (*bench).http},
 	{"invoke", "records through a function", (*bench).invoke},
+	{"start", "how soon an instance is ready, from a snapshot and without", (*bench).start},
 	{"meter", "what it costs that functions can be stopped, and how soon they are", (*bench).meter},
 	{"deploy", "from an upload to its first answer, and what functions hold that nobody calls", (*bench).deploy},
 	{"latency", "from a put to the function's output", (*bench).latency},
@@ -109,7 +110,7 @@ func newBench(a *app) *cobra.Command {
 	}
 	flags := c.Flags()
 	flags.BoolVar(&b.quick, "quick", false, "measure with less data: all in under a minute")
-	flags.StringSliceVar(&only, "only", nil, "measure these groups: put, open, http, invoke, meter, deploy, latency, mapping, once, kinesis, idle")
+	flags.StringSliceVar(&only, "only", nil, "measure these groups: put, open, http, invoke, start, meter, deploy, latency, mapping, once, kinesis, idle")
 	flags.StringVar(&b.source, "source", ".", "a checkout of Shardmill")
 	flags.StringVar(&b.dir, "dir", "", "measure on the disk of this folder (default: the system's folder for temporary files)")
 	c.AddCommand(newBenchHost(a))

@@ -78,6 +78,7 @@ func newFunctionDeploy(a *app) *cobra.Command {
 	textFlag(c.Flags(), &config.Memory, "memory", "size", "1MiB to 4096MiB", "how much memory an instance may have (default 128MiB)")
 	countFlag(c.Flags(), &config.Fuel, "fuel", "1000 to 1000000000000000", "how many instructions one call may execute (default: as many as it has time for)")
 	countFlag(c.Flags(), &config.Concurrency, "concurrency", "1 to 1000", "how many instances may run at once (default: the host's)")
+	c.Flags().StringVar(&config.Isolation, "isolation", "", "what calls have in common: instance (one after the other in an instance, the default) or invocation (each has a new one)")
 	a.addGrants(c, &config)
 	c.Flags().StringVar(&proof.Digest, "digest", "", "digest (sha256:…) the module must have")
 	c.Flags().BoolVar(&leave, "no-wait", false, "do not wait until the version is compiled and serves (see function describe)")
@@ -193,6 +194,8 @@ func (a *app) printFunction(f api.Function) error {
 	}
 	err := a.printFields(f, append(rows,
 		[2]string{"Handles", joinOr(f.Handles, "anything")},
+		[2]string{"Starts", because(cmp.Or(f.Start, "not yet"), f.StartReason)},
+		[2]string{"Isolation", cmp.Or(f.Config.Isolation, "instance")},
 		[2]string{"Timeout", f.Config.Timeout.String()},
 		[2]string{"Memory", f.Config.Memory.String()},
 		[2]string{"Fuel", fuelLimit(f.Config.Fuel)},

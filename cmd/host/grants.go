@@ -31,6 +31,7 @@ func settle(flags *pflag.FlagSet, config, own *api.FunctionConfig) {
 	config.Memory = cmp.Or(config.Memory, own.Memory)
 	config.Fuel = cmp.Or(config.Fuel, own.Fuel)
 	config.Concurrency = cmp.Or(config.Concurrency, own.Concurrency)
+	config.Isolation = cmp.Or(config.Isolation, own.Isolation)
 	if !flags.Changed("emit") {
 		config.Emit = own.Emit
 	}

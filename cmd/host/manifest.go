@@ -26,12 +26,13 @@ type manifest struct {
 	State   []string          `yaml:"state"` // tables: NAME of its own, shared:NAME
 	HTTP    []string          `yaml:"http"`  // servers it may call: METHODS scheme://host:port
 	Env     map[string]string `yaml:"env"`
-	// Timeout ("3s"), Memory ("128MiB"), Fuel (instructions a call) and Concurrency are the function's settings; unset ones keep the host's
-	// defaults.
+	// Timeout ("3s"), Memory ("128MiB"), Fuel (instructions a call), Concurrency and Isolation (instance or invocation) are the function's settings; unset ones
+	// keep the host's defaults.
 	Timeout     string `yaml:"timeout"`
 	Memory      string `yaml:"memory"`
 	Fuel        int    `yaml:"fuel"`
 	Concurrency int    `yaml:"concurrency"`
+	Isolation   string `yaml:"isolation"`
 	// Show says, per emitted stream, which columns `dev` shows: a field of the records, which is summed per
 	// partition key, or "name = field / field", the ratio of two such sums. Without an entry every numeric field is
 	// summed.
@@ -63,7 +64,7 @@ func readManifest(dir string) (manifest, error) {
 }
 
 func (m *manifest) parse() error {
-	m.config = api.FunctionConfig{Fuel: m.Fuel, Emit: m.Emit, Concurrency: m.Concurrency, Secrets: m.Secrets, State: m.State, HTTP: m.HTTP, Env: m.Env}
+	m.config = api.FunctionConfig{Fuel: m.Fuel, Emit: m.Emit, Concurrency: m.Concurrency, Isolation: m.Isolation, Secrets: m.Secrets, State: m.State, HTTP: m.HTTP, Env: m.Env}
 	if m.Timeout != "" {
 		if err := m.config.Timeout.UnmarshalText([]byte(m.Timeout)); err != nil {
 			return fmt.Errorf("timeout is %q; it must be %w", m.Timeout, err)

@@ -23,13 +23,14 @@ emit: [delays, alerts]
 timeout: 5s
 memory: 64MiB
 concurrency: 2
+isolation: invocation
 show:
   delays: [flights, "mean = delayMinutes/flights"]
 `, want: manifest{
-			Emit: []string{"delays", "alerts"}, Timeout: "5s", Memory: "64MiB", Concurrency: 2,
+			Emit: []string{"delays", "alerts"}, Timeout: "5s", Memory: "64MiB", Concurrency: 2, Isolation: "invocation",
 			Show: map[string][]string{"delays": {"flights", "mean = delayMinutes/flights"}},
 			config: api.FunctionConfig{
-				Emit: []string{"delays", "alerts"}, Timeout: api.Duration(5 * time.Second), Memory: 64 << 20, Concurrency: 2,
+				Emit: []string{"delays", "alerts"}, Timeout: api.Duration(5 * time.Second), Memory: 64 << 20, Concurrency: 2, Isolation: "invocation",
 			},
 			columns: map[string][]tallyColumn{"delays": {
 				{name: "flights", num: "flights"}, {name: "mean", num: "delayMinutes", den: "flights"},

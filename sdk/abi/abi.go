@@ -18,6 +18,7 @@ const (
 	ExportInput      = "shardmill_input"
 	ExportHandle     = "shardmill_handle"
 	ExportKinds      = "shardmill_kinds"
+	ExportResumed    = "shardmill_resumed"
 )
 
 // Limits, in bytes unless the name says otherwise.

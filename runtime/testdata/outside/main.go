@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -20,6 +21,8 @@ func rawResult(ptr unsafe.Pointer, size uint32) uint32
 
 // early is what a door answered before any call.
 var early = rawSecret(unsafe.Pointer(unsafe.StringData("token")), 5)
+
+var calls int
 
 func init() {
 	sdk.OnInvoke(invoke)
@@ -47,6 +50,9 @@ func invoke(ctx context.Context, in []byte) ([]byte, error) {
 		fmt.Println("it was", rest)
 	case "shout":
 		panic(rest)
+	case "random":
+		calls++
+		return fmt.Append(nil, rand.Text(), " ", calls), nil
 	case "raw":
 		return fmt.Append(nil, odd()), nil
 	}
