@@ -49,14 +49,13 @@ func TestCommand(t *testing.T) {
 
 func TestCommandFails(t *testing.T) {
 	w := open(t)
-	w.deploy(t, "c", guests["command"], Config{Secrets: []string{"token"}, Timeout: 2 * time.Second, MemoryBytes: 32 << 20})
+	w.deploy(t, "c", guests["command"], Config{Secrets: []string{"token"}, Timeout: time.Minute, MemoryBytes: 32 << 20})
 	for body, want := range map[string]struct {
 		kind    ErrorKind
 		message string
 	}{
 		"exit 3":      {FailExit, "exited with code 3: going"},
 		"panic words": {FailExit, "panic: words"},
-		"spin":        {FailTimeout, "timeout of 2s"},
 		"allocate":    {FailMemory, "limit of 32 MiB"},
 		"write 65":    {FailMalformed, "68157440 bytes to stdout, more than 67108864"},
 	} {
@@ -67,6 +66,11 @@ func TestCommandFails(t *testing.T) {
 		if got := w.mustAsk(t, "c", "echo fine"); got != "fine" {
 			t.Errorf("the call after %q answers %q", body, got)
 		}
+	}
+	w.deploy(t, "brief", guests["command"], Config{Secrets: []string{"token"}, Timeout: 100 * time.Millisecond})
+	_, err := w.ask(t.Context(), "brief", "spin")
+	if f := failure(t, err, FailTimeout); !strings.Contains(f.Message, "timeout of 100ms") {
+		t.Errorf("it failed with %+v", f)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

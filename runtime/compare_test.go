@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"errors"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -49,11 +50,15 @@ func TestOverhead(t *testing.T) {
 }
 
 func TestCompareStarts(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(compiled)); err != nil {
+		t.Fatal(err)
+	}
 	for name, s := range map[string]struct {
 		code     []byte
 		language Language
 	}{"module": {fake{}.build(), ""}, "script": {[]byte(counting), JavaScript}} {
-		c, err := CompareStarts(t.Context(), s.code, s.language, time.Millisecond)
+		c, err := CompareStarts(t.Context(), s.code, s.language, dir, time.Millisecond)
 		if err != nil || c.Plain <= 0 || c.Snapshot <= 0 || name == "script" && c.Bytes < 1<<16 {
 			t.Errorf("%s: %+v, %v", name, c, err)
 		}
@@ -62,10 +67,10 @@ func TestCompareStarts(t *testing.T) {
 		code     []byte
 		language Language
 	}{
-		"no module": {[]byte("nothing"), ""}, "no script": {[]byte("let"), JavaScript}, "fails": {fake{initialize: unreachable}.build(), ""},
+		"no module": {[]byte("nothing"), ""}, "no script": {[]byte("let let"), JavaScript}, "fails": {fake{initialize: unreachable}.build(), ""},
 		"is plain": {fake{pages: maxImageBytes/wasmPage + 1}.build(), ""},
 	} {
-		if c, err := CompareStarts(t.Context(), s.code, s.language, time.Millisecond); err == nil {
+		if c, err := CompareStarts(t.Context(), s.code, s.language, dir, time.Millisecond); err == nil {
 			t.Errorf("%s: %+v", name, c)
 		}
 	}

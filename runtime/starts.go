@@ -19,9 +19,9 @@ type Starts struct {
 }
 
 // CompareStarts measures what snapshots are worth: it makes instances of a function in turn in both ways, for about as long as span, and closes them. It is
-// for measuring; nothing is stored. The error is also that there can be no snapshot of the function, and why.
-func CompareStarts(ctx context.Context, code []byte, language Language, span time.Duration) (s Starts, err error) {
-	p, err := programOf(ctx, code, language)
+// for measuring; nothing is stored but compiled code, in cacheDir as in Options.CacheDir. The error is also that there can be no snapshot of the function, and why.
+func CompareStarts(ctx context.Context, code []byte, language Language, cacheDir string, span time.Duration) (s Starts, err error) {
+	p, err := programOf(ctx, code, language, cacheDir)
 	if err != nil {
 		return s, fmt.Errorf("runtime: compare starts: %w", err)
 	}
@@ -57,13 +57,13 @@ func CompareStarts(ctx context.Context, code []byte, language Language, span tim
 }
 
 // programOf compiles a function that is not stored.
-func programOf(ctx context.Context, code []byte, language Language) (*program, error) {
-	e, err := newEngine(ctx, meter{}, "", slog.New(slog.DiscardHandler))
+func programOf(ctx context.Context, code []byte, language Language, cacheDir string) (*program, error) {
+	e, err := newEngine(ctx, meter{}, cacheDir, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}
 	if language == "" {
-		return e.compile(ctx, code, "none")
+		return e.compile(ctx, code, digestOf(code))
 	}
 	script, err := quickjs.Compile(code, language)
 	if err != nil {

@@ -39,7 +39,7 @@ func (b *bench) start(ctx context.Context) error {
 			return err
 		}
 		language := runtime.Language(proofOf(code).Language)
-		c, err := runtime.CompareStarts(ctx, code, language, b.span(500*time.Millisecond, 5*time.Second))
+		c, err := runtime.CompareStarts(ctx, code, language, "", b.span(500*time.Millisecond, 5*time.Second))
 		if err != nil {
 			return err
 		}
