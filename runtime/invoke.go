@@ -134,7 +134,7 @@ func (rt *Runtime) run(ctx context.Context, f *function, v *version, call *Call,
 	i := pool.take()
 	if i == nil {
 		started := time.Now()
-		if i, err = newTapedInstance(ctx, p, &v.identity, log(), &rt.options.Doors, startFor(call)); err != nil {
+		if i, err = rt.instanceFor(ctx, p, v, log(), call); err != nil {
 			pool.giveUp()
 			return err
 		}
@@ -152,6 +152,14 @@ func (rt *Runtime) run(ctx context.Context, f *function, v *version, call *Call,
 	// question drains the pool, and the instance with it.)
 	pool.release(i, kept && (call.Version != 0 || call.Alias != "" || !v.superseded.Load()))
 	return err
+}
+
+// instanceFor makes an instance for a call.
+func (rt *Runtime) instanceFor(ctx context.Context, p *program, v *version, log *capture, call *Call) (*instance, error) {
+	if call.Trial != nil {
+		return newTapedInstance(ctx, p, &v.identity, log, &rt.options.Doors, trialSenses())
+	}
+	return newInstance(ctx, p, &v.identity, log, &rt.options.Doors)
 }
 
 // emit hands the output records over, first making sure that all of them may be.

@@ -55,12 +55,9 @@ func playFor(call *Call) *player {
 // trialSeed is not zero, because some take that for no randomness, and choose the time in its place.
 var trialSeed = bytes.Repeat([]byte("the trials' seed"), 64)
 
-// startFor is what the instance for a call is made with. Those for trials have the same random numbers and the same time, so that a guest which makes numbers of its
+// trialSenses are what an instance for trials is made with. All have the same random numbers and the same time, so that a guest which makes numbers of its
 // own from them makes the same in each.
-func startFor(call *Call) *senses {
-	if call.Trial == nil {
-		return new(senses)
-	}
+func trialSenses() *senses {
 	return &senses{play: &player{tape: capsule.Tape{Random: trialSeed, Wall: slices.Repeat([]int64{epoch.UnixNano()}, 16)}, timed: true}}
 }
 
