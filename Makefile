@@ -72,7 +72,7 @@ fuzz:
 		done || exit 1; \
 	done
 
-# Bad input, again and again, with what the process holds before and after; some twenty minutes on a quiet machine.
+# Bad input, again and again, with what the process holds before and after; it took 40 minutes on a busy machine of 2 cores.
 soak:
 	SHARDMILL_BAD_ROUNDS=10000 $(GO) test -count 1 -run TestBad -v -timeout 3h ./runtime ./api/aws
 

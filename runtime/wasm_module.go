@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	maxFunctions    = 50_000          // 64 MiB of what compilers make have fewer
+	maxFunctions    = 50_000          // RATIONALE.md has the numbers
 	maxTableEntries = wasm.MaxEntries // of all tables together
 	maxLocals       = 50_000          // of one function
 	maxBody         = 7_654_321       // bytes of one function; browsers keep to the same number
