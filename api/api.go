@@ -53,6 +53,7 @@ type Functions interface {
 	Rollback(ctx context.Context, name string, version int) (runtime.Function, error)
 	Reserve(ctx context.Context, name string, calls int) (runtime.Function, error)
 	Invoke(ctx context.Context, call runtime.Call, reply *runtime.Reply) error
+	Costs(name string) (runtime.Costs, error)
 	FunctionLogs
 	FunctionPast
 }

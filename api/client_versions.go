@@ -115,6 +115,12 @@ func (c *Client) Invocation(ctx context.Context, function, id string) (i Invocat
 	return i, err
 }
 
+// Costs tells what a function's calls have cost.
+func (c *Client) Costs(ctx context.Context, function string) (out FunctionCosts, err error) {
+	_, err = c.call(ctx, http.MethodGet, []string{"functions", function, "costs"}, nil, &out)
+	return out, err
+}
+
 // Capsules lists the invocations of a mapping that are kept, or all with "", the newest first.
 func (c *Client) Capsules(ctx context.Context, mapping string) ([]Capsule, error) {
 	r := request{method: http.MethodGet, path: []string{"capsules"}}

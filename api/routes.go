@@ -97,6 +97,7 @@ func routes() []route {
 		{"DELETE", "/v1/functions/{name}/aliases/{alias}", "functions:write", removeWith((*call).deleteAlias), "deleteAlias", "Deletes an alias."},
 		{"POST", "/v1/functions/{name}/rollback", "functions:write", change((*call).rollBack), "rollBack", "Makes what an older version was the newest version again."},
 		{"PUT", "/v1/functions/{name}/concurrency", "functions:write", change((*call).reserve), "reserve", "Bounds the calls that may run at once, over all versions."},
+		{"GET", "/v1/functions/{name}/costs", "functions:read", read((*call).getCosts), "getCosts", "Tells what a function's calls have cost, and which keys and records cost most."},
 		{"GET", "/v1/functions/{name}/invocations", "functions:read", follow[Invocation]((*call).readInvocations), "readInvocations", "Reads what became of a function's latest calls, and goes on reading with follow=true."},
 		{"GET", "/v1/functions/{name}/invocations/{invocation}", "functions:read", read((*call).getInvocation), "getInvocation", "Describes one of a function's latest calls, with its log lines."},
 		{"GET", "/v1/functions/{name}/logs", "functions:read", follow[LogLine]((*call).readLogs), "readLogs", "Reads what a function logged, and goes on reading with follow=true."},

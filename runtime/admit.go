@@ -24,6 +24,7 @@ var abiExports = []abiExport{
 	{abi.ExportHandle, "(i32, i32, i32) -> i64", false},
 	{abi.ExportKinds, "() -> i32", true},
 	{abi.ExportResumed, "() -> ()", true},
+	{abi.ExportRecord, "() -> i32", true},
 }
 
 // commandExports are the exports of a command.

@@ -69,6 +69,7 @@ func BenchmarkInvoke(b *testing.B) {
 					}
 				}
 				b.ReportMetric(float64(b.N)*float64(n)/b.Elapsed().Seconds(), "records/s")
+				b.ReportMetric(float64(reply.Fuel)/float64(n), "fuel/record")
 			})
 		}
 	}

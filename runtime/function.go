@@ -70,6 +70,7 @@ type function struct {
 	gate     *gate
 	logs     *logRing
 	past     *past
+	costs    *costs
 	metrics  *functionMetrics
 }
 

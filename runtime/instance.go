@@ -176,6 +176,7 @@ func (i *instance) ask(ctx context.Context, export string) (uint32, error) {
 func (i *instance) invoke(ctx context.Context, call *Call, reply *Reply) (reusable bool, err error) {
 	i.log.begin(reply.Invocation)
 	i.memory.refused = false
+	i.watch.marks.begin()
 	started := i.watch.start(ctx, i.identity.config.Timeout)
 	i.watch.limit(i.identity.config.Fuel)
 	i.watch.visit.begin(i.identity, call)

@@ -129,6 +129,7 @@ func (rt *Runtime) run(ctx context.Context, f *function, v *version, call *Call,
 		s := &senses{note: noteFor(call), play: playFor(call)}
 		err := runCommand(ctx, p, v, pool, log(), &rt.options.Doors, s, call, reply)
 		reply.tape = s.note
+		f.costs.add(call, reply, nil)
 		return err
 	}
 	i := pool.take()
@@ -144,6 +145,7 @@ func (rt *Runtime) run(ctx context.Context, f *function, v *version, call *Call,
 	i.senses.note, i.senses.play = noteFor(call), playFor(call)
 	reusable, err := i.invoke(ctx, call, reply)
 	reply.tape, i.senses.note, i.senses.play = i.senses.note, nil, nil
+	f.costs.add(call, reply, i.watch.marks.samples)
 	if !reusable && call.Trial == nil {
 		f.metrics.discarded.Inc()
 	}
@@ -159,7 +161,11 @@ func (rt *Runtime) instanceFor(ctx context.Context, p *program, v *version, log 
 	if call.Trial != nil {
 		return newTapedInstance(ctx, p, &v.identity, log, &rt.options.Doors, trialSenses())
 	}
-	return newInstance(ctx, p, &v.identity, log, &rt.options.Doors)
+	i, err := newInstance(ctx, p, &v.identity, log, &rt.options.Doors)
+	if err == nil {
+		err = i.locate(ctx, p)
+	}
+	return i, err
 }
 
 // emit hands the output records over, first making sure that all of them may be.

@@ -99,6 +99,7 @@ type watch struct {
 	granted  int64     // since
 	budget   int64     // what may be used; 0 means any
 
+	marks marks  // of the records of a call
 	visit *visit // the instance's, for the functions of the host that its guest calls
 }
 
@@ -120,7 +121,7 @@ func (w *watch) limit(budget int64) {
 	w.budget = budget
 	if budget > 0 && w.left() > budget {
 		w.counter.Set(uint64(budget))
-		w.had = budget
+		w.had, w.marks.slice = budget, min(w.marks.slice, budget)
 	}
 }
 
@@ -157,6 +158,7 @@ func (w *watch) refill(guest api.Module) {
 		w.counter = counterOf(guest)
 	}
 	now := w.proceed()
+	w.marks.sample(guest)
 	w.slice = nextSlice(w.slice, now.Sub(w.refilled))
 	if now.Sub(w.yielded) >= yieldPeriod {
 		goruntime.Gosched()
@@ -172,6 +174,7 @@ func (w *watch) refill(guest api.Module) {
 		w.end(stopFuel)
 		panic(errStopped)
 	}
+	w.marks.slice = slice
 	w.granted += slice - w.left() // which is negative, by what one charge was more
 	w.counter.Set(uint64(slice))
 }

@@ -10,6 +10,7 @@ import (
 	goruntime "runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tetratelabs/wazero"
@@ -128,6 +129,7 @@ type program struct {
 	module  wazero.CompiledModule
 	command bool // it is run from its start by each call
 	source  *source
+	record  *atomic.Uint32 // where its instances say which record they work on; 0 = not known
 
 	starts *starter
 
@@ -207,7 +209,7 @@ func (e *engine) compileCached(ctx context.Context, code []byte, digest string, 
 // engine's, which are a little faster: there a module that makes the compiler panic ends the host.
 func (e *engine) open(ctx context.Context, code []byte, cache wazero.CompilationCache, lines bool) (made *program, err error) {
 	config := e.meter.configure(wazero.NewRuntimeConfigCompiler()).WithCompilationCache(cache).WithDebugInfoEnabled(lines)
-	p := &program{meter: e.meter, runtime: wazero.NewRuntimeWithConfig(ctx, config), cache: cache}
+	p := &program{record: new(atomic.Uint32), meter: e.meter, runtime: wazero.NewRuntimeWithConfig(ctx, config), cache: cache}
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("the compiler failed: %v", r)

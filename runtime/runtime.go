@@ -183,7 +183,7 @@ func (rt *Runtime) restore() {
 			rt.options.Logger.Error("a function is not served", "function", shorten(entry.Key), "error", err)
 			continue
 		}
-		f.logs, f.past, f.metrics = newLogRing(rt.options.LogBytes), newPast(), rt.metrics.function(f.name)
+		f.logs, f.past, f.costs, f.metrics = newLogRing(rt.options.LogBytes), newPast(), newCosts(), rt.metrics.function(f.name)
 		rt.functions[f.name] = f
 	}
 }

@@ -232,7 +232,7 @@ func (rt *Runtime) numbered(v *version) (f *function, dropped []*version) {
 	old := rt.find(v.function)
 	f = &function{name: v.function, next: 1, reserved: Unreserved}
 	if old == nil {
-		f.gate, f.logs, f.past, f.metrics = newGate(Unreserved), newLogRing(rt.options.LogBytes), newPast(), rt.metrics.function(f.name)
+		f.gate, f.logs, f.past, f.costs, f.metrics = newGate(Unreserved), newLogRing(rt.options.LogBytes), newPast(), newCosts(), rt.metrics.function(f.name)
 	} else {
 		*f = *old
 		f.versions = slices.Clone(old.versions)

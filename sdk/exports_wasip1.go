@@ -44,6 +44,14 @@ func exportHandle(kind, ptr, size uint32) uint64 {
 	return abi.Pack(address(reply), uint32(len(reply)))
 }
 
+// marked is the position of the record that the handler works on, from 1, for the host to look at; 0 is none.
+var marked uint32
+
+func mark(record int) { marked = uint32(record) }
+
+//go:wasmexport shardmill_record
+func exportRecord() uint32 { return uint32(uintptr(unsafe.Pointer(&marked))) }
+
 // maxInput is how large an input area may be, in bytes: half of all that a guest can address.
 const maxInput = 1 << 31
 

@@ -110,6 +110,7 @@ func (g *Guest) Handle(kind abi.Kind, call []byte) []byte {
 // run calls the handler; what it returns is the reply of a call that failed, or nil.
 func (g *Guest) run(c *callContext) (failure []byte) {
 	defer func() {
+		mark(0)
 		c.end()
 		if v := recover(); v != nil {
 			failure = g.writer.Fail(abi.FailurePanic, fmt.Sprintf("%T", v), fmt.Sprint(v), handlerStack(string(debug.Stack())))

@@ -188,6 +188,7 @@ func main() {}
 		{line: "function deploy echo ECHO --timeout 2s", stdout: `Version: +2\n.*Timeout: +2s\n`},
 		{line: "function deploy later ECHO --fuel 100000000 --no-wait", stdout: `Version: +1\n.*State: +pending\n.*Fuel: +100,000,000 instr`},
 		{line: "function invoke later waited", stdout: `^echo waited$`},
+		{line: "function costs later", stdout: `^Calls: +1\n.*Fuel per call: +[0-9,]+\nFuel per record: +0\n$`},
 		{line: "function delete later", stdout: `.`},
 		{line: "function list", stdout: `^NAME +VERSION +STATE.*\ndelays +2 +active.*\necho +2 +active`},
 		{line: "function describe delays", stdout: `VERSION +CALLS +FAILED +SIZE +DEPLOYED +DIGEST\n +2 .*sha256:.*\n +1 .*sha256:`},

@@ -20,10 +20,10 @@ import (
 )
 
 func newFunction(a *app) *cobra.Command {
-	return group("function", "Functions: new, build, deploy, list, describe, invoke, logs, invocations, alias, rollback, reserve, download, delete",
+	return group("function", "Functions: new, build, deploy, list, describe, invoke, logs, invocations, costs, alias, rollback, reserve, download, delete",
 		newFunctionNew(a), newFunctionBuild(a), a.completing(newFunctionDeploy(a), functionNames), newFunctionList(a),
 		a.completing(newFunctionDescribe(a), functionNames), a.completing(newFunctionInvoke(a), functionNames),
-		a.completing(newFunctionLogs(a), functionNames), a.completing(newFunctionInvocations(a), functionNames), newFunctionAlias(a), a.completing(newFunctionRollback(a), functionNames),
+		a.completing(newFunctionLogs(a), functionNames), a.completing(newFunctionInvocations(a), functionNames), a.completing(newFunctionCosts(a), functionNames), newFunctionAlias(a), a.completing(newFunctionRollback(a), functionNames),
 		a.completing(newFunctionReserve(a), functionNames), a.completing(newFunctionDownload(a), functionNames),
 		a.completing(newFunctionDelete(a), functionNames))
 }

@@ -19,6 +19,7 @@ const (
 	ExportHandle     = "shardmill_handle"
 	ExportKinds      = "shardmill_kinds"
 	ExportResumed    = "shardmill_resumed"
+	ExportRecord     = "shardmill_record"
 )
 
 // Limits, in bytes unless the name says otherwise.

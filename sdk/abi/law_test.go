@@ -132,7 +132,7 @@ func TestNumbersAreTheLaw(t *testing.T) {
 		strconv.Itoa(int(ResultDropped)) + " dropped:", strconv.Itoa(int(ResultRetry)) + " retry:",
 		strconv.Itoa(int(ResultRejected)) + " rejected:",
 		"| `" + ExportMemory + "` |", "| `" + ExportInitialize + "` |", "| `" + ExportVersion + "` |",
-		"| `" + ExportInput + "` |", "| `" + ExportHandle + "` |", "| `" + ExportKinds + "` |", "| `" + ExportResumed + "` |",
+		"| `" + ExportInput + "` |", "| `" + ExportHandle + "` |", "| `" + ExportKinds + "` |", "| `" + ExportResumed + "` |", "| `" + ExportRecord + "` |",
 		"Header, " + strconv.Itoa(CallHeaderSize) + " bytes:", "Header, " + strconv.Itoa(ReplyHeaderSize) + " bytes:",
 		"mapping name length | 0.." + strconv.Itoa(MaxNameBytes), "invocation id length | 0.." + strconv.Itoa(MaxInvocationBytes),
 		"at most 1 MiB", "at most 6 MiB", "type length | at most " + strconv.Itoa(MaxTypeBytes),

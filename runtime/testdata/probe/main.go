@@ -134,6 +134,9 @@ func recurse(n int) int {
 func batch(_ context.Context, b *sdk.Batch) error {
 	for i, r := range b.All() {
 		switch verb, reason, _ := strings.Cut(string(r.Data), " "); verb {
+		case "burn":
+			n, _ := strconv.Atoi(reason)
+			burn(n)
 		case "drop":
 			b.Drop(i, reason)
 		case "retry":
@@ -147,6 +150,14 @@ func batch(_ context.Context, b *sdk.Batch) error {
 		}
 	}
 	return nil
+}
+
+//go:noinline
+func burn(n int) (sum int) {
+	for i := range n {
+		sum ^= i
+	}
+	return sum
 }
 
 // dice is made of the clocks, random numbers and the order of a map.
