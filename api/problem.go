@@ -172,7 +172,7 @@ type Problem struct {
 type FunctionFailure struct {
 	Name       string `json:"name" doc:"The function."`
 	Version    int    `json:"version" doc:"The version that ran."`
-	Kind       string `json:"kind" doc:"error, trap, timeout, fuel, memory, exit, malformed_reply, denied or refused."`
+	Kind       string `json:"kind" doc:"error, trap, timeout, fuel, memory, exit, malformed_reply, denied, refused or conflict."`
 	Message    string `json:"message" doc:"What the function or its trap said."`
 	Stack      string `json:"stack,omitempty" doc:"The guest's stack, one frame a line."`
 	ExitCode   *int   `json:"exitCode,omitempty" doc:"The code given to exit, where the kind is exit."`

@@ -298,11 +298,11 @@ type Invocation struct {
 	Emitted    int               `json:"emitted,omitzero" doc:"How many records it put to streams."`
 	Fuel       int64             `json:"fuel,omitzero" doc:"The instructions that it executed, weighted by what they cost: a measure of processor time that does not depend on the machine."`
 	MemoryPeak Size              `json:"memoryPeak,omitzero" doc:"The memory of its instance after the call, in bytes."`
-	Outcome    string            `json:"outcome" doc:"ok, throttled, canceled, host_error, or how the function failed: error, trap, timeout, fuel, memory, exit, malformed_reply, denied, refused."`
+	Outcome    string            `json:"outcome" doc:"ok, throttled, canceled, host_error, or how the function failed: error, trap, timeout, fuel, memory, exit, malformed_reply, denied, refused, conflict."`
 	Message    string            `json:"message,omitempty" doc:"What the error says."`
 	Type       string            `json:"type,omitempty" doc:"The error's type in the function's language."`
 	Stack      string            `json:"stack,omitempty" doc:"Where it happened."`
-	Logs       []LogLine         `json:"logs,omitempty" doc:"The log lines of the call that are kept; only where one invocation is asked for."`
+	Logs       []LogLine         `json:"logs,omitempty" doc:"The log lines of the call that are kept, which a restart forgets; only where one invocation is asked for."`
 }
 
 // Transformed is the answer of POST /v1/functions/{name}/transform.
