@@ -50,6 +50,8 @@ type function struct {
 	call         reflect.Value
 	takesContext bool
 	event        reflect.Type // of TIn; nil: it takes none
+	kinesis      bool         // TIn is the event of a stream
+	window       bool         // with a time window
 	answers      bool         // it returns a TOut
 
 	out bytes.Buffer // the last answer
@@ -100,6 +102,7 @@ func (f *function) takeArguments(t reflect.Type) error {
 		return fmt.Errorf("handler takes a %v, which is an interface and not context.Context", t.In(0))
 	case n == 2 || n == 1 && !f.takesContext:
 		f.event = t.In(n - 1)
+		f.kinesis, f.window = isKinesis(f.event)
 	}
 	return nil
 }
@@ -118,8 +121,10 @@ func (f *function) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	}
 	if f.event != nil {
 		event := reflect.New(f.event)
-		if err := f.decode(payload, event.Interface()); err != nil {
-			return nil, err
+		if !f.kinesis || f.disallowUnknown || !decodeKinesis(payload, event, f.window) {
+			if err := f.decode(payload, event.Interface()); err != nil {
+				return nil, err
+			}
 		}
 		args = append(args, event.Elem())
 	}
