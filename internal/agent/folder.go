@@ -122,7 +122,11 @@ func (f *follower) scan(now time.Time) []found {
 		f.folder.changed = info.ModTime()
 	}
 	all := f.once()
+	quiet := now.Sub(f.folder.changed) >= settled // nothing has changed since so long ago: once is enough, unless something does now
 	for range scans {
+		if info, err := os.Stat(f.flow.Dir); quiet && err == nil && info.ModTime().Equal(f.folder.changed) {
+			break
+		}
 		before := all
 		if all = f.once(); slices.EqualFunc(before, all, func(a, b found) bool { return a.id == b.id && a.path == b.path }) {
 			break

@@ -377,7 +377,7 @@ func TestConversionFailures(t *testing.T) {
 
 // With very many files those that are idle are closed, and opened again when they grow.
 func TestManyFiles(t *testing.T) {
-	bubble(t, "", func(r *rig) {
+	bubble(t, `"minTimeBetweenFilePollsMillis":1000`, func(r *rig) {
 		const files = manyFiles + 5
 		for i := range files {
 			r.append(fmt.Sprintf("app.log.%03d", i), fmt.Sprintf("%d\n", i))
