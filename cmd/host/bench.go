@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
 	"strconv"
 	"time"
 
@@ -99,6 +100,7 @@ var measurements = []measurement{
 func newBench(a *app) *cobra.Command {
 	b := &bench{a: a}
 	var only []string
+	var profile string
 	c := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure this machine: puts, reads of the log, functions, the way from end to end",
@@ -106,15 +108,35 @@ func newBench(a *app) *cobra.Command {
 			"one line; a goal that is not met does not fail the command. Functions are built from Go, which needs the Go\n" +
 			"toolchain and a checkout (--source); figures that lack them are left out, and that is said.",
 		Args: arguments,
-		RunE: func(cmd *cobra.Command, _ []string) error { return b.all(cmd.Context(), only) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return profiled(profile, func() error { return b.all(cmd.Context(), only) })
+		},
 	}
 	flags := c.Flags()
+	flags.StringVar(&profile, "cpuprofile", "", "write a profile of the processor's time to this file, for go tool pprof")
 	flags.BoolVar(&b.quick, "quick", false, "measure with less data: all in under a minute")
 	flags.StringSliceVar(&only, "only", nil, "measure these groups: put, open, http, invoke, start, meter, deploy, latency, mapping, once, kinesis, idle")
 	flags.StringVar(&b.source, "source", ".", "a checkout of Shardmill")
 	flags.StringVar(&b.dir, "dir", "", "measure on the disk of this folder (default: the system's folder for temporary files)")
 	c.AddCommand(newBenchHost(a))
 	return c
+}
+
+// profiled runs f, under a profile where a file is named.
+func profiled(file string, f func() error) error {
+	if file == "" {
+		return f()
+	}
+	to, err := os.Create(file)
+	if err != nil {
+		return fmt.Errorf("--cpuprofile: %w", err)
+	}
+	if err := pprof.StartCPUProfile(to); err != nil {
+		return errors.Join(fmt.Errorf("--cpuprofile: %w", err), to.Close())
+	}
+	err = f()
+	pprof.StopCPUProfile()
+	return errors.Join(err, to.Close())
 }
 
 // all runs the measurements and prints each figure as it is known.
@@ -152,7 +174,7 @@ func choose(only []string) ([]measurement, error) {
 			}
 		}
 		if !found {
-			return nil, usagef("--only is %q; it can name put, open, http, invoke, meter, deploy, latency, mapping, once, kinesis and idle", name)
+			return nil, usagef("--only is %q; it can name put, open, http, invoke, start, meter, deploy, latency, mapping, once, kinesis and idle", name)
 		}
 	}
 	return chosen, nil

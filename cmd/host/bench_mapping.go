@@ -32,7 +32,7 @@ func (b *bench) mapping(ctx context.Context) error {
 // catchUp measures how many records a second of 1 KiB go through a mapping, from the log to a checkpoint that is on disk.
 func (b *bench) catchUp(ctx context.Context) error {
 	return b.withHost(ctx, "mapping", func(h *host) error {
-		n := b.rounds(200_000, 2_000_000)
+		n := b.rounds(200_000, 6_000_000)
 		if err := fillShard(ctx, h, "bench", n); err != nil {
 			return err
 		}
@@ -66,10 +66,11 @@ func (b *bench) catchUp(ctx context.Context) error {
 // lambdaDoor measures a function that takes Lambda's event, with batches and with single records.
 func (b *bench) lambdaDoor(ctx context.Context, h *host) error {
 	n := b.rounds(2_000, 20_000)
-	if err := fillShard(ctx, h, "lambda", n); err != nil {
+	few, many := n, 10*n
+	if err := errors.Join(fillShard(ctx, h, "lambda.1", few), fillShard(ctx, h, "lambda", many)); err != nil {
 		return err
 	}
-	single, err := b.driveStream(ctx, h, "lambda", lambdaTouch, 1, n)
+	single, err := b.driveStream(ctx, h, "lambda.1", lambdaTouch, 1, few)
 	if errors.Is(err, os.ErrNotExist) {
 		b.a.say("left out: mapping.lambda needs a checkout of Shardmill (--source)")
 		return nil
@@ -77,7 +78,7 @@ func (b *bench) lambdaDoor(ctx context.Context, h *host) error {
 	if err != nil {
 		return err
 	}
-	batches, err := b.driveStream(ctx, h, "lambda", lambdaTouch, mappingBatch, n)
+	batches, err := b.driveStream(ctx, h, "lambda", lambdaTouch, mappingBatch, many)
 	if err != nil {
 		return err
 	}
