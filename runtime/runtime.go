@@ -184,7 +184,9 @@ func (rt *Runtime) restore() {
 			continue
 		}
 		f.logs, f.past, f.costs, f.metrics = newLogRing(rt.options.LogBytes), newPast(), newCosts(), rt.metrics.function(f.name)
+		rt.mu.Lock() // metrics are read already
 		rt.functions[f.name] = f
+		rt.mu.Unlock()
 	}
 }
 

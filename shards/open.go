@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/oklog/ulid/v2"
 	"golang.org/x/sync/errgroup"
@@ -111,7 +110,6 @@ func openStore(ctx context.Context, o Options, defs Definitions, openLog openLog
 func (s *Store) openStreams(ctx context.Context) (named map[string]bool, err error) {
 	entries := s.defs.List()
 	named = make(map[string]bool, len(entries))
-	var mu sync.Mutex
 	var opening errgroup.Group
 	opening.SetLimit(openAtOnce)
 	for _, e := range entries {
@@ -132,8 +130,8 @@ func (s *Store) openStreams(ctx context.Context) (named map[string]bool, err err
 				s.logger.Error("stream cannot be opened", "stream", e.Key, "id", def.ID, "error", err)
 				st = newFailedStream(def, err, s.metrics)
 			}
-			mu.Lock()
-			defer mu.Unlock()
+			s.mu.Lock() // also because metrics are read already
+			defer s.mu.Unlock()
 			s.streams[e.Key] = st
 			named[def.ID] = true
 			return nil

@@ -131,3 +131,39 @@ func TestMetrics(t *testing.T) {
 		}
 	})
 }
+
+// scraped are streams whose metrics somebody reads whenever one is opened.
+type scraped struct {
+	Streams
+	scrape func()
+}
+
+func (s scraped) Open(name string) (Source, error) {
+	s.scrape()
+	return s.Streams.Open(name)
+}
+
+// Metrics can be read while a host takes up the mappings that it finds.
+func TestMetricsWhileOpening(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		b.put(nil)
+		b.put(func(m *Mapping) { m.Name = "n" })
+		b.close()
+		o, registry, reads := b.options(), prometheus.NewRegistry(), 0
+		o.Registerer = registry
+		o.Streams = scraped{b.streams, func() {
+			reads++
+			if n, err := testutil.GatherAndCount(registry, "shardmill_mapping_info"); n != reads-1 || err != nil {
+				t.Errorf("read %d: %d mappings, %v", reads, n, err)
+			}
+		}}
+		var err error
+		if b.Triggers, err = Open(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+		if reads != 2 {
+			t.Errorf("read %d times", reads)
+		}
+	})
+}

@@ -78,15 +78,16 @@ func Open(ctx context.Context, opts Options) (*Triggers, error) {
 	}
 	for _, entry := range opts.Definitions.List() {
 		r := t.newRunner(entry.Key)
-		t.runners[entry.Key] = r
 		def, err := parseDefinition(entry.Value)
-		r.set(stored{def, entry.Revision})
-		if err != nil {
+		if r.set(stored{def, entry.Revision}); err != nil {
 			r.fail(err)
-			continue
+		} else {
+			r.start(opts.Streams)
+			t.startShadow(r)
 		}
-		r.start(opts.Streams)
-		t.startShadow(r)
+		t.mu.Lock() // metrics are read already
+		t.runners[entry.Key] = r
+		t.mu.Unlock()
 	}
 	t.sweep(ctx)
 	t.sweepTrials()
