@@ -233,11 +233,11 @@ func (h *host) openRuntime(ctx context.Context, metrics prometheus.Registerer) e
 	return nil
 }
 
-// namedByMapping is whether a mapping names that version of a function, which must then be kept. Before the mappings are open,
-// while nobody can deploy, it does not matter.
+// namedByMapping is whether a mapping names that version of a function, which must then be kept. While the host starts, when an upload that an
+// earlier host left may be taken into service and the mappings are not known yet, it may be any; and while it stops.
 func (h *host) namedByMapping(function string, version int) bool {
-	if h.mappings == nil {
-		return false
+	if h.ready.Load() != nil {
+		return true
 	}
 	return slices.ContainsFunc(h.mappings.List(), func(s triggers.Status) bool {
 		named := func(f, qualifier string) bool {

@@ -50,11 +50,17 @@ func TestHostIsReadyOnlyWhileItServes(t *testing.T) {
 	if err := h.notReady(); err != nil {
 		t.Errorf("started: %v", err)
 	}
+	if h.namedByMapping("f", 1) {
+		t.Error("a version is named by no mapping")
+	}
 	if err := h.close(); err != nil {
 		t.Fatal(err)
 	}
 	if err := h.notReady(); !errors.Is(err, errStopping) {
 		t.Errorf("stopped: %v", err)
+	}
+	if !h.namedByMapping("f", 1) {
+		t.Error("no version may go while it is not known which ones mappings name")
 	}
 }
 
