@@ -317,7 +317,7 @@ func (t *Triggers) dismiss(ctx context.Context, r *runner, was *shadowDefinition
 	}
 	reading := s.stored()
 	for _, consumer := range []string{reading.consumer(), was.reporter()} {
-		err := s.source.DeleteCheckpoints(ctx, consumer)
+		err := s.source.DeleteCheckpoints(context.WithoutCancel(ctx), consumer)
 		if err != nil && !errors.Is(err, shards.ErrNotFound) {
 			r.log.Warn("checkpoints of a shadow that is gone could not be removed from the stream", "consumer", consumer, "error", err)
 		}

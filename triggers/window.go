@@ -202,7 +202,7 @@ func (l *lane) giveUpWindow(read, work context.Context, d decision) error {
 	f := Failure{
 		MappingID: s.ID, Source: l.source(s, cp.Sequence, cp.Sequence), Consumer: s.Consumer, Function: s.Function, Qualifier: s.Qualifier,
 		Reason: d.Reason, FirstArrival: time.UnixMicro(w.start).UTC(), LastArrival: time.UnixMicro(w.end).UTC(),
-		Time: time.Now().UTC(), Window: w.call(false),
+		Time: time.Now().UTC(), Window: w.call(false), Traced: s.FailureTrace,
 	}
 	l.attempted(&f, d.Reason)
 	if _, err := l.deliver(read, work, &f); err != nil {

@@ -169,7 +169,7 @@ func TestCloseThatFails(t *testing.T) {
 			return count(ctx, c, reply)
 		}
 		b.stream.put(0, "0")
-		b.put(toFailures(func(m *Mapping) { m.TumblingWindow, m.MaxAttempts = 10*time.Second, 3 }))
+		b.put(toFailures(func(m *Mapping) { m.TumblingWindow, m.MaxAttempts, m.FailureTrace = 10*time.Second, 3, true }))
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		b.stream.put(0, "1")
@@ -181,7 +181,7 @@ func TestCloseThatFails(t *testing.T) {
 		synctest.Wait()
 		wantEnded(t, &ended, 0, "00:10+10s: 1")
 		got, _ := b.failures.deliveries()
-		if len(got) != 1 || got[0].Count != 0 || got[0].Attempts != 3 || got[0].Window.Start.Second() != 0 || got[0].Window.End.IsZero() || got[0].Reason != AttemptsExhausted {
+		if len(got) != 1 || got[0].Count != 0 || got[0].Attempts != 3 || got[0].Window.Start.Second() != 0 || got[0].Window.End.IsZero() || got[0].Reason != AttemptsExhausted || !got[0].Traced {
 			t.Errorf("delivered %+v", got)
 		}
 		if s := b.shard(0); s.State != ShardRunning || s.Counts.Settled != 2 || s.Counts.GivenUp != 0 {
