@@ -71,6 +71,21 @@ func newFan(p *poller, lanes int, isolate bool) *fan {
 	return f
 }
 
+// begin has the checkpoint say where the lanes begin, where that is within an aggregate and their calls are numbered: what they put is ahead of no
+// checkpoint that tells of other lanes.
+func (f *fan) begin(work context.Context) error {
+	if f.upto.inside == 0 || !f.p.r.settings.Load().ExactlyOnce {
+		return nil
+	}
+	f.mu.Lock()
+	m := f.mark()
+	f.mu.Unlock()
+	if err := f.p.saver.settle(work, m); err != nil {
+		return err
+	}
+	return f.p.saver.wait()
+}
+
 // signal puts a token into a channel that holds one.
 func signal(c chan struct{}) {
 	select {

@@ -1,13 +1,20 @@
 package triggers
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/shardmill/shardmill/internal/aggregate/aggregatetest"
 	"github.com/shardmill/shardmill/runtime"
+	"github.com/shardmill/shardmill/sdk/record"
 	"github.com/shardmill/shardmill/shards"
 )
 
@@ -41,6 +48,68 @@ func TestLanesPutOnce(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Lanes that begin within an aggregate put nothing before the checkpoint tells of them, and not of those before: after a crash it would be put again.
+func TestOtherLanesWithinAnAggregate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		gate, put := make(chan struct{}), copying(b.outlet, "a")
+		b.functions.handle = func(ctx context.Context, c runtime.Call, reply *runtime.Reply) error {
+			select {
+			case <-gate:
+				return put(ctx, c, reply)
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		var full atomic.Bool
+		full.Store(true)
+		b.stream.saveErr = func(c shards.Checkpoint) error {
+			if s, _ := parseState(c.State); full.Load() && s.ahead != nil && len(s.ahead.low) == 2 {
+				return errors.New("the disk is full")
+			}
+			return nil
+		}
+		want := map[string]int{}
+		var list []record.Record
+		for range 5 {
+			var users []aggregatetest.User
+			for i := range 100 {
+				text := fmt.Sprint(len(want), strings.Repeat(" ", 60<<10))
+				users, want[text] = append(users, aggregatetest.User{Key: fmt.Sprint("k", i%5), Data: text}), 1
+			}
+			list = append(list, record.Record{Key: []byte("a"), Data: aggregatetest.Encode(users...)})
+		}
+		b.stream.putRecords(0, list)
+		lanes := func(n int) {
+			b.put(func(m *Mapping) { m.ExactlyOnce, m.BatchSize, m.Parallelization = true, 10, n })
+		}
+		lanes(4)
+		synctest.Wait() // as much is dealt as there is room for
+		lanes(2)
+		for range 6 {
+			gate <- struct{}{}
+		}
+		synctest.Wait() // a little more is, and then other lanes are wanted
+		close(gate)
+		time.Sleep(time.Second)
+		cp, _ := b.stream.Checkpoint("mapping/"+b.id(), 0)
+		if s, err := parseState(cp.State); err != nil || s.ahead == nil || len(s.ahead.low) != 4 || s.ahead.upto.inside == 0 {
+			t.Errorf("the lanes before have ended with %+v, %v", s.ahead, err)
+		}
+		full.Store(false)
+		restart(b, true)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if got := b.outlet.emitted("a"); !maps.Equal(got, want) {
+			twice := 0
+			for _, n := range got {
+				twice += n - 1
+			}
+			t.Errorf("%d of %d texts are put, and %d of them again", len(got), len(want), twice)
+		}
+	})
 }
 
 // The numbers of lanes' calls go on when a mapping is moved, and markers of lanes that the checkpoint cannot have had are passed over.

@@ -97,6 +97,9 @@ func (p *poller) round(read, work context.Context) error {
 		}
 		p.calls.enter(0) // the state of lanes says it
 		p.fan = newFan(p, p.lanes(s), s.isolates())
+		if err := p.fan.begin(work); err != nil {
+			return err
+		}
 	}
 	err := p.fan.deal(read, work)
 	if read.Err() != nil {
