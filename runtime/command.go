@@ -37,7 +37,9 @@ func (i *instance) execute(ctx context.Context, p *program, call *Call, reply *R
 		WithArgs(i.identity.function)
 	i.watch.visit.begin(i.identity, call)
 	from, err := p.starts.begin(i.memory)
-	if err == nil {
+	if err != nil {
+		err = hostFailure{err}
+	} else {
 		log.metrics.started(from)
 		i.module, err = p.instantiate(i.watch, i.memory, from, config, image.ExportStart, exportStart)
 	}

@@ -35,6 +35,7 @@ type snapshot struct {
 var (
 	errFilesChanged = errors.New("it changes its files when it is initialized")
 	errRandomDrawn  = errors.New("it draws random numbers when it is initialized (in Go math/rand does), which its instances would share")
+	errTimeRead     = errors.New("it reads the time of day when it is initialized, which is a common seed of random numbers, and its instances would share them")
 )
 
 // Random numbers that are drawn for what no guest can see.
@@ -48,6 +49,7 @@ type starter struct {
 	plan   *image.Plan  // nil: the module was compiled whole, and there will be no snapshot
 	names  []string     // of the globals' exports
 	seeds  int          // bytes of random numbers that instances may have in common
+	dates  bool         // they may have in common what time it was
 	used   atomic.Int64 // when the snapshot was used last, ns since the Unix epoch
 	starts atomic.Bool  // an instance was made
 	// said is what the initialization of the first instance has logged, if that was in the trial of an upload. It is for the function's log as
@@ -76,9 +78,10 @@ func newStarter(plan *image.Plan, reason error) *starter {
 	return s
 }
 
-// script makes a starter for one of the programs of the JavaScript engine.
+// script makes a starter for one of the programs of the JavaScript engine. That reads the time for a generator which no script reaches: Math.random
+// asks the host.
 func (s *starter) script() *starter {
-	out := &starter{plan: s.plan, names: s.names, seeds: scriptSeedBytes}
+	out := &starter{plan: s.plan, names: s.names, seeds: scriptSeedBytes, dates: true}
 	if s.plan == nil {
 		out.reason, out.taking = s.reason, true
 	}
@@ -200,6 +203,8 @@ func (s *starter) capture(i *instance) (*snapshot, error) {
 		return nil, errFilesChanged
 	case i.senses.drawn > s.seeds && !resumes:
 		return nil, errRandomDrawn
+	case i.senses.dated && !s.dates && !resumes:
+		return nil, errTimeRead
 	case size > maxImageBytes:
 		return nil, fmt.Errorf("its initialization takes %d MiB of memory, more than %d", size>>20, maxImageBytes>>20)
 	}

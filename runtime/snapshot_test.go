@@ -169,6 +169,12 @@ func TestWhatStartsPlainly(t *testing.T) {
 	with := func(change func(*fake)) fake { f := sound; change(&f); return f }
 	twoToOne := vec([]byte{0x60, 0, 1, i32}, []byte{0x60, 1, i32, 1, i32}, []byte{0x60, 3, i32, i32, i32, 1, i64}, []byte{0x60, 0, 0}, []byte{0x60, 2, i32, i32, 1, i32})
 	drawing := cat(i32Const(8), i32Const(4), []byte{wasm.OpCall, 0, 0x1a})
+	reading := func(clock int32) []byte { // which it does when it is initialized
+		f := with(func(f *fake) {
+			f.imports, f.initialize = [][]byte{wasiImport("clock_time_get", 4)}, cat(i32Const(clock), i64Const(1), i32Const(8), []byte{wasm.OpCall, 0, 0x1a})
+		})
+		return replaced(f.build(), wasm.SectionType, vec([]byte{0x60, 0, 1, i32}, []byte{0x60, 1, i32, 1, i32}, []byte{0x60, 3, i32, i32, i32, 1, i64}, []byte{0x60, 0, 0}, []byte{0x60, 3, i32, i64, i32, 1, i32}))
+	}
 	table := vec([]byte{0x70, 1, 1, 9})
 	for name, tt := range map[string]struct {
 		code   []byte
@@ -189,8 +195,10 @@ func TestWhatStartsPlainly(t *testing.T) {
 		"random numbers": {replaced(with(func(f *fake) {
 			f.imports, f.initialize = [][]byte{wasiImport("random_get", 4)}, drawing
 		}).build(), wasm.SectionType, twoToOne), "it draws random numbers when it is initialized"},
-		"too much memory": {with(func(f *fake) { f.pages = maxImageBytes/wasmPage + 1 }).build(), "its initialization takes 256 MiB of memory, more than 256"},
-		"math/rand":       {guests["probe"], "it draws random numbers when it is initialized (in Go math/rand does)"},
+		"the time of day":     {reading(0), "it reads the time of day when it is initialized"},
+		"the monotonic clock": {reading(1), ""},
+		"too much memory":     {with(func(f *fake) { f.pages = maxImageBytes/wasmPage + 1 }).build(), "its initialization takes 256 MiB of memory, more than 256"},
+		"math/rand":           {guests["probe"], "it draws random numbers when it is initialized (in Go math/rand does)"},
 	} {
 		w := open(t)
 		f := w.deploy(t, "f", tt.code, Config{MemoryBytes: 512 << 20})
@@ -351,6 +359,22 @@ func TestCommandFromItsData(t *testing.T) {
 	_, err := w.ask(t.Context(), "o", "")
 	if f := failure(t, err, FailTrap); !strings.Contains(f.Message, "out of bounds memory access") {
 		t.Error(f.Message)
+	}
+}
+
+// TestImageThatCannotBeMapped is no failure of the command that should have begun with it.
+func TestImageThatCannotBeMapped(t *testing.T) {
+	m := newMold(t, guests["command"], "")
+	m.starts.snapshot, m.starts.taking = &snapshot{memory: &memoryImage{size: 1 << 30, file: -1}}, true
+	log := newCapture(&m.version.identity, newLogRing(0), nil)
+	i, err := emptyInstance(&m.version.identity, log, &Doors{}, new(senses))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer i.close()
+	err = i.execute(t.Context(), m.program, &Call{Kind: KindInvoke}, new(Reply))
+	if failed := (*FunctionError)(nil); err == nil || errors.As(err, &failed) {
+		t.Errorf("it is a failure of the function: %v", err)
 	}
 }
 

@@ -14,6 +14,7 @@ type senses struct {
 	note  *recording // what is read and answered is added here; nil notes nothing
 	play  *player    // what is read comes from here, as long as there is any; nil is the world
 	drawn int        // bytes of random numbers that were read
+	dated bool       // the time of day was read
 }
 
 // player hands a tape out again.
@@ -29,6 +30,7 @@ var epoch = time.Now()
 
 // walltime implements sys.Walltime.
 func (s *senses) walltime() (sec int64, nsec int32) {
+	s.dated = true
 	if s.note == nil && s.play == nil {
 		now := time.Now()
 		return now.Unix(), int32(now.Nanosecond())
