@@ -2,11 +2,33 @@ package runtime
 
 import (
 	"debug/dwarf"
+	"errors"
 	"fmt"
 	"path"
 	"strings"
 
 	"github.com/shardmill/shardmill/runtime/wasm"
+)
+
+// ErrBadLines, of Options.FindLines: a module's debug information cannot be read. It is not looked at again.
+var ErrBadLines = errors.New("the module's debug information cannot be read")
+
+// FindLines finds the lines of the source of places in a module's code, counted in bytes from the beginning of the code section's body:
+// of each the texts "\tfile:line:column", the innermost first, and none where the module does not tell. A hostile module can have it use up the
+// process's memory.
+func FindLines(code []byte, places []uint32) [][]string {
+	debug := readDebugInfo(code)
+	out := make([][]string, len(places))
+	for i, place := range places {
+		out[i] = debug.lines(uint64(place))
+	}
+	return out
+}
+
+// Bounds of what is shown.
+const (
+	maxShownFile = 512 // bytes of a file's name
+	maxInlined   = 32  // calls at one place
 )
 
 // debugInfo is what a module tells of its source, as DWARF in custom sections (https://yurydelendik.github.io/webassembly-dwarf).
@@ -112,7 +134,7 @@ func (d *debugInfo) linesIn(r *dwarf.Reader, unit *dwarf.Entry, pc uint64) []str
 	calls := d.inlined(r, unit, pc)
 	out := []string{lineText(last.File.Name, dir, int64(last.Line), int64(last.Column), len(calls) > 0)}
 	files := table.Files()
-	for i := len(calls) - 1; i >= 0; i-- {
+	for i := len(calls) - 1; i >= 0 && len(out) <= maxInlined; i-- {
 		file, _ := calls[i].Val(dwarf.AttrCallFile).(int64)
 		line, _ := calls[i].Val(dwarf.AttrCallLine).(int64)
 		column, _ := calls[i].Val(dwarf.AttrCallColumn).(int64)
@@ -165,7 +187,11 @@ func lineText(file, dir string, line, column int64, inlined bool) string {
 	if dir != "" {
 		file = strings.TrimPrefix(file, path.Clean(dir)+"/")
 	}
-	text := fmt.Sprintf("\t%s:%d", text([]byte(strings.TrimPrefix(file, "./"))), line)
+	file = strings.TrimPrefix(file, "./")
+	if over := len(file) - maxShownFile; over > 0 {
+		file = "…" + file[over:]
+	}
+	text := fmt.Sprintf("\t%s:%d", text([]byte(file)), line)
 	if column > 0 {
 		text += fmt.Sprintf(":%d", column)
 	}

@@ -333,7 +333,9 @@ func (i *instance) failure(ctx context.Context, err error) error {
 
 func (i *instance) classify(ctx context.Context, err error) (*FunctionError, error) {
 	message, stack := splitStack(err)
-	stack = i.source.readable(stack)
+	if cause := i.watch.cause(); cause != stopCanceled && cause != stopClosed { // nobody sees those
+		stack = i.source.readable(stack)
+	}
 	var exit *exited
 	var host hostFailure
 	var bug goruntime.Error

@@ -62,6 +62,10 @@ type Options struct {
 	// source can end.
 	CompileScript func(ctx context.Context, source []byte, language Language) (*quickjs.Script, error)
 
+	// FindLines is as the function FindLines: what it answers is of the places, in their order. Its errors are that of ctx and ErrBadLines. It blocks, and
+	// is called from several goroutines. nil: FindLines, in this process, which a hostile module can end.
+	FindLines func(ctx context.Context, code []byte, places []uint32) ([][]string, error)
+
 	meter meter
 }
 
@@ -294,6 +298,7 @@ func (rt *Runtime) compile(ctx context.Context, code []byte, info *moduleInfo, d
 		p.command = info.command()
 		if p.source != nil {
 			p.source.code = func(ctx context.Context) ([]byte, error) { return rt.options.Code.Get(ctx, digest) }
+			p.source.read = rt.options.FindLines
 		}
 		rt.metrics.compile.Observe(time.Since(started).Seconds())
 	}

@@ -2,9 +2,12 @@ package runtime
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/ianlancetaylor/demangle"
 
@@ -16,13 +19,20 @@ import (
 type source struct {
 	places *fuel.Places
 	code   func(context.Context) ([]byte, error) // the module as it was uploaded
+	read   lineFinder                            // nil: FindLines
 
 	mu    sync.Mutex
 	known map[uint32][]string // lines of the source, by the place in the code
 }
 
-// maxKnownPlaces bounds what a source remembers.
-const maxKnownPlaces = 1000
+// lineFinder is as Options.FindLines.
+type lineFinder func(ctx context.Context, code []byte, places []uint32) ([][]string, error)
+
+const (
+	maxKnownPlaces = 1000             // that a source remembers
+	maxPlaces      = 64               // of one stack that have lines; the engine shows 30 frames
+	findTimeout    = 10 * time.Second // of the call that has failed, which waits for its stack
+)
 
 // readable makes the engine's stack one for the function's author: a frame a line, names as they are in the source, and below each its
 // places in the source, "\tfile:line:column", the innermost first.
@@ -96,23 +106,49 @@ func (s *source) find(at []uint32) map[uint32][]string {
 	if len(s.known) > maxKnownPlaces || s.known == nil {
 		s.known = map[uint32][]string{}
 	}
-	var debug *debugInfo
-	for _, place := range at {
-		if _, known := s.known[place]; known {
-			continue
-		}
-		if debug == nil {
-			code, err := s.code(context.Background())
-			if err != nil {
-				return s.known // the next stack may have more luck
-			}
-			debug = readDebugInfo(code)
-		}
-		s.known[place] = debug.lines(uint64(s.places.Original(place)))
-	}
+	s.learn(at[:min(len(at), maxPlaces)])
 	found := make(map[uint32][]string, len(at))
 	for _, place := range at {
 		found[place] = s.known[place]
 	}
 	return found
+}
+
+// learn looks up the places that are not known; s.mu is held. Where that does not work, the next stack may have more luck.
+func (s *source) learn(at []uint32) {
+	var places []uint32
+	for _, place := range at {
+		if _, known := s.known[place]; !known && !slices.Contains(places, place) {
+			places = append(places, place)
+		}
+	}
+	if len(places) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), findTimeout)
+	defer cancel()
+	code, err := s.code(ctx)
+	if err != nil {
+		return
+	}
+	original := make([]uint32, len(places))
+	for i, place := range places {
+		original[i] = s.places.Original(place)
+	}
+	read := s.read
+	if read == nil {
+		read = func(_ context.Context, code []byte, places []uint32) ([][]string, error) {
+			return FindLines(code, places), nil
+		}
+	}
+	lines, err := read(ctx, code, original)
+	if errors.Is(err, ErrBadLines) { // looking again would cost as much
+		s.code = nil
+	}
+	if err != nil || len(lines) != len(places) {
+		return
+	}
+	for i, place := range places {
+		s.known[place] = lines[i]
+	}
 }

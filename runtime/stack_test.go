@@ -2,11 +2,14 @@ package runtime
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/shardmill/shardmill/runtime/fuel"
 )
 
 // trapping is a function in C whose handler traps three calls deep, of which one is inlined.
@@ -152,5 +155,34 @@ func TestDamagedDebugInfo(t *testing.T) {
 	s := &source{code: func(context.Context) ([]byte, error) { return nil, os.ErrNotExist }}
 	if got := s.readable("\tf(i32)\n\t\t0x10: shardmill:1\n\tg()"); got != "f(i32)\ng()" {
 		t.Errorf("without the code: %q", got)
+	}
+}
+
+// Debug information that cannot be read is not read again; what a busy machine did not find is. A stack's places are bounded, whatever names functions have.
+func TestLinesThatAreNotFound(t *testing.T) {
+	stack := ".f()\n" + strings.Repeat("\t\t0x10: shardmill:1\n", 2)
+	for i := range 2 * maxPlaces {
+		stack += fmt.Sprintf("\t\t0x%x: shardmill:1\n", 0x100+i)
+	}
+	for _, c := range []struct {
+		err   error
+		asked int
+	}{{ErrBadLines, 1}, {context.DeadlineExceeded, 2}} {
+		asked := 0
+		s := &source{places: new(fuel.Places), code: func(context.Context) ([]byte, error) { return nil, nil }}
+		s.read = func(_ context.Context, _ []byte, places []uint32) ([][]string, error) {
+			if asked++; len(places) != maxPlaces-1 { // one is there twice
+				t.Errorf("asked for %d places", len(places))
+			}
+			return nil, c.err
+		}
+		for range 2 {
+			if got := s.readable(stack); got != ".f()\n" {
+				t.Errorf("%q", got)
+			}
+		}
+		if asked != c.asked {
+			t.Errorf("%v: asked %d times, want %d", c.err, asked, c.asked)
+		}
 	}
 }

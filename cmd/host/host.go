@@ -218,8 +218,8 @@ func (h *host) openRuntime(ctx context.Context, metrics prometheus.Registerer) e
 	}
 	published := aws.Published(h.settings)
 	h.functions, err = runtime.Open(ctx, runtime.Options{
-		CompileScript: compileScript,
-		History:       past, Capsules: h.capsules, Trust: trust, Pinned: func(function string, version int) bool {
+		CompileScript: compileScript, FindLines: findLines(),
+		History: past, Capsules: h.capsules, Trust: trust, Pinned: func(function string, version int) bool {
 			return h.namedByMapping(function, version) || published(function, version)
 		},
 		CacheDir: h.dir.cache(), Functions: definitions, Code: code, Emitter: emitter{h.streams}, OnceEmitter: emitter{h.streams},

@@ -43,6 +43,17 @@ func main() {
 		}
 		return
 	}
+	if len(os.Args) == 3 && os.Args[1] == linesVerb {
+		err := limitMemory(linesMemory)
+		if err == nil {
+			err = linesMain(os.Args[2], os.Stdin, os.Stdout)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(exitFailure)
+		}
+		return
+	}
 	// A reader that goes away (stream tail | head) is an error of the write, so that what is temporary is removed.
 	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := untilSignal(context.Background())

@@ -19,7 +19,7 @@ import (
 const asMain = "SHARDMILL_TEST_AS_MAIN"
 
 func TestMain(m *testing.M) {
-	compiles := len(os.Args) > 1 && os.Args[1] == compileVerb
+	compiles := len(os.Args) > 1 && (os.Args[1] == compileVerb || os.Args[1] == linesVerb)
 	if os.Getenv(asMain) != "" || compiles {
 		main()
 	}
