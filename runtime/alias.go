@@ -211,7 +211,10 @@ func (rt *Runtime) DeleteVersion(ctx context.Context, name string, number int) e
 		return err
 	}
 	rt.discard(gone)
-	rt.removeCode(ctx, []*version{gone})
+	if rt.store(ctx) == nil { // so that nobody stores the same code meanwhile
+		rt.removeCode(ctx, []*version{gone})
+		rt.stored()
+	}
 	return nil
 }
 

@@ -43,7 +43,7 @@ func (u *update) waits() bool { return u != nil && u.problem == "" }
 // Submit is DeployProven that does not wait for the code to be compiled and tried. When it returns, the upload is durable: it is
 // Function.Update, in StatePending, and is compiled in the background, also by a host that starts anew. When that has succeeded it is
 // $LATEST; until then, and where it fails (StateFailed, with the reason), the version before serves. Of a function that has no
-// version yet, calls wait for the first. A newer upload takes the place of one that waits. What can be found out without compiling is
+// version yet, calls wait for the first. A newer upload takes the place of one that waits, and aliases of a first version that never served lead to it. What can be found out without compiling is
 // refused at once, with the errors of DeployProven.
 func (rt *Runtime) Submit(ctx context.Context, name string, code []byte, config Config, proof Proof) (Function, error) {
 	if err := rt.enter(); err != nil {
@@ -186,11 +186,12 @@ func (rt *Runtime) settle(ctx context.Context, u *update, p *program, failure er
 	failed := *f
 	failed.coming = &update{version: v, problem: failure.Error()}
 	failure = errors.Join(failure, closed(p))
-	if err := rt.save(ctx, &failed); err != nil { // then the next start tries it again
-		failure = errors.Join(failure, err)
-	}
+	unsaved := rt.save(ctx, &failed)
 	v.code.refuse(failure)
 	rt.replace(ctx, &failed, nil)
+	if unsaved != nil { // then the next start tries it again, and needs its code
+		return errors.Join(failure, unsaved)
+	}
 	rt.removeCode(ctx, []*version{v})
 	return failure
 }
@@ -245,6 +246,12 @@ func (rt *Runtime) numbered(v *version) (f *function, dropped []*version) {
 	if v.number == 0 {
 		v.number = f.next
 		f.next++
+	}
+	for i, a := range f.aliases { // of a first version that never served; a definition whose alias leads nowhere would not be read
+		if len(dropped) > 0 && a.Version == dropped[0].number {
+			f.aliases = slices.Clone(f.aliases)
+			f.aliases[i].Version, f.aliases[i].Modified = v.number, v.created
+		}
 	}
 	return f, dropped
 }

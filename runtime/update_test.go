@@ -238,3 +238,26 @@ func TestRestartedUpdate(t *testing.T) {
 		t.Errorf("after three: %+v, %+v", f, f.Update)
 	}
 }
+
+// An alias of a first version that never served leads to the one that takes its place: else the function would be lost at the next start.
+func TestAliasOfAFirstVersionThatFailed(t *testing.T) {
+	s := newStores()
+	w := reopen(t, s)
+	w.submit(t, "f", broken())
+	if _, _, err := w.PutAlias(t.Context(), "f", Alias{Name: "prod", Version: 1}); err != nil {
+		t.Fatal(err)
+	}
+	w.settled(t, "f")
+	w.submit(t, "f", constant(t, "whole"))
+	w.settled(t, "f")
+	for range 2 {
+		f, err := w.Get("f")
+		if err != nil || f.Version != 2 || len(f.Aliases) != 1 || f.Aliases[0].Version != 2 {
+			t.Fatalf("%+v: %v", f, err)
+		}
+		if err := w.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w = reopen(t, s)
+	}
+}
