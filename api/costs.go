@@ -58,7 +58,7 @@ func costsOf(costs *runtime.Costs) *FunctionCosts {
 		out.FuelPerRecord = costs.Fuel / int64(costs.Records)
 	}
 	for _, k := range costs.Keys {
-		out.Keys = append(out.Keys, KeyCost{k.Key, k.Fuel, k.Over, float64(k.Fuel) / float64(costs.Sampled)})
+		out.Keys = append(out.Keys, KeyCost{k.Key, k.Fuel, k.Over, float64(k.Fuel) / float64(max(costs.Sampled, 1))})
 	}
 	for _, r := range costs.Heaviest {
 		out.Heaviest = append(out.Heaviest, RecordCost{

@@ -76,7 +76,7 @@ func createFunction(c *call, in *createFunctionInput) (any, error) {
 	}
 	r, config := functionRecord{Tags: in.Tags, DeadLetter: deadLetter}, runtime.Config{}
 	in.apply(&r, &config)
-	f, up, err := c.deploy(ref.name, in.Code, config)
+	f, up, err := c.deploy(ref.name, in.Code, config, false)
 	if err != nil {
 		return nil, err
 	}
@@ -129,8 +129,8 @@ func (c *call) busy(name string) error {
 	return conflict("The operation cannot be performed at this time. An update is in progress for resource: %s", c.functionARN(name, ""))
 }
 
-// deploy makes what was uploaded the newest version of a function, in the background.
-func (c *call) deploy(name string, in *codeInput, config runtime.Config) (f runtime.Function, up upload, err error) {
+// deploy makes what was uploaded the newest version of a function, in the background unless it is to wait.
+func (c *call) deploy(name string, in *codeInput, config runtime.Config, wait bool) (f runtime.Function, up upload, err error) {
 	if err := in.refuse(); err != nil {
 		return f, up, err
 	}
@@ -138,7 +138,11 @@ func (c *call) deploy(name string, in *codeInput, config runtime.Config) (f runt
 	if err != nil {
 		return f, up, err
 	}
-	f, err = c.lambda.functions.Submit(c.r.Context(), name, module, config, runtime.Proof{})
+	deploy := c.lambda.functions.Submit
+	if wait {
+		deploy = c.lambda.functions.DeployProven
+	}
+	f, err = deploy(c.r.Context(), name, module, config, runtime.Proof{})
 	if errors.Is(err, runtime.ErrUntrusted) {
 		return f, up, faultf("InvalidCodeSignatureException", "The code is not signed: this host takes functions that are signed with one of its trusted keys only, by its own API.")
 	}
@@ -170,6 +174,21 @@ func (c *call) latest(revision string) (f runtime.Function, r functionRecord, er
 	return f, r, nil
 }
 
+// beginLatest is latest with the right to change the function: two uploads at once would not see each other's otherwise, and the second undo the first.
+func (c *call) beginLatest(revision string) (f runtime.Function, r functionRecord, done func(), err error) {
+	ref, err := c.parseFunction(c.params["FunctionName"])
+	if err != nil {
+		return f, r, nil, err
+	}
+	if done, err = c.begin(ref.name); err != nil {
+		return f, r, nil, err
+	}
+	if f, r, err = c.latest(revision); err != nil {
+		done()
+	}
+	return f, r, done, err
+}
+
 // errRevision is Lambda's answer about a RevisionId that is not the newest.
 var errRevision = &fault{code: "PreconditionFailedException", status: 412,
 	message: "The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias API to retrieve the latest Revision Id"}
@@ -188,11 +207,7 @@ func updateFunctionCode(c *call, in *updateCodeInput) (any, error) {
 	if err := refusePublishTo(in.PublishTo); err != nil {
 		return nil, err
 	}
-	f, r, err := c.latest(in.RevisionId)
-	if err != nil {
-		return nil, err
-	}
-	done, err := c.begin(f.Name)
+	f, r, done, err := c.beginLatest(in.RevisionId)
 	if err != nil {
 		return nil, err
 	}
@@ -206,7 +221,7 @@ func updateFunctionCode(c *call, in *updateCodeInput) (any, error) {
 		}
 		return c.functionOutput(&f, &r, ""), nil
 	}
-	f, up, err := c.deploy(f.Name, &in.codeInput, f.Config)
+	f, up, err := c.deploy(f.Name, &in.codeInput, f.Config, in.Publish) // who publishes a version goes on to point an alias at it, at once
 	if err != nil {
 		return nil, err
 	}
@@ -236,18 +251,14 @@ type updateConfigInput struct {
 
 // updateFunctionConfiguration changes a function's settings. Those that bound its calls make a new version.
 func updateFunctionConfiguration(c *call, in *updateConfigInput) (any, error) {
-	f, r, err := c.latest(in.RevisionId)
-	if err != nil {
-		return nil, err
-	}
-	if err := in.refuse(); err != nil {
-		return nil, err
-	}
-	done, err := c.begin(f.Name)
+	f, r, done, err := c.beginLatest(in.RevisionId)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
+	if err := in.refuse(); err != nil {
+		return nil, err
+	}
 	deadLetter, given, err := c.deadLetter(&in.functionSettings)
 	if err != nil {
 		return nil, err

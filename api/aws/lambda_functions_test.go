@@ -112,6 +112,7 @@ func TestFunctionLife(t *testing.T) {
 	if *updated.CodeSha256 != sha(raw) || updated.CodeSize != int64(len(raw)) || *updated.Version != "5" || *updated.FunctionArn != lambdaARN+"function:f:5" {
 		t.Errorf("updated %+v", updated)
 	}
+	ok(l.lambda.CreateAlias(l.ctx, &awslambda.CreateAliasInput{FunctionName: aws.String("f"), Name: aws.String("prod"), FunctionVersion: updated.Version}))(t) // at once
 	l.updated("f")
 	if native := ok(l.functions.Get("f"))(t); native.Config.Emit[0] != "out" || native.Config.Concurrency != 3 {
 		t.Errorf("natively %+v", native.Config)

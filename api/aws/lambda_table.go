@@ -17,6 +17,7 @@ type Functions interface {
 	List() []runtime.Function
 	Code(ctx context.Context, name string, version int) ([]byte, error)
 	Submit(ctx context.Context, name string, code []byte, config runtime.Config, proof runtime.Proof) (runtime.Function, error)
+	DeployProven(ctx context.Context, name string, code []byte, config runtime.Config, proof runtime.Proof) (runtime.Function, error)
 	Delete(ctx context.Context, name string) error
 	DeleteVersion(ctx context.Context, name string, number int) error
 	PutAlias(ctx context.Context, name string, a runtime.Alias) (stored runtime.Alias, created bool, err error)
