@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -29,7 +30,7 @@ type filterVerdict struct {
 
 func newFilterTest(a *app) *cobra.Command {
 	var patterns []string
-	var key string
+	var key, file string
 	c := &cobra.Command{
 		Use:   "test [FILE]",
 		Short: "Say of each event which patterns match it, and why",
@@ -45,10 +46,13 @@ func newFilterTest(a *app) *cobra.Command {
 			if err != nil {
 				return usagef("%v", err)
 			}
-			file := "-"
 			if len(args) == 1 {
+				if file != "" {
+					return usagef("the file is given twice: %q, and %q with --file", args[0], file)
+				}
 				file = args[0]
 			}
+			file = cmp.Or(file, "-")
 			in, _, err := a.openInput(file)
 			if err != nil {
 				return err
@@ -62,6 +66,7 @@ func newFilterTest(a *app) *cobra.Command {
 		},
 	}
 	c.Flags().StringArrayVar(&patterns, "pattern", nil, "event pattern, a JSON object; repeatable, and one that matches is enough")
+	c.Flags().StringVar(&file, "file", "", "the events, in place of the argument FILE")
 	c.Flags().StringVar(&key, "key", "", "field of each event that is its partition key, or a JSON pointer such as /flight/origin")
 	return c
 }

@@ -20,6 +20,8 @@ func TestFilterTest(t *testing.T) {
 			`^ +1  pattern 1  miss .*\n +1  pattern 2  match  partitionKey is "JFK", .*\n1 of 1 event passes\n$`, ``},
 		{"filter test --output json --key /origin --pattern " + `'{"partitionKey":["7"]}'`, `{"origin":7}`, exitOK,
 			`^{"line":1,"pattern":1,"match":true,"why":"partitionKey is .*"}\n$`, ``},
+		{"filter test --pattern " + late + " --file " + events, "", exitOK, `^ +1  match .*\n +2  miss .*\n +3  miss .*\n1 of 3 events pass\n$`, ``},
+		{"filter test " + events + " --pattern " + late + " --file -", "", exitUsage, ``, `the file is given twice`},
 		{"filter test " + events, "", exitUsage, ``, `--pattern is needed`},
 		{"filter test --pattern {}", "", exitUsage, ``, `filter pattern 1 is {}; .* at least one field`},
 		{"filter test gone.ndjson --pattern " + late, "", exitFailure, ``, `gone.ndjson`},
