@@ -284,7 +284,17 @@ def cli():
         return json.loads(run.stdout) if run.stdout else None
 
     assert name in [f["FunctionName"] for f in aws("list-functions")["Functions"]]
-    assert "EventSourceMappings" in aws("list-event-source-mappings", "--function-name", name)
+    made = aws(
+        "create-event-source-mapping", "--event-source-arn", arn(stream()), "--function-name", name, "--starting-position", "TRIM_HORIZON",
+        "--filter-criteria", '{"Filters":[{"Pattern":"{\\"partitionKey\\":[\\"k\\"]}"}]}', "--function-response-types", "ReportBatchItemFailures",
+    )
+    assert made["State"] == "Creating", made
+    id = ["--uuid", made["UUID"]]
+    assert aws("update-event-source-mapping", *id, "--no-enabled", "--filter-criteria", "{}", "--batch-size", "7")["State"] == "Disabling"
+    got = aws("get-event-source-mapping", *id)
+    assert got["State"] == "Disabled" and got["BatchSize"] == 7 and "FilterCriteria" not in got, got
+    assert [m["UUID"] for m in aws("list-event-source-mappings", "--function-name", name)["EventSourceMappings"]] == [made["UUID"]]
+    assert aws("delete-event-source-mapping", *id)["State"] == "Deleting"
     assert aws("get-function", "--function-name", name)["Configuration"]["FunctionName"] == name
     assert aws("invoke", "--function-name", name, "/dev/null")["StatusCode"] == 200
     aws("delete-function", "--function-name", name)
