@@ -8,7 +8,6 @@ import (
 	"hash/fnv"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -33,6 +32,8 @@ type world struct {
 	seed    uint32
 	mapping Mapping // as it was made; what changes later is in force from some batch on
 	largest int     // batch size
+	deaf    bool    // replies are not looked at, so that nothing can be asked for again but all
+	whole   bool    // no record is in an aggregate, whose records Lambda's door cannot tell apart
 
 	mu       sync.Mutex
 	records  map[string]*item // by "key.number"
@@ -168,8 +169,8 @@ func (w *world) handle(c runtime.Call, items []*item, reply *runtime.Reply, n in
 	retryFrom := len(items)
 	for i, it := range items {
 		if w.fails(it, w.attempts[it.name]) {
-			if w.chance("how", n) < 60 {
-				return fmt.Errorf("invoke: %w", &runtime.FunctionError{Kind: runtime.FailTrap, Message: it.name})
+			if w.chance("how", n) < 60 || w.deaf {
+				return fmt.Errorf("invoke: %w", &runtime.FunctionError{Kind: failureKinds[w.chance("kind", n)%len(failureKinds)], Message: it.name})
 			}
 			retryFrom = min(retryFrom, i)
 		}
@@ -293,7 +294,7 @@ func (w *world) put(b *bench, shard shards.ShardID, n int) {
 			}
 			w.records[it.name] = it
 			w.keys[key] = append(w.keys[key], it)
-			if w.chance("aggregated", i, len(w.records)) < 20 {
+			if !w.whole && w.chance("aggregated", i, len(w.records)) < 20 {
 				users = append(users, aggregatetest.User{Key: key, Data: it.name})
 				if len(users) < 3 {
 					continue
@@ -370,6 +371,7 @@ func (w *world) checkEnd(b *bench) error {
 type episode struct {
 	Seed    uint32
 	Mapping Mapping
+	Lambda  bool // the function takes Lambda's event
 	Keys    int
 	Steps   []happening
 }
@@ -407,6 +409,9 @@ func (e *episode) run(t *testing.T) error {
 		d.keys = append(d.keys, fmt.Sprint("k", k))
 	}
 	b.functions.handle, b.stream.saveErr = w.invoke, w.checkSave
+	if e.Lambda {
+		w.takeEvents(b)
+	}
 	b.destinations = w
 	b.open()
 	defer func() { b.close() }()
@@ -458,45 +463,4 @@ func (s *happening) do(b *bench, w *world, m *Mapping) {
 		w.down = !w.down
 		w.mu.Unlock()
 	}
-}
-
-func drawEpisode(rt *rapid.T) episode {
-	e := episode{Seed: rapid.Uint32().Draw(rt, "seed"), Mapping: drawSettings(rt), Keys: rapid.IntRange(2, 12).Draw(rt, "keys")}
-	kinds := strings.Fields("put put put put wait wait wait change pause stop kill reshard destination")
-	for range rapid.IntRange(1, 25).Draw(rt, "steps") {
-		s := happening{Kind: rapid.SampledFrom(kinds).Draw(rt, "step")}
-		switch s.Kind {
-		case "put":
-			s.A, s.B = rapid.IntRange(0, 9).Draw(rt, "shard"), rapid.IntRange(1, 6).Draw(rt, "records")
-		case "reshard":
-			s.A, s.B = rapid.IntRange(0, 9).Draw(rt, "shard"), rapid.IntRange(0, 9).Draw(rt, "other")
-		case "wait":
-			s.Wait = drawDuration(rt, "wait", time.Minute)
-		case "change":
-			s.Mapping = drawSettings(rt)
-		}
-		e.Steps = append(e.Steps, s)
-	}
-	return e
-}
-
-func drawSettings(rt *rapid.T) Mapping {
-	m := Mapping{
-		Name: "m", Stream: "s", Function: "f", OnFailure: "stream:failed",
-		BatchSize:       rapid.IntRange(1, 12).Draw(rt, "batch size"),
-		BatchWindow:     rapid.SampledFrom([]time.Duration{0, 0, time.Second, 20 * time.Second}).Draw(rt, "window"),
-		MaxAttempts:     rapid.IntRange(0, 4).Draw(rt, "max attempts"),
-		MaxRecordAge:    rapid.SampledFrom([]time.Duration{0, 0, time.Minute, 10 * time.Minute}).Draw(rt, "max age"),
-		Parallelization: rapid.SampledFrom([]int{1, 1, 2, 3, 10}).Draw(rt, "lanes"),
-		TumblingWindow:  rapid.SampledFrom([]time.Duration{0, 0, 0, 10 * time.Second, time.Minute}).Draw(rt, "tumbling"),
-		Bisect:          rapid.Bool().Draw(rt, "bisect"),
-		Isolate:         rapid.Bool().Draw(rt, "isolate"),
-	}
-	if m.TumblingWindow > 0 {
-		m.Parallelization = 1
-	}
-	if rapid.Bool().Draw(rt, "filter") {
-		m.Filters = []string{`{"partitionKey": [{"anything-but": ["k0"]}]}`}
-	}
-	return m
 }
