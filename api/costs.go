@@ -13,7 +13,7 @@ type FunctionCosts struct {
 	Records       uint64       `json:"records" doc:"Records that they were given."`
 	Fuel          int64        `json:"fuel" doc:"Instructions that they executed, weighted."`
 	FuelPerCall   int64        `json:"fuelPerCall" doc:"The mean of a call."`
-	FuelPerRecord int64        `json:"fuelPerRecord" doc:"The fuel divided by the records, that of calls without records included; 0 when there were no records."`
+	FuelPerRecord int64        `json:"fuelPerRecord" doc:"The mean of a record, by the calls that had records; 0 when there were none."`
 	Sampled       int64        `json:"sampled" doc:"How much of the fuel was put on the account of a record; shares are of this."`
 	Keys          []KeyCost    `json:"keys" doc:"The partition keys that cost most, the first the most."`
 	Heaviest      []RecordCost `json:"heaviest" doc:"The records that cost most in one call, the first the most."`
@@ -55,7 +55,7 @@ func costsOf(costs *runtime.Costs) *FunctionCosts {
 		FuelPerCall: costs.Fuel / int64(max(costs.Calls, 1)), Keys: []KeyCost{}, Heaviest: []RecordCost{},
 	}
 	if costs.Records > 0 {
-		out.FuelPerRecord = costs.Fuel / int64(costs.Records)
+		out.FuelPerRecord = costs.RecordFuel / int64(costs.Records)
 	}
 	for _, k := range costs.Keys {
 		out.Keys = append(out.Keys, KeyCost{k.Key, k.Fuel, k.Over, float64(k.Fuel) / float64(max(costs.Sampled, 1))})

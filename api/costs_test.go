@@ -22,10 +22,10 @@ func TestCosts(t *testing.T) {
 	}
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	out := costsOf(&runtime.Costs{
-		Calls: 4, Records: 10, Fuel: 1000, Sampled: 800, Keys: []runtime.KeyCost{{Key: "k", Fuel: 600, Over: 5}},
+		Calls: 4, Records: 10, Fuel: 1000, RecordFuel: 900, Sampled: 800, Keys: []runtime.KeyCost{{Key: "k", Fuel: 600, Over: 5}},
 		Heaviest: []runtime.RecordCost{{Source: runtime.Source{Mapping: "m", Stream: "s", Shard: 2, First: 9, Last: 9}, Key: "k", Fuel: 500, Invocation: "i", Version: 3, Time: at}},
 	})
-	if out.FuelPerCall != 250 || out.FuelPerRecord != 100 || out.Keys[0] != (KeyCost{"k", 600, 5, 0.75}) {
+	if out.FuelPerCall != 250 || out.FuelPerRecord != 90 || out.Keys[0] != (KeyCost{"k", 600, 5, 0.75}) {
 		t.Errorf("%+v", out)
 	}
 	if want := (RecordCost{"m", "s", out.Heaviest[0].Shard, 9, "k", 500, "i", 3, at}); out.Heaviest[0] != want || want.Shard == "" {

@@ -32,6 +32,7 @@ const (
 type Costs struct {
 	Calls, Records uint64
 	Fuel           int64 // of all calls
+	RecordFuel     int64 // of those that had records
 	Sampled        int64 // of it, what was put on the account of a record
 	Keys           []KeyCost
 	Heaviest       []RecordCost
@@ -136,19 +137,23 @@ func (c *costs) add(call *Call, reply *Reply, samples []sample) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.total.Calls++
-	c.total.Records += uint64(call.records())
+	n := call.records()
+	c.total.Records += uint64(n)
 	c.total.Fuel += reply.Fuel
+	if n > 0 {
+		c.total.RecordFuel += reply.Fuel
+	}
 	if len(samples) == 0 {
 		return
 	}
 	slices.SortFunc(samples, func(a, b sample) int { return cmp.Compare(a.record, b.record) })
-	n := uint32(0)
+	at := uint32(0)
 	for _, run := range call.Records {
 		for r := range run.All() {
 			if len(samples) == 0 {
 				return
 			}
-			if n++; n == samples[0].record {
+			if at++; at == samples[0].record {
 				c.account(call, reply, r, samples[0])
 				samples = samples[1:]
 			}

@@ -42,8 +42,12 @@ func TestCosts(t *testing.T) {
 		fuel += reply.Fuel
 	}
 	c, err := w.Costs("probe")
-	if err != nil || c.Calls != 3 || c.Records != 3*uint64(len(keys)) || c.Fuel != fuel {
+	if err != nil || c.Calls != 3 || c.Records != 3*uint64(len(keys)) || c.Fuel != fuel || c.RecordFuel != fuel {
 		t.Errorf("costs %+v, %v; want 3 calls and %d", c, err, fuel)
+	}
+	w.mustAsk(t, "probe", "echo x")
+	if with, err := w.Costs("probe"); err != nil || with.Calls != 4 || with.Fuel <= fuel || with.RecordFuel != fuel {
+		t.Errorf("with a call that had no records: %+v, %v", with, err)
 	}
 	if len(c.Keys) == 0 || c.Keys[0].Key != "dear" || c.Keys[0].Fuel < c.Sampled*8/10 || c.Sampled < fuel/2 {
 		t.Errorf("keys %+v of %d sampled of %d", c.Keys, c.Sampled, fuel)
