@@ -7,8 +7,7 @@ FUZZTIME ?= 30s
 
 EXAMPLES := $(patsubst %/,%,$(dir $(wildcard functions/examples/*/*.go)))
 EXAMPLES := $(sort $(EXAMPLES))
-# darwin/amd64 is left out of the checks: no file of ours is for one processor only, and each platform is a minute on a new machine.
-PLATFORMS = linux/amd64 linux/arm64 darwin/arm64
+PLATFORMS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 
 .PHONY: all build test check fmt vet lint tidy examples race cross bench fuzz soak sdks conformance clean
 
