@@ -34,6 +34,7 @@
  */
 
 export { Bytes } from "./assembly/bytes";
+export { Json, Kind } from "./assembly/json";
 export {
   Batch, BatchHandler, Call, Invocation, InvokeHandler, Record, Transform, TransformHandler, Window, WindowEnd, WindowHandler,
   onBatch, onInvoke, onTransform, onWindow,

@@ -1,6 +1,6 @@
 // Reads the members of a JSON object, in place.
 
-import { Bytes } from "shardmill";
+import { Bytes } from "./bytes";
 
 export enum Kind {
   text,

@@ -1,10 +1,8 @@
 // Delays is a Shardmill function: for every batch of flights it emits, per origin airport, how many flights left and by how many
 // minutes they were late together.
 
-import { Batch, Bytes, onBatch } from "shardmill";
+import { Batch, Bytes, Json, Kind, onBatch } from "shardmill";
 export * from "shardmill/exports";
-
-import { Json, Kind } from "./json";
 
 class Total {
   flights: i32 = 0;

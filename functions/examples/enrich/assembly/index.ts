@@ -1,9 +1,7 @@
 // Enrich is a Shardmill function: to each flight it adds what the state table airports has of its origin and its destination.
 
-import { Batch, Bytes, Code, Table, onBatch, refusal } from "shardmill";
+import { Batch, Bytes, Code, Json, Kind, Table, onBatch, refusal } from "shardmill";
 export * from "shardmill/exports";
-
-import { Json, Kind } from "./json";
 
 const json = new Json();
 
