@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -61,16 +62,15 @@ func extensionOf(language string) string {
 	return quickjs.Language(language).Extension()
 }
 
-// compileVerb makes this program a compiler of one script, from stdin to stdout: a process of its own, because a hostile source makes the compiler
-// use up its stack or minutes of time.
-const compileVerb = "compile-script"
-
-// What a compiler of a script may take.
-const (
-	compileTimeout = 10 * time.Second
-	compileMemory  = "GOMEMLIMIT=1GiB"
-	compileStack   = 256 << 20 // bytes, which is some thirty thousand expressions in one another
-)
+// compileApart compiles one script, in the language that is its argument. A hostile source makes the compiler use up its stack or minutes of time.
+var compileApart = &apart{
+	verb: "compile-script", timeout: 10 * time.Second,
+	env: []string{"GOMEMLIMIT=1GiB", "GOTRACEBACK=none"},
+	main: func(language string, in io.Reader, out io.Writer) error {
+		debug.SetMaxStack(256 << 20) // some thirty thousand expressions in one another
+		return compileMain(language, in, out)
+	},
+}
 
 // compiledScript is what the compiler's process answers.
 type compiledScript struct {
@@ -97,30 +97,17 @@ func compileMain(language string, in io.Reader, out io.Writer) error {
 
 // compileScript compiles a source in a process of its own.
 func compileScript(ctx context.Context, source []byte, language quickjs.Language) (*quickjs.Script, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("compile a script: %w", err)
-	}
-	limited, cancel := context.WithTimeout(ctx, compileTimeout)
-	defer cancel()
-	cmd := exec.CommandContext(limited, self, compileVerb, string(language))
-	cmd.Env = []string{compileMemory, "GOTRACEBACK=none"}
-	cmd.Stdin = bytes.NewReader(source)
-	var out bytes.Buffer
-	cmd.Stdout = &out
-	said, err := runCompiler(cmd)
+	out, err := compileApart.run(ctx, string(language), source)
 	switch exit := (*exec.ExitError)(nil); {
-	case ctx.Err() != nil:
-		return nil, fmt.Errorf("compile a script: %w", context.Cause(ctx))
-	case limited.Err() != nil:
-		return nil, &quickjs.SourceError{Problems: []string{fmt.Sprintf("it takes longer than %s to compile", shortDuration(compileTimeout))}}
-	case errors.As(err, &exit) && strings.Contains(said, "stack"):
+	case errors.Is(err, errTooLong):
+		return nil, &quickjs.SourceError{Problems: []string{fmt.Sprintf("it takes longer than %s to compile", shortDuration(compileApart.timeout))}}
+	case errors.As(err, &exit) && strings.Contains(err.Error(), "stack"):
 		return nil, &quickjs.SourceError{Problems: []string{"it is nested too deeply"}}
 	case err != nil:
-		return nil, fmt.Errorf("compile a script: %w: %s", err, strings.TrimSpace(said))
+		return nil, fmt.Errorf("compile a script: %w", err)
 	}
 	var answer compiledScript
-	if err := json.Unmarshal(out.Bytes(), &answer); err != nil {
+	if err := json.Unmarshal(out, &answer); err != nil {
 		return nil, fmt.Errorf("compile a script: %w", err)
 	}
 	if answer.Script == nil {

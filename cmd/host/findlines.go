@@ -1,13 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -16,15 +14,21 @@ import (
 	"github.com/shardmill/shardmill/runtime"
 )
 
-// linesVerb makes this program find lines of a module's source, from stdin to stdout: a process of its own, because hostile debug information of some
-// hundred bytes makes the library that reads it ask for terabytes of memory, which ends the process.
-const linesVerb = "find-lines"
+// linesMemory bounds a finder of lines.
+const linesMemory = 1 << 30
 
-// What a finder of lines may take.
-const (
-	linesTimeout = 5 * time.Second
-	linesMemory  = 1 << 30
-)
+// linesApart finds lines of a module's source. Hostile debug information of some hundred bytes makes the library that reads it ask for terabytes of
+// memory, which ends the process.
+var linesApart = &apart{
+	verb: "find-lines", timeout: 5 * time.Second,
+	env: []string{"GOMEMLIMIT=" + strconv.Itoa(linesMemory/2), "GOTRACEBACK=none", "GOMAXPROCS=1"},
+	main: func(places string, in io.Reader, out io.Writer) error {
+		if err := limitMemory(linesMemory); err != nil {
+			return err
+		}
+		return linesMain(places, in, out)
+	},
+}
 
 // linesMain is the finder's process. The places are decimal numbers with commas between them.
 func linesMain(places string, in io.Reader, out io.Writer) error {
@@ -58,33 +62,18 @@ func findLines() func(ctx context.Context, code []byte, places []uint32) ([][]st
 }
 
 func findLinesApart(ctx context.Context, code []byte, places []uint32) (lines [][]string, err error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("find lines: %w", err)
-	}
 	var at []string
 	for _, place := range places {
 		at = append(at, strconv.Itoa(int(place)))
 	}
-	limited, cancel := context.WithTimeout(ctx, linesTimeout)
-	defer cancel()
-	cmd := exec.CommandContext(limited, self, linesVerb, strings.Join(at, ","))
-	cmd.Env = []string{"GOMEMLIMIT=" + strconv.Itoa(linesMemory/2), "GOTRACEBACK=none", "GOMAXPROCS=1"}
-	cmd.Stdin = bytes.NewReader(code)
-	var out bytes.Buffer
-	cmd.Stdout = &out
-	said, err := runCompiler(cmd)
-	switch exit := (*exec.ExitError)(nil); {
-	case ctx.Err() != nil:
-		return nil, fmt.Errorf("find lines: %w", context.Cause(ctx))
-	case limited.Err() != nil:
-		return nil, fmt.Errorf("find lines: %w: it takes longer than %s", runtime.ErrBadLines, shortDuration(linesTimeout))
-	case errors.As(err, &exit):
-		return nil, fmt.Errorf("find lines: %w: %s", runtime.ErrBadLines, strings.TrimSpace(said))
-	case err != nil:
-		return nil, fmt.Errorf("find lines: %w", err)
+	out, err := linesApart.run(ctx, strings.Join(at, ","), code)
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) || errors.Is(err, errTooLong) {
+		return nil, fmt.Errorf("find lines: %w: %w", runtime.ErrBadLines, err)
 	}
-	if err := json.Unmarshal(out.Bytes(), &lines); err != nil {
+	if err == nil {
+		err = json.Unmarshal(out, &lines)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("find lines: %w", err)
 	}
 	return lines, nil

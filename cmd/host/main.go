@@ -14,7 +14,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -35,19 +34,7 @@ const (
 )
 
 func main() {
-	if len(os.Args) == 3 && os.Args[1] == compileVerb {
-		debug.SetMaxStack(compileStack)
-		if err := compileMain(os.Args[2], os.Stdin, os.Stdout); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(exitFailure)
-		}
-		return
-	}
-	if len(os.Args) == 3 && os.Args[1] == linesVerb {
-		err := limitMemory(linesMemory)
-		if err == nil {
-			err = linesMain(os.Args[2], os.Stdin, os.Stdout)
-		}
+	if done, err := worksApart(os.Args, compileApart, linesApart); done {
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(exitFailure)

@@ -19,7 +19,7 @@ import (
 const asMain = "SHARDMILL_TEST_AS_MAIN"
 
 func TestMain(m *testing.M) {
-	compiles := len(os.Args) > 1 && (os.Args[1] == compileVerb || os.Args[1] == linesVerb)
+	compiles := len(os.Args) > 1 && (os.Args[1] == compileApart.verb || os.Args[1] == linesApart.verb)
 	if os.Getenv(asMain) != "" || compiles {
 		main()
 	}
