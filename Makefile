@@ -83,7 +83,8 @@ sdks:
 	sdk/install
 	SHARDMILL_NEED_SDKS=1 $(GO) test -count 1 ./sdk/... ./cmd/host -run 'Guests|DelaysIn|TestCSV|Redact|AccessLog|RustExamples|BuildC|BuildRust|BuildAssemblyScript|Freestanding|NewProject|Crate|Package|Replies|Calls|Outside|Enrich'
 
-# Clients that know nothing of this project against a real host; what they are is installed first. Needs Python, Node.js, Java and Maven.
+# Clients that know nothing of this project against a real host; what they are is installed first. Needs Python, Node.js, Java and Maven; and Terraform,
+# with its provider in the folder that SHARDMILL_TERRAFORM_PLUGINS names, or wherever Terraform finds it.
 conformance:
 	api/aws/conformance/install
 	$(GO) test -tags conformance -count 1 -timeout 20m -v ./api/aws/conformance
