@@ -33,8 +33,12 @@ func (m meter) prepare(code []byte) ([]byte, *fuel.Places, error) {
 	return fuel.RewriteWithPlaces(code)
 }
 
+// features are what modules may be made of. Besides WebAssembly 2.0 those are tail calls, which the engine counts as an experiment of its own; threads,
+// which have no use where nothing runs beside a guest, and exceptions are not taken.
+const features = api.CoreFeaturesV2 | experimental.CoreFeaturesTailCall
+
 func (m meter) configure(config wazero.RuntimeConfig) wazero.RuntimeConfig {
-	return config.WithCloseOnContextDone(m.engine)
+	return config.WithCoreFeatures(features).WithCloseOnContextDone(m.engine)
 }
 
 // install makes what prepared modules import.

@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/tetratelabs/wazero/api"
+
+	"github.com/shardmill/shardmill/runtime/wasm"
 )
 
 // pause lets the bubble's time pass.
@@ -148,6 +151,28 @@ func TestFuelIsLimited(t *testing.T) {
 	}
 	if w.cause() != stopFuel || w.used() < firstSlice {
 		t.Errorf("cause %d after %d", w.cause(), w.used())
+	}
+}
+
+// TestTailCalls has guests that call in the place of what they do, so that neither loop nor stack ends them.
+func TestTailCalls(t *testing.T) {
+	w := open(t)
+	const handle, start = 2, 5 // functions of the fake
+	arguments := []byte{wasm.OpLocalGet, 0, wasm.OpLocalGet, 1, wasm.OpLocalGet, 2}
+	w.deploy(t, "endless", fake{handle: cat(arguments, []byte{wasm.OpReturnCall, handle})}.build(), Config{Timeout: 50 * time.Millisecond})
+	_, err := w.ask(t.Context(), "endless", "")
+	failure(t, err, FailTimeout)
+	f := w.deploy(t, "short", fake{initialize: []byte{wasm.OpReturnCall, start}, start: []byte{0x01}, handle: cat(arguments, []byte{wasm.OpI32Const, 1, wasm.OpIf, wasm.BlockEmpty},
+		i64Const(0), []byte{wasm.OpReturn, wasm.OpEnd, wasm.OpReturnCall, handle})}.build(), Config{Fuel: 1_000_000, Timeout: time.Minute})
+	if f.Start != StartSnapshot {
+		t.Errorf("it starts from %q (%s)", f.Start, f.StartReason)
+	}
+	_, err = w.ask(t.Context(), "short", "")
+	failure(t, err, FailMalformed) // it has returned 0
+	w.deploy(t, "endless", fake{handle: cat(arguments, []byte{wasm.OpReturnCall, handle})}.build(), Config{Fuel: 1_000_000, Timeout: time.Minute})
+	_, err = w.ask(t.Context(), "endless", "")
+	if f := failure(t, err, FailFuel); !strings.Contains(f.Stack, ".$2(i32,i32,i32) i64") {
+		t.Errorf("the stack is\n%s", f.Stack)
 	}
 }
 

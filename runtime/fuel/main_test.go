@@ -7,6 +7,7 @@ import (
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
 )
 
 // engine is a runtime with what rewritten modules import: a host that gives out slices and counts what it gave.
@@ -23,7 +24,7 @@ const stopped = "out of fuel"
 func newEngine(t testing.TB, config wazero.RuntimeConfig, slice int64) *engine {
 	t.Helper()
 	ctx := context.Background()
-	e := &engine{Runtime: wazero.NewRuntimeWithConfig(ctx, config), slice: slice}
+	e := &engine{Runtime: wazero.NewRuntimeWithConfig(ctx, config.WithCoreFeatures(api.CoreFeaturesV2|experimental.CoreFeaturesTailCall)), slice: slice}
 	t.Cleanup(func() { e.Close(ctx) })
 	refill := func(_ context.Context, guest api.Module, _ []uint64) {
 		if e.refills++; e.most > 0 && e.refills > e.most {

@@ -17,7 +17,7 @@ import (
 
 const (
 	typeF64   = 0x7c
-	functions = 5 // each calls those before it, and the imported one
+	functions = 5 // each calls those before it, and the imported one; at its end any
 	pages     = 2
 	entries   = 8 // of the table
 )
@@ -184,6 +184,23 @@ func (g *generator) call(deep int) {
 	g.labels--
 }
 
+// tailCall makes a call in place of the rest of the function, where there are steps left: of any function, the same one too, or through the table.
+func (g *generator) tailCall(deep int) {
+	g.step()
+	g.op(wasm.OpIf, wasm.BlockEmpty)
+	g.labels++
+	g.i32(deep - 1)
+	g.i64(deep - 1)
+	if g.choose(3) > 0 {
+		g.op(wasm.OpReturnCall, byte(1+g.choose(functions)))
+	} else {
+		g.i32(0)
+		g.op(wasm.OpReturnCallIndirect, sigRun, 0)
+	}
+	g.op(wasm.OpEnd)
+	g.labels--
+}
+
 // step takes a step and leaves whether there was one.
 func (g *generator) step() {
 	g.op(wasm.OpGlobalGet, globalSteps, wasm.OpI32Const, 1, opI32Sub, wasm.OpGlobalSet, globalSteps)
@@ -322,7 +339,7 @@ func (g *generator) leave(deep int) {
 	g.i32(deep - 1)
 	g.op(wasm.OpBrIf, 0)
 	g.statements(deep - 1)
-	switch g.choose(4) {
+	switch g.choose(5) {
 	case 0:
 		g.op(wasm.OpBr, 0)
 	case 1:
@@ -333,6 +350,8 @@ func (g *generator) leave(deep int) {
 	case 3:
 		g.i64(0)
 		g.op(wasm.OpBr, byte(g.labels)) // out of the function
+	case 4:
+		g.tailCall(deep)
 	}
 	if g.choose(2) > 0 {
 		g.statements(deep - 1)

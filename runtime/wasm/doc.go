@@ -3,8 +3,7 @@
 //
 // A [Reader] reads primitive forms, [Sections] divides a module, [Reader.Instruction] walks code instruction by instruction. It knows the
 // instructions of WebAssembly 2.0 (the first version, sign extension, saturating truncation, several results, bulk memory,
-// reference types, vectors) and tail calls, which is a little more than the engine takes: it has threads and exceptions
-// switched off, and their instructions are errors here.
+// reference types, vectors) and tail calls. The engine has threads and exceptions switched off, and their instructions are errors here.
 //
 // # Guarantees
 //
