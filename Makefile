@@ -61,7 +61,6 @@ cross:
 # measures a function against an equal plugin of extism.
 bench: build
 	./shardmill bench --quick
-	$(GO) test -run - -bench Isolate ./triggers
 	$(GO) test -tags conformance -count 1 -run Figures -v ./api/aws/conformance
 	cd runtime/testdata/extism && $(GO) test -mod=mod -count 1 -run Figures -v . || echo "left out: invoke.batch100.extism needs the modules of extism/go-sdk"
 

@@ -3,7 +3,6 @@ package triggers
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,11 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/shardmill/shardmill/runtime"
 	"github.com/shardmill/shardmill/sdk/record"
-	"github.com/shardmill/shardmill/shards"
 )
 
 // probe tells when a function has run.
@@ -120,53 +116,6 @@ func BenchmarkRecords(b *testing.B) {
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(total), "ns/record")
 		})
 	}
-}
-
-// BenchmarkIsolate is the time from the first delivery of a batch of 10,000 records, one of which makes the function fail, until that one has
-// been given up and all others are settled. A call of the function takes 1 ms.
-func BenchmarkIsolate(b *testing.B) {
-	const n = 10_000
-	p := &poller{r: &runner{
-		functions: &failing{at: record.MakeSequence(1, 6543)}, log: slog.New(slog.DiscardHandler),
-		batchSizes: prometheus.NewHistogram(prometheus.HistogramOpts{}),
-	}}
-	p.r.settings.Store(&settings{Mapping: Mapping{Function: "f"}, limits: limits{records: n, bytes: maxPayload}, policy: policy{MaxAttempts: 1, Isolate: true}})
-	p.log, p.lane.p = p.r.log, p
-	run := makeRun(record.MakeSequence(1, 1), slices.Repeat([]int{100}, n)...)
-	st := (&fakeStreams{}).create("s", 1)
-	p.r.source, p.reader, p.next = st, endless{run}, run.First().Sequence
-	p.saver = newSaver(st, shards.Checkpoint{}, backoff{}, nil)
-	for b.Loop() {
-		if err := p.fill(b.Context(), b.Context()); err != nil {
-			b.Fatal(err)
-		}
-		if err := p.lane.process(b.Context(), b.Context()); err != nil {
-			b.Fatal(err)
-		}
-	}
-	if s := p.report(time.Now()); s.Counts.GivenUp != uint64(b.N) {
-		b.Errorf("%+v", s)
-	}
-	if err := p.saver.wait(); err != nil {
-		b.Error(err)
-	}
-}
-
-// failing takes a millisecond, and fails when it has the record.
-type failing struct {
-	fakeIdle
-	at uint64
-}
-
-func (*failing) KeepTrials(func(string) bool) error { return nil }
-
-func (f *failing) Invoke(_ context.Context, c runtime.Call, reply *runtime.Reply) error {
-	reply.Outcomes = reply.Outcomes[:0]
-	<-time.NewTimer(time.Millisecond).C
-	if c.Source.First <= f.at && f.at <= c.Source.Last {
-		return failure("poison")
-	}
-	return nil
 }
 
 // fakeIdle is a function that does nothing, and closes done when it has had all records.
