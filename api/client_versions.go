@@ -95,6 +95,7 @@ func (c *Client) Code(ctx context.Context, function string, version int) (*Code,
 type InvocationOptions struct {
 	Failed bool // only those that failed
 	Follow bool // go on with calls as they end, until ctx ends
+	Logs   bool // each with its log lines
 }
 
 // Invocations yields what became of a function's latest calls, oldest first. An error is the last element.
@@ -105,6 +106,9 @@ func (c *Client) Invocations(ctx context.Context, function string, o InvocationO
 	}
 	if o.Follow {
 		query.Set("follow", "true")
+	}
+	if o.Logs {
+		query.Set("logs", "true")
 	}
 	return lines[Invocation](c, ctx, request{method: http.MethodGet, path: []string{"functions", function, "invocations"}, query: query})
 }

@@ -19,13 +19,37 @@ type FunctionPast interface {
 type invocationQuery struct {
 	Failed bool `query:"failed" doc:"Only those that failed; as many of them are kept beside the latest."`
 	Follow bool `query:"follow" doc:"Go on with calls as they end, until the client ends it."`
+	Logs   bool `query:"logs" doc:"Each with its log lines that are kept."`
 }
 
 // readInvocations is GET /v1/functions/{name}/invocations.
 func (c *call) readInvocations(q *invocationQuery) error {
 	return feedOf(c, func(ctx context.Context) (iter.Seq[runtime.Invocation], error) {
 		return c.functions.Invocations(ctx, c.name(), q.Failed, q.Follow)
-	}, invocationOf)
+	}, func(i runtime.Invocation) *Invocation {
+		out := invocationOf(i)
+		if q.Logs {
+			_ = c.addLogs(out) // only of a function that was deleted meanwhile, which ends the read
+		}
+		return out
+	})
+}
+
+// addLogs adds the log lines that are kept of an invocation.
+func (c *call) addLogs(i *Invocation) error {
+	if i.LogLines == 0 {
+		return nil
+	}
+	lines, err := c.functions.Logs(c.context(), c.name(), time.Time{}, false)
+	if err != nil {
+		return err
+	}
+	for line := range lines {
+		if line.Invocation == i.ID {
+			i.Logs = append(i.Logs, *logLineOf(line))
+		}
+	}
+	return nil
 }
 
 // getInvocation is GET /v1/functions/{name}/invocations/{invocation}.
@@ -41,16 +65,7 @@ func (c *call) getInvocation(*none) (*Invocation, error) {
 		p.Field, p.Value, p.Limit = "invocation", cut(id), "one of the function's latest"
 		return nil, p
 	}
-	lines, err := c.functions.Logs(c.context(), c.name(), time.Time{}, false)
-	if err != nil {
-		return nil, err
-	}
-	for line := range lines {
-		if line.Invocation == id {
-			found.Logs = append(found.Logs, *logLineOf(line))
-		}
-	}
-	return found, nil
+	return found, c.addLogs(found)
 }
 
 // findInvocation looks among the latest, and among those that failed; nil is none.
@@ -74,7 +89,7 @@ func invocationOf(i runtime.Invocation) *Invocation {
 	out := &Invocation{
 		ID: i.ID, Function: i.Function, Version: i.Version, Kind: kindName(i.Kind), Started: i.Started.UTC(), Duration: Duration(i.Duration()),
 		Attempt: i.Attempt, Records: i.Records, Emitted: i.Emitted, Fuel: i.Fuel, MemoryPeak: Size(i.MemoryPeak),
-		Outcome: i.Outcome, Message: i.Message, Type: i.Type, Stack: i.Stack,
+		Outcome: i.Outcome, Message: i.Message, Type: i.Type, Stack: i.Stack, LogLines: i.LogLines,
 	}
 	if i.Source != (runtime.Source{}) {
 		out.Source = &InvocationSource{

@@ -302,7 +302,8 @@ type Invocation struct {
 	Message    string            `json:"message,omitempty" doc:"What the error says."`
 	Type       string            `json:"type,omitempty" doc:"The error's type in the function's language."`
 	Stack      string            `json:"stack,omitempty" doc:"Where it happened."`
-	Logs       []LogLine         `json:"logs,omitempty" doc:"The log lines of the call that are kept, which a restart forgets; only where one invocation is asked for."`
+	Logs       []LogLine         `json:"logs,omitempty" doc:"The log lines of the call that are kept; where one invocation is asked for, and with logs=true. After a restart the last ones, 8 KiB of a call at most."`
+	LogLines   int               `json:"logLines,omitzero" doc:"How many lines the log has had of the call, kept or not."`
 }
 
 // Transformed is the answer of POST /v1/functions/{name}/transform.

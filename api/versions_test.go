@@ -234,6 +234,11 @@ func TestInvocations(t *testing.T) {
 	if err != nil || one.ID != first.ID || len(one.Logs) == 0 || one.Logs[0].Invocation != first.ID {
 		t.Errorf("one is %+v, %v", one, err)
 	}
+	for i, err := range h.Invocations(ctx, "echo", InvocationOptions{Logs: true}) {
+		if err != nil || i.LogLines == 0 || len(i.Logs) != i.LogLines {
+			t.Errorf("with its log it is %+v, %v", i, err)
+		}
+	}
 	if p := asProblem(t, second(h.Invocation(ctx, "echo", "none"))); p.Kind() != KindInvocationNotFound || p.Value != "none" {
 		t.Errorf("one that is not kept: %+v", p)
 	}

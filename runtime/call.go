@@ -100,6 +100,7 @@ type Reply struct {
 	hidden mask // for what the outcomes say
 
 	tape     *recording   // what the guest has read and been answered; nil: not noted
+	lines    int          // that the log has had of it
 	deadline int64        // that the guest was told, µs since the Unix epoch
 	state    *state.Batch // what the call has changed of the state, nil for nothing
 	tried    *version     // that a trial ran

@@ -30,6 +30,7 @@ type capture struct {
 	invocation     string
 	lines, bytes   int
 	dropped        int
+	logged         int // lines that the ring was given
 	stdout, stderr lineWriter
 }
 
@@ -42,7 +43,7 @@ func newCapture(id *identity, ring *logRing, metrics *functionMetrics) *capture 
 
 // begin starts an invocation.
 func (c *capture) begin(invocation string) {
-	c.invocation, c.lines, c.bytes, c.dropped = invocation, 0, 0, 0
+	c.invocation, c.lines, c.bytes, c.dropped, c.logged = invocation, 0, 0, 0, 0
 	c.stderr.tail = c.stderr.tail[:0]
 }
 
@@ -87,6 +88,7 @@ func (c *capture) note(level, message string) {
 func (c *capture) hide(value []byte) { c.hidden.add(value) }
 
 func (c *capture) put(level, message string) {
+	c.logged++
 	c.ring.append(LogLine{
 		Time: time.Now(), Function: c.id.function, Version: c.id.number,
 		Invocation: c.invocation, Level: level, Message: message,

@@ -57,6 +57,7 @@ func (i *instance) execute(ctx context.Context, p *program, call *Call, reply *R
 		err = i.failure(ctx, err)
 	}
 	log.end()
+	reply.lines = log.logged
 	reply.raw, reply.plain = answer.bytes, true
 	if err == nil && answer.over > 0 {
 		failed := malformedReply("it wrote %d bytes to stdout, more than %d", len(answer.bytes)+answer.over, maxReplyBytes)

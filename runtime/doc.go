@@ -49,7 +49,8 @@
 //	  SEAL                        JSON: path, size and CRC-32C of every other file; what does not match is thrown away
 //	  wazero-<version>-…/<key>    written by the engine
 //
-// It may be lost at any time. Log lines are kept in memory only, a bounded number of bytes per function.
+// It may be lost at any time. Log lines are kept in memory, a bounded number of bytes per function; the last ones of an invocation are noted with it in
+// Options.History, once a second, away from the calls.
 //
 // # Scripts
 //

@@ -192,6 +192,7 @@ func (i *instance) invoke(ctx context.Context, call *Call, reply *Reply) (reusab
 		err = i.failure(ctx, err)
 	}
 	i.log.end()
+	reply.lines = i.log.logged
 	var failed *FunctionError
 	usable := err == nil || errors.As(err, &failed) && failed.Kind == FailError && reply.parsed.Failure().Kind != abi.FailurePanic
 	return intact && usable && i.memory.size.Load() <= i.highWater, err

@@ -40,6 +40,7 @@ type Invocation struct {
 	Message    string    `json:"message,omitempty"`
 	Type       string    `json:"type,omitempty"` // of the error, in the guest's language
 	Stack      string    `json:"stack,omitempty"`
+	LogLines   int       `json:"logLines,omitzero"` // that its log has had; Logs yields those that are kept
 }
 
 // Duration is the time in the guest.
@@ -91,6 +92,7 @@ func (f *function) record(call *Call, reply *Reply, started time.Time, err error
 	i := Invocation{
 		ID: reply.Invocation, Function: f.name, Version: reply.Version, Kind: call.Kind, Source: call.Source, Attempt: call.Attempt,
 		Started: started, Records: call.records(), Emitted: reply.Emitted, DurationNs: int64(reply.Duration), Fuel: reply.Fuel, MemoryPeak: reply.MemoryPeak, Outcome: outcomeOK,
+		LogLines: reply.lines,
 	}
 	if err != nil {
 		i.Outcome, i.Message = outcomeOf(err), err.Error()
@@ -124,10 +126,10 @@ func (rt *Runtime) Invocations(ctx context.Context, name string, failed, follow 
 	}, nil
 }
 
-// note is a note of the history: invocations, or that a function was deleted with all it had.
+// note is a note of the history: invocations with their lines, or that a function was deleted with all it had.
 type note struct {
-	Invocations []Invocation `json:"invocations,omitempty"`
-	Deleted     string       `json:"deleted,omitempty"`
+	Invocations []notedInvocation `json:"invocations,omitempty"`
+	Deleted     string            `json:"deleted,omitempty"`
 }
 
 // remember takes in what the history has of the functions that are there.
@@ -140,7 +142,7 @@ func (rt *Runtime) remember(ctx context.Context) {
 		rt.options.Logger.Warn("earlier invocations cannot be read", "error", err)
 		return
 	}
-	kept := map[string][]Invocation{}
+	kept := map[string][]notedInvocation{}
 	for _, text := range notes {
 		var n note
 		if json.Unmarshal(text, &n) != nil {
@@ -152,10 +154,11 @@ func (rt *Runtime) remember(ctx context.Context) {
 		}
 	}
 	for _, f := range rt.all() {
-		slices.SortStableFunc(kept[f.name], func(a, b Invocation) int { return a.Started.Compare(b.Started) })
+		slices.SortStableFunc(kept[f.name], func(a, b notedInvocation) int { return a.Started.Compare(b.Started) })
 		for _, i := range kept[f.name] {
-			f.past.add(i)
+			f.past.add(i.Invocation)
 		}
+		f.recall(kept[f.name])
 		f.past.noted = [2]uint64{f.past.recent.next(), f.past.failed.next()}
 		f.past.dirty.Store(false)
 	}
@@ -194,11 +197,14 @@ func (rt *Runtime) noteAll(ctx context.Context) error {
 			text = text[:0]
 		}
 	}
+	var dirty []*function
 	for _, f := range rt.all() {
-		if !f.past.dirty.Swap(false) {
-			continue
+		if f.past.dirty.Swap(false) {
+			dirty = append(dirty, f)
 		}
-		for _, i := range f.past.unnoted() {
+	}
+	for _, f := range dirty {
+		for _, i := range f.withLines(f.past.unnoted(), max(minNotedLines, maxNotedLines/len(dirty))) {
 			one, err := json.Marshal(&i)
 			if err != nil {
 				errs = append(errs, err)

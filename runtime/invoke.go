@@ -47,10 +47,11 @@ func (rt *Runtime) Invoke(ctx context.Context, call Call, reply *Reply) error {
 	rt.keepCapsule(v, &call, reply, started, err)
 	f.metrics.observe(err, reply, call.records())
 	v.calls.Add(1)
-	f.record(&call, reply, started, err)
 	if failed := (*FunctionError)(nil); errors.As(err, &failed) {
 		f.logs.append(failed.logLine(time.Now()))
+		reply.lines++
 	}
+	f.record(&call, reply, started, err) // after its lines, which are noted with it
 	if err != nil {
 		v.failures.Add(1)
 		return fmt.Errorf("runtime: invoke %q version %d: %w", f.name, v.number, err)

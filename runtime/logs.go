@@ -18,6 +18,8 @@ type LogLine struct {
 	Invocation string // empty for what was written while the instance was made
 	Level      string // "debug", "info", "warn" or "error"; sdk/abi.md §4 says how it is found
 	Message    string // without the newline; at most 8 KiB
+
+	failure bool // it is what the call's record says, and so is not noted
 }
 
 func (l *LogLine) size() int { return len(l.Message) + 128 }
@@ -29,7 +31,8 @@ func newLogRing(limit int) *logRing { return &logRing{limit: limit, size: (*LogL
 
 // Logs yields the function's log lines that are still kept, oldest first, from the given time on; the zero time is all
 // of them. With follow it goes on as lines come, until ctx ends, the function is deleted or the runtime closes. A
-// reader too slow for what comes is told in a line of its own how many it missed. Lines are kept in memory only.
+// reader too slow for what comes is told in a line of its own how many it missed. After a restart
+// there are those that were noted with the invocations that wrote them: of each the last, 8 KiB at most.
 // Error: ErrNotFound.
 func (rt *Runtime) Logs(ctx context.Context, name string, from time.Time, follow bool) (iter.Seq[LogLine], error) {
 	f, err := rt.function("logs", name)
@@ -58,5 +61,5 @@ func (e *FunctionError) logLine(now time.Time) LogLine {
 	if len(message) > maxLineBytes {
 		message = strings.ToValidUTF8(message[:maxLineBytes], "") + " …"
 	}
-	return LogLine{Time: now, Function: e.Function, Version: e.Version, Invocation: e.Invocation, Level: abi.LevelError, Message: message}
+	return LogLine{Time: now, Function: e.Function, Version: e.Version, Invocation: e.Invocation, Level: abi.LevelError, Message: message, failure: true}
 }

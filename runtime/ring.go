@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"iter"
+	"slices"
 	"sync"
 )
 
@@ -38,6 +39,17 @@ func (r *ring[T]) append(v T) {
 		r.values, r.head = r.values[:n], 0
 	}
 	r.wakeAll()
+}
+
+// newest copies the newest values, oldest first, as far back as they are wanted.
+func (r *ring[T]) newest(wanted func(*T) bool) []T {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	from := len(r.values)
+	for from > r.head && wanted(&r.values[from-1]) {
+		from--
+	}
+	return slices.Clone(r.values[from:])
 }
 
 // next is the number that the next value gets.

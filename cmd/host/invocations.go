@@ -24,7 +24,7 @@ func newFunctionInvocations(a *app) *cobra.Command {
 			}
 			if len(args) == 2 {
 				if o != (api.InvocationOptions{}) {
-					return usagef("give ID or --failed and --follow, not both")
+					return usagef("give ID or --failed, --follow and --logs, not both")
 				}
 				i, err := client.Invocation(cmd.Context(), args[0], args[1])
 				if err != nil {
@@ -45,6 +45,7 @@ func newFunctionInvocations(a *app) *cobra.Command {
 	}
 	c.Flags().BoolVar(&o.Failed, "failed", false, "only those that failed; as many of them are kept beside the latest")
 	c.Flags().BoolVarP(&o.Follow, "follow", "f", false, "wait for calls to come")
+	c.Flags().BoolVar(&o.Logs, "logs", false, "each with its log lines that are kept")
 	return c
 }
 
@@ -55,7 +56,20 @@ func (a *app) printCall(i *api.Invocation) error {
 	}
 	_, err := fmt.Fprintf(a.out, "%s  %-9s  v%d  %9s  %6d in  %6d out  %s  %s%s\n", clock(i.Started), i.Outcome, i.Version,
 		shortDuration(time.Duration(i.Duration)), i.Records, i.Emitted, i.ID, origin(i), complaint(i.Message))
-	return err
+	if err != nil {
+		return err
+	}
+	return a.printLogs(i)
+}
+
+// printLogs shows the log lines that an invocation comes with.
+func (a *app) printLogs(i *api.Invocation) error {
+	for _, line := range i.Logs {
+		if err := a.printLog(line); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // origin says where an invocation's records are from.
@@ -101,13 +115,11 @@ func (a *app) printInvocation(i *api.Invocation) error {
 	if i.Stack != "" {
 		fmt.Fprintf(a.out, "\n%s\n", strings.TrimRight(i.Stack, "\n"))
 	}
-	if len(i.Logs) > 0 {
+	if i.LogLines > 0 {
 		fmt.Fprintln(a.out)
 	}
-	for _, line := range i.Logs {
-		if err := a.printLog(line); err != nil {
-			return err
-		}
+	if more := i.LogLines - len(i.Logs); more > 0 {
+		fmt.Fprintf(a.out, "%s of its log not kept\n", plural(int64(more), "line", "lines"))
 	}
-	return nil
+	return a.printLogs(i)
 }
