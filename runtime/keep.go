@@ -261,8 +261,13 @@ func resultName(r Result) string {
 	return strconv.Itoa(int(r))
 }
 
-// admit makes the program of code that somebody runs on their own machine: a module, or a source in either language of scripts.
-func (e *engine) admit(ctx context.Context, code []byte, config *Config) (*program, error) {
+// compileHere is what compiles a script where nothing else is said.
+func compileHere(_ context.Context, source []byte, language Language) (*quickjs.Script, error) {
+	return quickjs.Compile(source, language)
+}
+
+// admit makes the program of code that is replayed: a module, or a source in either language of scripts.
+func (e *engine) admit(ctx context.Context, code []byte, config *Config, o *ReplayOptions) (*program, error) {
 	isModule := len(code) == 0 || code[0] == wasm.Header[0]
 	info, err := inspect(code)
 	if !isModule {
@@ -284,8 +289,8 @@ func (e *engine) admit(ctx context.Context, code []byte, config *Config) (*progr
 		p, err = e.compile(ctx, code, digestOf(code))
 	} else {
 		var script *quickjs.Script
-		if script, err = quickjs.Compile(code, JavaScript); err != nil {
-			script, err = quickjs.Compile(code, TypeScript)
+		if script, err = o.CompileScript(ctx, code, JavaScript); err != nil {
+			script, err = o.CompileScript(ctx, code, TypeScript)
 		}
 		if err == nil {
 			p, err = e.script(ctx, script.Input())
@@ -296,7 +301,7 @@ func (e *engine) admit(ctx context.Context, code []byte, config *Config) (*progr
 	}
 	p.command = info.command()
 	if p.source != nil {
-		p.source.code = func(context.Context) ([]byte, error) { return code, nil }
+		p.source.code, p.source.read = func(context.Context) ([]byte, error) { return code, nil }, o.FindLines
 	}
 	return p, nil
 }
@@ -305,6 +310,9 @@ func (e *engine) admit(ctx context.Context, code []byte, config *Config) (*progr
 type ReplayOptions struct {
 	CacheDir string            // keeps compiled code, as Options.CacheDir; "" keeps none
 	Secrets  map[string][]byte // values of the secrets that Capsule.During names
+	// CompileScript and FindLines are as those of Options.
+	CompileScript func(ctx context.Context, source []byte, language Language) (*quickjs.Script, error)
+	FindLines     func(ctx context.Context, code []byte, places []uint32) ([][]string, error)
 }
 
 // Replayed is what a capsule's call came to when it was made again.
@@ -340,7 +348,10 @@ func Replay(ctx context.Context, code []byte, c *capsule.Capsule, o ReplayOption
 	if config, err = config.normalize(); err != nil {
 		return r, fmt.Errorf("runtime: replay: %w", err)
 	}
-	p, err := e.admit(ctx, code, &config)
+	if o.CompileScript == nil {
+		o.CompileScript = compileHere
+	}
+	p, err := e.admit(ctx, code, &config, &o)
 	if err != nil {
 		return r, fmt.Errorf("runtime: replay: %w", err)
 	}

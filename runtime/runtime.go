@@ -86,9 +86,7 @@ func (o Options) withDefaults() Options {
 		o.LogBytes = DefaultLogBytes
 	}
 	if o.CompileScript == nil {
-		o.CompileScript = func(_ context.Context, source []byte, language Language) (*quickjs.Script, error) {
-			return quickjs.Compile(source, language)
-		}
+		o.CompileScript = compileHere
 	}
 	if o.Pinned == nil {
 		o.Pinned = func(string, int) bool { return false }

@@ -6,11 +6,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"path/filepath"
 	goruntime "runtime"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/shardmill/shardmill/internal/capsule"
 	"github.com/shardmill/shardmill/runtime"
 )
 
@@ -34,6 +36,51 @@ func lined(files ...byte) []byte {
 		code = append(append(code, 0, byte(len(body))), body...)
 	}
 	return code
+}
+
+// trapping is a function that fails in every call, with debug information.
+func trapping(debug []byte) []byte {
+	export := func(name string, kind, index byte) string {
+		return string([]byte{byte(len(name))}) + name + string([]byte{kind, index})
+	}
+	code := []byte("\x00asm\x01\x00\x00\x00")
+	for _, s := range []struct {
+		id   byte
+		body string
+	}{
+		{1, "\x03\x60\x00\x01\x7f\x60\x01\x7f\x01\x7f\x60\x03\x7f\x7f\x7f\x01\x7e"}, // () -> i32, (i32) -> i32, (i32, i32, i32) -> i64
+		{3, "\x03\x00\x01\x02"},
+		{5, "\x01\x00\x01"},
+		{7, "\x04" + export("memory", 2, 0) + export("shardmill_abi_v1", 0, 0) + export("shardmill_input", 0, 1) + export("shardmill_handle", 0, 2)},
+		{10, "\x03\x04\x00\x41\x01\x0b\x05\x00\x41\x80\x08\x0b\x03\x00\x00\x0b"}, // 1; 1024; unreachable
+	} {
+		code = append(append(code, s.id, byte(len(s.body))), s.body...)
+	}
+	return append(code, debug[8:]...)
+}
+
+// A replay reads the debug information of a module in another process, too.
+func TestReplayOfHostileModules(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	c := capsule.Capsule{Summary: capsule.Summary{ID: "c", Function: "f"}, Limits: capsule.Limits{TimeoutMs: 60_000, MemoryBytes: 64 << 20}, Call: capsule.Call{Kind: 4}, Again: capsule.Outcome{Kind: "trap"}}
+	file, err := c.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{}
+	for name, content := range map[string][]byte{"CAPSULE": file, "GOOD": trapping(lined(1)), "HOSTILE": trapping(lined(0x80, 0x80, 0x80, 0x80, 0x80, 0x02))} {
+		files[name] = filepath.Join(dir, name+".bin")
+		writeFile(t, files[name], string(content))
+	}
+	for module, want := range map[string]string{"GOOD": `outcome +trap +trap\n.*\tm\.c:7\n$`, "HOSTILE": `outcome +trap +trap\n.*i64\n$`} {
+		if module == "HOSTILE" && goruntime.GOOS != "linux" {
+			continue // NOT TESTED: processes are limited on Linux only
+		}
+		r := cli{}.run(t.Context(), "replay", files["CAPSULE"], "--function", files[module])
+		match(t, module, r.stdout, want)
+		match(t, module, r.stderr, "then and now differ") // the capsule does not know what it came to
+	}
 }
 
 // The finder's process finds what is found here, and ends at what would end the host.
