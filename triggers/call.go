@@ -92,6 +92,7 @@ var (
 
 // exchange calls the function once and classifies what came of it. Its only error is errCutOff.
 func (l *lane) exchange(work context.Context, s *settings, q request) (outcome, error) {
+	defer func() { l.called = time.Now() }()
 	if l.p.r.trial != nil {
 		return l.compare(work, s, q)
 	}

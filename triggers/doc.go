@@ -11,7 +11,7 @@
 //
 //	read        the reader blocks until there are records; there is no polling and no timer
 //	feed        KPL-aggregated records are taken apart, unless the mapping keeps them, and what no filter matches is passed over
-//	batch       cut at BatchSize, at BatchWindow after the first record was seen, or at 6 MiB of encoded records;
+//	batch       cut at BatchSize, at BatchWindow after the call before ended, or at 6 MiB of encoded records;
 //	            without a window the batch is what is at hand. Views of what was read, copies where that was changed
 //	invoke      the function runs, and what it emits is durable before Invoke returns
 //	decide      a pure function: what is settled, given up, divided, and tried again when

@@ -43,10 +43,9 @@ type queue struct {
 	lane    lane
 	waiting []*batch // all but the last are full
 	free    []*batch
-	since   time.Time // when the last of waiting was begun
-	low     place     // the lowest record that is not settled; zero = none
-	held    int       // bytes that wait
-	busy    int       // bytes under way
+	low     place // the lowest record that is not settled; zero = none
+	held    int   // bytes that wait
+	busy    int   // bytes under way
 	running bool
 	wake    chan struct{} // has a token after something was dealt
 
@@ -66,7 +65,7 @@ func newFan(p *poller, lanes int, isolate bool) *fan {
 		lanes += maxParked
 	}
 	for i := range lanes {
-		f.lanes = append(f.lanes, &queue{lane: lane{p: p, number: i}, wake: make(chan struct{}, 1)})
+		f.lanes = append(f.lanes, &queue{lane: lane{p: p, number: i, called: p.lane.called}, wake: make(chan struct{}, 1)})
 	}
 	return f
 }
@@ -219,7 +218,6 @@ func (q *queue) add(r *record.Record, inside uint32, l *limits) {
 			b, q.free = q.free[free-1], q.free[:free-1]
 		}
 		q.waiting = append(q.waiting, b)
-		q.since = time.Now()
 		q.held += batchCost
 		n++
 	}
@@ -350,7 +348,7 @@ func (f *fan) next(read context.Context, q *queue) bool {
 		}
 		s := f.p.r.settings.Load()
 		first := q.waiting[0]
-		left := time.Until(q.since.Add(s.BatchWindow))
+		left := time.Until(q.lane.called.Add(s.BatchWindow))
 		if len(q.waiting) > 1 || left <= 0 || f.hurry || first.full(&s.limits) {
 			q.waiting[0] = nil
 			q.waiting = q.waiting[1:]

@@ -264,10 +264,14 @@ func TestLanesAndTheBatchWindow(t *testing.T) {
 		if a, c := calls[0].Time.Sub(start), calls[1].Time.Sub(start); a != 4*time.Second || c != 14*time.Second {
 			t.Errorf("delivered after %v and %v", a, c)
 		}
-		b.stream.put(0, "3")
+		b.stream.put(0, "3") // at once: the window is over
+		synctest.Wait()
+		b.stream.put(0, "4")
+		synctest.Wait()
+		wantData(t, b.functions.deliveries()[2:], []string{"3"})
 		b.stream.change(0, func(s *fakeShard) { s.closed = true })
 		synctest.Wait()
-		if s := b.shard(0); s.State != ShardEnded || s.Checkpoint != record.MakeSequence(1, 4) {
+		if s := b.shard(0); s.State != ShardEnded || s.Checkpoint != record.MakeSequence(1, 5) {
 			t.Errorf("status %+v", s)
 		}
 	})

@@ -21,6 +21,8 @@ type lane struct {
 	rejections rejections
 	rejects    []Failure // of the last attempt, not delivered yet
 
+	called time.Time // when the last call ended, or else the lane began: a batch window begins then; zero = long ago
+
 	asked asked  // the call under way
 	doubt *doubt // a call whose outputs may have been put, and which is not settled; nil = there is none
 	owed  uint64 // the generation of the checkpoint that has all that the lane has settled; 0 = with one lane, that has to be the last

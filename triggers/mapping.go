@@ -53,7 +53,7 @@ type Mapping struct {
 	Function string // must exist and handle stream batches when the mapping is made or changed
 
 	BatchSize   int           // records of one call, 1..10000; 0 = 100
-	BatchWindow time.Duration // 0..300 s: how long a batch that is not full may wait, from its first record on
+	BatchWindow time.Duration // 0..300 s: how long a batch that is not full may wait, from the end of the call before
 
 	StartingPosition Position  // "" = Oldest; cannot be changed
 	StartingTime     time.Time // with AtTime only, not in the future; cannot be changed

@@ -49,6 +49,7 @@ type poller struct {
 // run is the poller's goroutine: read, batch, invoke, decide, checkpoint. read ends with the first stop
 // signal, work with the end of the drain time. It says whether the shard has been read to its end, and all of it is settled and saved.
 func (p *poller) run(read, work context.Context) (ended bool) {
+	p.lane.called = time.Now()
 	for {
 		err := p.round(read, work)
 		if err != nil && !p.resume(read, err) {
@@ -167,8 +168,8 @@ var atHand = func() context.Context {
 	return ctx
 }()
 
-// fill makes the next batch. It waits for the first record that the filter lets through; then the batch window begins, and the batch
-// is cut at its end, at the batch size or at the payload limit, whichever comes first.
+// fill makes the next batch. It waits for the first record that the filter lets through; the batch is cut at the end of the batch window, which began when the
+// call before ended, at the batch size or at the payload limit, whichever comes first. A window that is over has the batch be what is at hand.
 func (p *poller) fill(read, work context.Context) error {
 	if p.lane.doubt != nil {
 		if have, err := p.redo(read, work); have || err != nil {
@@ -202,7 +203,7 @@ func (p *poller) fill(read, work context.Context) error {
 	}
 	window := atHand
 	if s.BatchWindow > 0 && !full {
-		end := time.Now().Add(s.BatchWindow)
+		end := p.lane.called.Add(s.BatchWindow)
 		if p.window.isOpen() {
 			end = earlier(end, time.UnixMicro(p.window.end).Add(windowGrace))
 		}

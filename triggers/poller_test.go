@@ -68,24 +68,60 @@ func TestBatchesAreCutAtBatchSize(t *testing.T) {
 	})
 }
 
-func TestBatchWindowBeginsWithTheFirstRecord(t *testing.T) {
+// A batch window begins when the call before has ended, and the first one with the mapping. After one that has ended without a record, what comes is handed over at once.
+func TestBatchWindowBeginsWithTheEndOfTheCallBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 1)
-		b.put(func(m *Mapping) { m.BatchSize, m.BatchWindow = 3, 10*time.Second })
-		time.Sleep(time.Minute) // the shard idles for longer than the window
+		b.functions.handle = func(context.Context, runtime.Call, *runtime.Reply) error {
+			time.Sleep(2 * time.Second)
+			return nil
+		}
 		start := time.Now()
-		b.stream.put(0, "0")
-		time.Sleep(4 * time.Second)
-		b.stream.put(0, "1")
-		time.Sleep(20 * time.Second)
-		b.stream.put(0, "2", "3", "4", "5")
-		time.Sleep(20 * time.Second)
+		b.put(func(m *Mapping) { m.BatchSize, m.BatchWindow = 3, 10*time.Second })
+		for _, step := range []struct {
+			at   time.Duration
+			data []string
+		}{
+			{4, []string{"0"}},                     // handed over at 10, and done at 12
+			{11, []string{"1"}},                    // during that call
+			{21, []string{"2"}},                    // with it at 22, done at 24
+			{90, []string{"3"}},                    // at once, done at 92
+			{91, []string{"4"}},                    // at 102, done at 104
+			{105, []string{"5", "6", "7", "8"}},    // three are a batch, done at 107; and one waits until 117
+			{150, []string{"9", "10", "11", "12"}}, // at once, and one until 162
+		} {
+			time.Sleep(time.Until(start.Add(step.at * time.Second)))
+			b.stream.put(0, step.data...)
+		}
+		time.Sleep(time.Minute)
 		calls := b.functions.deliveries()
-		wantData(t, calls, []string{"0", "1"}, []string{"2", "3", "4"}, []string{"5"})
-		for i, want := range []time.Duration{10 * time.Second, 24 * time.Second, 34 * time.Second} {
-			if got := calls[i].Time.Sub(start); got != want {
-				t.Errorf("batch %d was delivered after %v, want %v", i, got, want)
+		wantData(t, calls, []string{"0"}, []string{"1", "2"}, []string{"3"}, []string{"4"}, []string{"5", "6", "7"}, []string{"8"}, []string{"9", "10", "11"}, []string{"12"})
+		for i, want := range []time.Duration{10, 22, 90, 102, 105, 117, 150, 162} {
+			if got := calls[i].Time.Sub(start); got != want*time.Second {
+				t.Errorf("batch %d was delivered after %v, want %v", i, got, want*time.Second)
 			}
+		}
+	})
+}
+
+// A call that fails ends as well: the window of what follows begins with the end of the last attempt.
+func TestBatchWindowAfterFailures(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		fails := 3
+		b.functions.handle = func(context.Context, runtime.Call, *runtime.Reply) error {
+			if fails--; fails >= 0 {
+				return failure("not yet")
+			}
+			return nil
+		}
+		b.put(func(m *Mapping) { m.BatchSize, m.BatchWindow = 2, 10*time.Second })
+		b.stream.put(0, "0", "1", "2")
+		time.Sleep(time.Minute)
+		calls := b.functions.deliveries()
+		wantData(t, calls, []string{"0", "1"}, []string{"0", "1"}, []string{"0", "1"}, []string{"0", "1"}, []string{"2"})
+		if waited := calls[4].Time.Sub(calls[3].Time); waited != 10*time.Second {
+			t.Errorf("the next batch came %v after the last attempt, want 10s", waited)
 		}
 	})
 }
