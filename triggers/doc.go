@@ -55,7 +55,7 @@
 // # Windows
 //
 // With TumblingWindow a batch has records of one window (window), and the state that the function returns is part of the checkpoint. The
-// lane closes a window before the next record is delivered, or when nothing comes for it any more.
+// lane closes a window before the next record is delivered, or when nothing comes for it any more. A close that fails has the attempts and the ages of a batch.
 //
 // # Exactly once
 //

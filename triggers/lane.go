@@ -2,6 +2,7 @@ package triggers
 
 import (
 	"context"
+	"math"
 	"math/rand/v2"
 	"time"
 
@@ -73,9 +74,7 @@ func (l *lane) attempt(work context.Context) (decision, error) {
 	if s.MaxRecordAge > 0 {
 		f.Expired = l.batch.older(now.Add(-s.MaxRecordAge).UnixMicro())
 	}
-	if l.tries.Attempts+l.tries.Refusals > 0 {
-		f.Retired = l.batch.older(now.Add(-l.p.r.source.Retention()).UnixMicro())
-	}
+	f.Retired = l.batch.older(l.kept(now))
 	if d := decide(f, outcome{}, l.tries, s.policy); d.Discard > 0 {
 		return d, nil
 	}
@@ -93,6 +92,14 @@ func (l *lane) attempt(work context.Context) (decision, error) {
 		return decision{}, err
 	}
 	return decide(f, o, l.tries, l.policy(s, &o)), nil
+}
+
+// kept is the arrival, in µs, from which on the stream still has its records: what has been tried and is older is not tried for ever. Before a first attempt nothing is too old.
+func (l *lane) kept(now time.Time) int64 {
+	if l.tries.Attempts+l.tries.Refusals == 0 {
+		return math.MinInt64
+	}
+	return now.Add(-l.p.r.source.Retention()).UnixMicro()
 }
 
 // apply carries a decision out: what is settled or given up leaves the batch, and the checkpoint follows.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/shardmill/shardmill/runtime"
 	"github.com/shardmill/shardmill/shards"
@@ -225,10 +226,13 @@ func (a *asked) settles(reply *runtime.Reply) int {
 	return n
 }
 
-// again makes the call in doubt again. It is not divided and not too old: what it has emitted is put. Of its records those are settled
-// that the reply which emitted it settled.
+// again makes the call in doubt again. It is not divided, and not too old before the stream's retention has passed all of it: what it has emitted is put. Of its records those
+// are settled that the reply which emitted it settled.
 func (l *lane) again(work context.Context, s *settings) (decision, error) {
 	n := l.batch.headLen()
+	if l.batch.older(l.kept(time.Now())) >= n {
+		return decide(facts{Records: n, Retired: n}, outcome{}, l.tries, s.policy), nil
+	}
 	l.p.r.batchSizes.Observe(float64(n))
 	o, err := l.exchange(work, s, request{head: l.batch.head(n), n: n})
 	if err != nil {

@@ -122,6 +122,35 @@ func TestAReplyThatSettlesNothingEmitsNothing(t *testing.T) {
 	})
 }
 
+// A call in doubt that fails for ever ends with the stream's retention, as a whole.
+func TestDoubtEndsWithTheRetention(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := crashing(t, 1, func(o *outlet) func(context.Context, runtime.Call, *runtime.Reply) error { return copying(o, "a", "b") })
+		b.stream.retention = 24 * time.Hour
+		restart(b, true)
+		b.functions.setHandle(func(_ context.Context, c runtime.Call, _ *runtime.Reply) error {
+			if textOf(c.Records)[0] == "0" {
+				return failure("not any more")
+			}
+			return nil
+		})
+		b.put(toFailures(exactlyOnce))
+		time.Sleep(23 * time.Hour)
+		if s := b.shard(0); s.State != ShardRetrying {
+			t.Errorf("status %+v", s)
+		}
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		got, texts := b.failures.deliveries()
+		if len(got) != 1 || got[0].Reason != RecordExpired || !slices.Equal(texts[0], numbered(0, 3)) {
+			t.Errorf("given up %+v with %q", got, texts)
+		}
+		if s := b.shard(0); s.State != ShardRunning || s.Counts.Settled != 2 || s.Counts.GivenUp != 3 {
+			t.Errorf("status %+v", s)
+		}
+	})
+}
+
 // A call in doubt that always fails now is given up as a whole, and divided by nothing.
 func TestDoubtIsNotDivided(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -153,9 +153,12 @@ func (l *lane) closeWindow(read, work context.Context, early bool) error {
 	w := &l.p.window
 	for {
 		s := l.p.r.settings.Load()
-		f := facts{Records: 1} // the window
-		if s.MaxRecordAge > 0 && l.doubt == nil && w.end < time.Now().Add(-s.MaxRecordAge).UnixMicro() {
+		f, now := facts{Records: 1}, time.Now() // the window
+		if s.MaxRecordAge > 0 && l.doubt == nil && w.end < now.Add(-s.MaxRecordAge).UnixMicro() {
 			f.Expired = 1
+		}
+		if w.end < l.kept(now) {
+			f.Retired = 1
 		}
 		d := decide(f, outcome{}, l.tries, s.policy)
 		if d.Discard == 0 {

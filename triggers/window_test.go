@@ -190,6 +190,43 @@ func TestCloseThatFails(t *testing.T) {
 	})
 }
 
+// Without attempts or an age to end it, a close that fails is given up when the stream keeps nothing of its window any more, whoever fails.
+func TestCloseThatFailsForEver(t *testing.T) {
+	for _, failure := range []error{failure("no database"), runtime.ErrThrottled, runtime.ErrEmit} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t, 1)
+			b.stream.retention = 24 * time.Hour
+			start := time.Now()
+			b.functions.handle = func(_ context.Context, c runtime.Call, _ *runtime.Reply) error {
+				if c.Kind == runtime.KindWindowClose && c.Window.Start.Equal(start) {
+					return failure
+				}
+				return nil
+			}
+			b.stream.put(0, "0")
+			b.put(toFailures(tumbling(time.Minute)))
+			time.Sleep(24 * time.Hour)
+			b.stream.put(0, "1")
+			synctest.Wait()
+			if s := b.shard(0); s.Counts.Settled != 1 || s.State == ShardRunning {
+				t.Errorf("while the window does not close: %+v", s)
+			}
+			time.Sleep(10 * time.Minute)
+			synctest.Wait()
+			got, _ := b.failures.deliveries()
+			if len(got) != 1 || got[0].Count != 0 || got[0].Reason != RecordExpired || !got[0].Window.Start.Equal(start) {
+				t.Fatalf("delivered %+v", got)
+			}
+			if late := got[0].Time.Sub(start); late < 24*time.Hour+time.Minute || late > 24*time.Hour+2*time.Minute {
+				t.Errorf("given up after %v", late)
+			}
+			if s := b.shard(0); s.State != ShardRunning || s.Counts.Settled != 2 {
+				t.Errorf("status %+v", s)
+			}
+		})
+	}
+}
+
 // A state of more than a mebibyte ends the window early, with that state; the window goes on with an empty one.
 func TestLargeStateEndsTheWindowEarly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
