@@ -63,6 +63,10 @@ func (c *call) streamName(ref streamRef) (string, error) {
 		if err != nil {
 			return "", err
 		}
+		// The model's pattern takes a consumer's ARN, too; its stream is not what the request names.
+		if parsed.consumer != "" {
+			return "", invalidArgument("StreamARN %s names a consumer; it must name a stream.", cut(ref.StreamARN))
+		}
 		if name != "" && name != parsed.stream {
 			return "", invalidArgument("StreamName %s and StreamARN %s do not name the same stream.", name, ref.StreamARN)
 		}

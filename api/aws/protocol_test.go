@@ -156,6 +156,12 @@ func TestValidation(t *testing.T) {
 			"Map value must satisfy constraint: [Member must have length less than or equal to 256, Member must have length greater than or equal to 0]"},
 		{"RemoveTagsFromStream", `{"StreamName":"s","TagKeys":["a",""]}`, "1 validation error detected: Value '[a, ]' at 'tagKeys' failed to satisfy constraint: " +
 			"Member must satisfy constraint: [Member must have length less than or equal to 128, Member must have length greater than or equal to 1]"},
+		{"RemoveTagsFromStream", `{"StreamName":"s","TagKeys":[null]}`, "1 validation error detected: Value '[null]' at 'tagKeys' failed to satisfy constraint: " +
+			"Member must satisfy constraint: [Member must have length less than or equal to 128, Member must have length greater than or equal to 1]"},
+		{"EnableEnhancedMonitoring", `{"StreamName":"s","ShardLevelMetrics":["ALL",null]}`, "1 validation error detected: Value '[ALL, null]' at 'shardLevelMetrics' failed to satisfy constraint: " +
+			"Member must satisfy constraint: [Member must satisfy enum value set: [IncomingBytes, IncomingRecords, OutgoingBytes, OutgoingRecords, " +
+			"WriteProvisionedThroughputExceeded, ReadProvisionedThroughputExceeded, IteratorAgeMilliseconds, ALL]]"},
+		{"PutRecords", `{"StreamName":"s","Records":[{"Data":"","PartitionKey":"k"},null]}`, "1 validation error detected: Value null at 'records.2.member' failed to satisfy constraint: Member must not be null"},
 		{"PutRecords", `{"StreamName":"s","Records":[` + many + `]}`, ""},
 	} {
 		got := r.json(tt.operation, tt.body)

@@ -271,8 +271,12 @@ func (p *putRequest) check(c *call, st *shards.Stream) error {
 		}
 		size := len(r.Data) + len(r.Key)
 		if size > most {
+			subject := "Member"
+			if len(r.Data) <= most {
+				subject = "Member and partition key together"
+			}
 			wrong.add(fmt.Sprintf("'java.nio.HeapByteBuffer[pos=0 lim=%[1]d cap=%[1]d]'", len(r.Data)), p.path(c, i, "data"),
-				fmt.Sprintf("Member must have length less than or equal to %d", most))
+				fmt.Sprintf("%s must have length less than or equal to %d", subject, most))
 		}
 		total += size
 	}

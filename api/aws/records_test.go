@@ -115,8 +115,11 @@ func TestPutRefuses(t *testing.T) {
 		"Invalid ExplicitHashKey. ExplicitHashKey must be in the range: [0, 2^128-1]. Specified value was 340282366920938463463374607431768211456")
 	refused(t, one(func(in *kinesis.PutRecordInput) { in.ExplicitHashKey = aws.String("01") }), "ValidationException",
 		`1 validation error detected: Value '01' at 'explicitHashKey' failed to satisfy constraint: Member must satisfy regular expression pattern: 0|([1-9]\d{0,38})`)
+	refused(t, one(func(in *kinesis.PutRecordInput) { in.Data = make([]byte, 1<<20+1) }), "ValidationException",
+		"1 validation error detected: Value 'java.nio.HeapByteBuffer[pos=0 lim=1048577 cap=1048577]' at 'data' failed to satisfy constraint: Member must have length less than or equal to 1048576")
 	refused(t, one(func(in *kinesis.PutRecordInput) { in.Data = make([]byte, 1<<20) }), "ValidationException",
-		"1 validation error detected: Value 'java.nio.HeapByteBuffer[pos=0 lim=1048576 cap=1048576]' at 'data' failed to satisfy constraint: Member must have length less than or equal to 1048576")
+		"1 validation error detected: Value 'java.nio.HeapByteBuffer[pos=0 lim=1048576 cap=1048576]' at 'data' failed to satisfy constraint: "+
+			"Member and partition key together must have length less than or equal to 1048576")
 	refused(t, one(func(in *kinesis.PutRecordInput) { in.DryRun = aws.Bool(true) }), "DryRunOperationException", "")
 	refused(t, one(func(in *kinesis.PutRecordInput) { in.SequenceNumberForOrdering = aws.String("7") }), "InvalidArgumentException",
 		"ExclusiveMinimumSequenceNumber 7 used in PutRecord on stream s under account 000000000000 is invalid.")

@@ -229,6 +229,9 @@ func TestModes(t *testing.T) {
 	if total != 64 {
 		t.Errorf("%d records are there", total)
 	}
+	if got := r.json("PutRecords", `{"StreamName":"s","Records":[{"Data":""},null]}`); got.status != 400 {
+		t.Errorf("a record that is null is answered %d %s", got.status, got.body)
+	}
 
 	provisioned := &types.StreamModeDetails{StreamMode: types.StreamModeProvisioned}
 	_, err = r.UpdateStreamMode(r.ctx, &kinesis.UpdateStreamModeInput{StreamARN: arn, StreamModeDetails: provisioned, WarmThroughputMiBps: aws.Int32(5)})

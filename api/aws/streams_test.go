@@ -87,6 +87,10 @@ func TestDelete(t *testing.T) {
 	r.consumer(name, "c")
 	_, err := r.DeleteStream(r.ctx, &kinesis.DeleteStreamInput{StreamName: &name})
 	refused(t, err, "ResourceInUseException", "")
+	// The ARN of a consumer does not mean its stream, least of all here.
+	arn := r.handler.streamARN(name) + "/consumer/c:1"
+	_, err = r.DeleteStream(r.ctx, &kinesis.DeleteStreamInput{StreamARN: &arn, EnforceConsumerDeletion: aws.Bool(true)})
+	refused(t, err, "InvalidArgumentException", "StreamARN "+arn+" names a consumer; it must name a stream.")
 	ok(r.DeleteStream(r.ctx, &kinesis.DeleteStreamInput{StreamName: &name, EnforceConsumerDeletion: aws.Bool(true)}))(t)
 	_, err = r.DeleteStream(r.ctx, &kinesis.DeleteStreamInput{StreamName: &name})
 	refused(t, err, "ResourceNotFoundException", "Stream s under account 000000000000 not found.")

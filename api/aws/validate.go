@@ -79,17 +79,26 @@ func join(path, name string) string {
 	return path + "." + name
 }
 
-// checkList checks the elements: structures each by itself, scalars together, as AWS does.
+// checkList checks the elements: structures each by itself, scalars together, as AWS does. null is no element: no list of the model
+// is sparse, and bind would make an empty value of it.
 func (s *shape) checkList(list []any, path string, v *violations) {
 	if s.elem.kind == structure {
 		for i, e := range list {
-			s.elem.check(e, path+"."+strconv.Itoa(i+1)+".member", v)
+			at := path + "." + strconv.Itoa(i+1) + ".member"
+			if e == nil {
+				v.add("null", at, notNull)
+			}
+			s.elem.check(e, at, v)
 		}
 		return
 	}
 	for _, e := range list {
-		if wrong := s.elem.broken(e); len(wrong) > 0 {
-			v.add(quoted(s, list), path, "Member must satisfy constraint: ["+strings.Join(s.elem.all(), ", ")+"]")
+		if e == nil || len(s.elem.broken(e)) > 0 {
+			constraints := s.elem.all()
+			if constraints == nil {
+				constraints = []string{notNull}
+			}
+			v.add(quoted(s, list), path, "Member must satisfy constraint: ["+strings.Join(constraints, ", ")+"]")
 			return
 		}
 	}
