@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/goccy/go-yaml"
 	"github.com/spf13/pflag"
 )
 
@@ -36,19 +35,42 @@ func loadSettings(flags *pflag.FlagSet, names []string, lookupEnv func(string) (
 		if flags.Changed(name) {
 			continue
 		}
-		if v, ok := lookupEnv(envName(name)); ok && v != "" {
-			from[name] = envName(name)
-			if err := flags.Set(name, v); err != nil {
-				return nil, usagef("%s is %q: %s", from[name], v, settingReason(err))
+		v, ok := lookupEnv(envName(name))
+		given := setting{one: v, has: true}
+		if from[name] = envName(name); !ok || v == "" {
+			if given, ok = file[name]; !ok {
+				delete(from, name)
+				continue
 			}
-		} else if v, ok := file[name]; ok {
 			from[name] = configPath + ": " + name
-			if err := flags.Set(name, v); err != nil {
-				return nil, usagef("%s is %q: %s", from[name], v, settingReason(err))
-			}
+		}
+		if err := given.apply(flags, name); err != nil {
+			return nil, usagef("%s %v", from[name], err)
 		}
 	}
 	return from, nil
+}
+
+// apply gives a flag its setting. A flag that can be repeated takes a list.
+func (s setting) apply(flags *pflag.FlagSet, name string) error {
+	list, repeatable := flags.Lookup(name).Value.(pflag.SliceValue)
+	switch {
+	case s.has:
+	case s.many != nil && repeatable:
+		if err := list.Replace(s.many); err != nil {
+			return err
+		}
+		flags.Lookup(name).Changed = true
+		return nil
+	case s.many != nil && name == ruleSetting:
+		s.one = strings.Join(s.many, "\n")
+	default:
+		return errors.New("needs one value")
+	}
+	if err := flags.Set(name, s.one); err != nil {
+		return fmt.Errorf("is %q; it must be %s", s.one, settingForm(err))
+	}
+	return nil
 }
 
 // sources names the variable or the file's key that a setting was taken from; those missing come from the command line.
@@ -57,20 +79,20 @@ type sources map[string]string
 // of is how an error calls the setting.
 func (s sources) of(setting string) string { return cmp.Or(s[setting], "--"+setting) }
 
-// settingReason is why pflag refused a value, without its repetition of flag and value.
-func settingReason(err error) error {
+// settingForm is what a setting may be that pflag has refused.
+func settingForm(err error) string {
 	if refused := (*pflag.InvalidValueError)(nil); errors.As(err, &refused) {
-		return refused.Unwrap()
+		return flagForm(refused)
 	}
-	return err
+	return err.Error()
 }
 
 func envName(flag string) string {
 	return "SHARDMILL_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// readSettings reads a flat YAML map of setting to scalar.
-func readSettings(path string, names []string) (map[string]string, error) {
+// readSettings reads a flat YAML map of settings.
+func readSettings(path string, names []string) (map[string]setting, error) {
 	if path == "" {
 		return nil, nil
 	}
@@ -78,23 +100,14 @@ func readSettings(path string, names []string) (map[string]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("config file: %w", err)
 	}
-	var raw map[string]any
-	if err := yaml.Unmarshal(b, &raw); err != nil {
+	var settings map[string]setting
+	if err := decodeYAML(b, &settings); err != nil {
 		return nil, usagef("%s: %s", path, firstLine(err.Error()))
 	}
-	settings := make(map[string]string, len(raw))
-	for key, value := range raw {
+	for key := range settings {
 		if !slices.Contains(names, key) {
 			return nil, usagef("%s: unknown key %q; the keys are %s", path, key, strings.Join(names, ", "))
 		}
-		if list, ok := value.([]any); ok && key == ruleSetting {
-			value = ruleLines(list)
-		}
-		switch value.(type) {
-		case map[string]any, []any, nil:
-			return nil, usagef("%s: %s needs one value", path, key)
-		}
-		settings[key] = fmt.Sprint(value)
 	}
 	return settings, nil
 }

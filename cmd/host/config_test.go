@@ -32,8 +32,11 @@ func TestLoadSettings(t *testing.T) {
 		{name: "list", yaml: "listen: [a]\n", err: "listen needs one value"},
 		{name: "no value", yaml: "listen:\n", err: "listen needs one value"},
 		{name: "not a map", yaml: "- listen\n", err: "shardmill.yaml: "},
-		{name: "bad value in file", yaml: "drain: soon\n", err: `shardmill.yaml: drain is "soon": time: invalid duration`},
-		{name: "bad value in environment", env: map[string]string{"SHARDMILL_DRAIN": "soon"}, err: `SHARDMILL_DRAIN is "soon": time: invalid duration`},
+		{name: "map", yaml: "listen: {a: b}\n", err: "listen needs one value"},
+		{name: "number as it is written", yaml: "listen: 000000000010\n", want: "000000000010 10s"},
+		{name: "quoted", yaml: "listen: \"0x10\"\n", want: "0x10 10s"},
+		{name: "bad value in file", yaml: "drain: soon\n", err: `shardmill.yaml: drain is "soon"; it must be a duration with its unit`},
+		{name: "bad value in environment", env: map[string]string{"SHARDMILL_DRAIN": "soon"}, err: `SHARDMILL_DRAIN is "soon"; it must be a duration with its unit`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -62,7 +65,7 @@ func TestLoadSettings(t *testing.T) {
 			if got := *listen + " " + drain.String(); got != tt.want {
 				t.Errorf("got %s, want %s", got, tt.want)
 			}
-			want := map[string]string{"file": path + ": listen", "env": "SHARDMILL_LISTEN", "flag": "--listen", "default": "--listen"}[*listen]
+			want := map[string]string{"file": path + ": listen", "000000000010": path + ": listen", "0x10": path + ": listen", "env": "SHARDMILL_LISTEN", "flag": "--listen", "default": "--listen"}[*listen]
 			if got := from.of("listen"); got != want {
 				t.Errorf("listen is said to come from %s, want %s", got, want)
 			}
@@ -71,6 +74,50 @@ func TestLoadSettings(t *testing.T) {
 	if _, err := loadSettings(pflag.NewFlagSet("", 0), nil, nil, filepath.Join(t.TempDir(), "none.yaml")); err == nil {
 		t.Error("a config file that does not exist was accepted")
 	}
+}
+
+// TestListSettings checks settings that can be repeated: the file has one value or a list.
+func TestListSettings(t *testing.T) {
+	for yaml, want := range map[string]string{
+		"host: a\n":           "[a]",
+		"host: a,b\n":         "[a,b]",
+		"host: [a, 'b,c']\n":  "[a,\"b,c\"]",
+		"host:\n- a\n- 010\n": "[a,010]",
+		"host: []\n":          "[]",
+		"host: [[a]]\n":       "",
+		"host: [a, {b: c}]\n": "",
+		"host: ~\n":           "",
+	} {
+		flags := pflag.NewFlagSet("serve", pflag.ContinueOnError)
+		flags.StringSlice("host", []string{"default"}, "")
+		path := filepath.Join(t.TempDir(), "c.yaml")
+		writeFile(t, path, yaml)
+		_, err := loadSettings(flags, []string{"host"}, func(string) (string, bool) { return "", false }, path)
+		if want == "" {
+			if err == nil || !strings.Contains(err.Error(), "host needs") {
+				t.Errorf("%q: got error %v", yaml, err)
+			}
+			continue
+		}
+		if got := flags.Lookup("host").Value.String(); err != nil || got != want {
+			t.Errorf("%q is %s, %v; want %s", yaml, got, err, want)
+		}
+	}
+}
+
+// FuzzYAML checks that no file makes the readers of configuration panic.
+func FuzzYAML(f *testing.F) {
+	for _, seed := range []string{"emit: !!str a", "emit: [a]\nenv: {A: 010}\ntimeout: 3s", "a: &x [1]\nb: *x", "a: !!binary aGk=", "- a", "a: |\n  x", "<<: {emit: [a]}", "show:\n  s: [a = b / c]"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var m manifest
+		if decodeYAML(b, &m) == nil {
+			_ = m.parse()
+		}
+		var settings map[string]setting
+		_ = decodeYAML(b, &settings)
+	})
 }
 
 func TestCheckBind(t *testing.T) {

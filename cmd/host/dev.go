@@ -17,6 +17,7 @@ import (
 	"github.com/shardmill/shardmill/api"
 	"github.com/shardmill/shardmill/runtime"
 	"github.com/shardmill/shardmill/sdk"
+	"github.com/shardmill/shardmill/shards"
 )
 
 // devConfig is the command line of dev.
@@ -101,11 +102,15 @@ func (c *devConfig) check() error {
 		return usagef("--key goes with --feed")
 	case c.once && c.feed == "":
 		return usagef("--once needs --feed: without it there is nothing to wait for")
-	case c.shards < 1:
+	case c.shards < 1 || c.shards > shards.MaxShards:
 		return usagef("--shards is %d; it must be 1 to 1000", c.shards)
 	case c.rows < 0:
 		return usagef("--rows is %d; it must be 0 (all) or more", c.rows)
-	case c.feed == "" || c.feed == "-":
+	}
+	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
+		return usagef("%s is a file; give the folder it is in", c.dir)
+	}
+	if c.feed == "" || c.feed == "-" {
 		return nil
 	}
 	// Better now than after a build and the start of a host.

@@ -73,15 +73,6 @@ func (r *mqttRules) String() string { return strings.Join(r.text, "\n") }
 // Type is the flag's type in the help.
 func (r *mqttRules) Type() string { return "rule" }
 
-// ruleLines is a config file's list of rules as one value.
-func ruleLines(list []any) string {
-	var lines []string
-	for _, rule := range list {
-		lines = append(lines, fmt.Sprint(rule))
-	}
-	return strings.Join(lines, "\n")
-}
-
 // bindDoors takes the MQTT door's port. Of the NATS door's, which its server takes itself, it only says whether it is free.
 func (h *host) bindDoors() error {
 	config := &h.config.doors

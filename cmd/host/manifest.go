@@ -9,8 +9,6 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/goccy/go-yaml"
-
 	"github.com/shardmill/shardmill/api"
 )
 
@@ -54,7 +52,7 @@ func readManifest(dir string) (manifest, error) {
 		return manifest{}, err
 	}
 	var m manifest
-	if err := yaml.UnmarshalWithOptions(b, &m, yaml.Strict()); err != nil {
+	if err := decodeYAML(b, &m); err != nil {
 		return manifest{}, fmt.Errorf("%s: %s", name, firstLine(err.Error()))
 	}
 	if err := m.parse(); err != nil {

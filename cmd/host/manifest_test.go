@@ -36,6 +36,12 @@ show:
 				{name: "flights", num: "flights"}, {name: "mean", num: "delayMinutes", den: "flights"},
 			}},
 		}},
+		{name: "numbers as they are written", yaml: "emit: [007]\nenv: {ACCOUNT: 000000000010, NONE: }\n", want: manifest{
+			Emit: []string{"007"}, Env: map[string]string{"ACCOUNT": "000000000010", "NONE": ""},
+			config:  api.FunctionConfig{Emit: []string{"007"}, Env: map[string]string{"ACCOUNT": "000000000010", "NONE": ""}},
+			columns: map[string][]tallyColumn{},
+		}},
+		{name: "tag", yaml: "emit: !!str a", err: "shardmill.yaml: a value is not of its key's kind"},
 		{name: "empty", yaml: "", want: manifest{columns: map[string][]tallyColumn{}}},
 		{name: "unknown key", yaml: "emits: [delays]", err: `unknown field "emits"`},
 		{name: "wrong type", yaml: "emit: {a: b}", err: "shardmill.yaml: "},

@@ -140,6 +140,13 @@ func flagForm(e *pflag.InvalidValueError) string {
 		return "true or false"
 	case "duration":
 		return "a duration with its unit, such as 500ms, 3s or 1h"
+	case "stringToString":
+		for _, word := range strings.Fields(e.GetFlag().Usage) {
+			if strings.Contains(word, "=") { // as in "tag of the stream, KEY=VALUE; repeatable"
+				return strings.Trim(word, ",;:")
+			}
+		}
+		return "KEY=VALUE"
 	}
 	return "a whole number"
 }
