@@ -46,7 +46,7 @@ type Options struct {
 	Catalog      *catalog.Catalog      // keeps the definitions, in its table "streams"; must outlive the store
 	Logger       *slog.Logger          // nil: nothing is logged
 	Registerer   prometheus.Registerer // nil: metrics are counted and not shown
-	CacheBytes   int64                 // memory for the newest records of all streams together; 0: 64 MiB
+	CacheBytes   int64                 // memory for the newest records of all streams together, and as much for what is read behind them; 0: 64 MiB
 	SpareBytes   int64                 // most bytes of dropped segments that are kept to be used again; 0: 512 MiB
 	SegmentBytes int64                 // size at which a journal's segment is closed; 0: the journal's default
 	TrimInterval time.Duration         // how often expired segments are looked for; 0: one minute

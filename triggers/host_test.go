@@ -213,6 +213,7 @@ func TestHost(t *testing.T) {
 		"survives deletions":                       testSurvivesDeletions,
 		"waits for damage to be accepted":          testWaitsForDamageToBeAccepted,
 		"reads the log once":                       testReadsTheLogOnce,
+		"reads the log once from its beginning":    testReadsTheLogOnceFromItsBeginning,
 		"compares a shadow":                        testComparesAShadow,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -257,6 +258,33 @@ func testReadsTheLogOnce(t *testing.T, h *host) {
 	}
 	if hits := h.counter("shardmill_journal_cached_reads_total"); hits < 10*n/100 {
 		t.Errorf("%v batches from memory", hits)
+	}
+}
+
+// Ten mappings that begin at the oldest record of a log that is in no memory read the disk as often as one.
+func testReadsTheLogOnceFromItsBeginning(t *testing.T, h *host) {
+	in := h.create("in", 1)
+	const n, size = 2000, 1000
+	for i := 0; i < n; i += 100 {
+		h.put(in, i, slices.Repeat([]string{"drop" + strings.Repeat(" ", size)}, 100)...)
+	}
+	h.stop()
+	h.start()
+	for i := range 10 {
+		_, _, err := h.Put(t.Context(), Mapping{Name: fmt.Sprint("m", i), Stream: "in", Function: "echo", BatchSize: 10 + 37*i, Parallelization: 1 + i%3})
+		h.check(err)
+	}
+	for i := range 10 {
+		s := h.wait(fmt.Sprint("m", i), h.atTip)
+		if c := s.Counts(); c.Settled != n {
+			t.Errorf("mapping %d: %+v", i, c)
+		}
+	}
+	if got := h.counter("shardmill_journal_disk_read_bytes_total"); got < n*size || got > n*size*1.1 {
+		t.Errorf("%v bytes of the disk were read for %d of records", got, n*size)
+	}
+	if h.counter("shardmill_journal_shared_reads_total") == 0 {
+		t.Error("no read was shared")
 	}
 }
 

@@ -7,9 +7,11 @@ import (
 )
 
 // Cache holds the newest groups of the journals that share it, up to a number of bytes, so that readers at the
-// tail read no disk. Its methods may be called concurrently.
+// tail read no disk; and apart from that, up to as many bytes, what readers behind the tail have read last, so that those who are
+// together read the disk once. Its methods may be called concurrently.
 type Cache struct {
-	limit int64
+	limit  int64
+	behind behind
 
 	mu    sync.Mutex
 	bytes int64
@@ -17,8 +19,11 @@ type Cache struct {
 	head  int
 }
 
-// NewCache makes a cache of at most limit bytes; the newest group is held even if it alone is larger.
-func NewCache(limit int64) *Cache { return &Cache{limit: limit} }
+// NewCache makes a cache of at most limit bytes for the tail, and as many for what is read behind it; the newest group is held even if
+// it alone is larger.
+func NewCache(limit int64) *Cache {
+	return &Cache{limit: limit, behind: behind{limit: limit, chunks: map[*segment][]*chunk{}}}
+}
 
 // cachedGroup is one group as it was written. Its bytes are never changed; they go when the cache lets go
 // and the last view of them is gone.

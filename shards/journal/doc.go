@@ -26,6 +26,13 @@
 // lone put costs no switch of goroutines, a busy journal has one writer, and an idle one has no goroutine at all.
 // There is no timer: while one group is on its way the next one fills.
 //
+// # Reading
+//
+// The newest groups of all journals that share a [Cache] are in memory; a reader of those reads no disk. A reader behind them reads stretches of
+// up to 1 MiB of a segment file, which the cache keeps apart for other readers of any shard in them, oldest first out. Whoever has to read the disk lets
+// other goroutines run before, so that readers who begin together stay together, and the disk is read once for all of them. Bytes are checked by
+// each reader.
+//
 // # Files
 //
 // A directory holds segments named by their number in 16 hex digits, `.seg`, and one file `acked`. All integers are

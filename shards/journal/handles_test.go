@@ -57,3 +57,38 @@ func TestCacheIsBounded(t *testing.T) {
 		}
 	}
 }
+
+// What is kept for readers behind the tail is bounded, in bytes and in number, and can be found.
+func TestBehindIsBounded(t *testing.T) {
+	const limit = 100_000
+	b := &NewCache(limit).behind
+	seg := []*segment{{number: 1}, {number: 2}, {number: 3}}
+	for i := range 5000 {
+		w := stored{offset: uint32(rand.IntN(1 << 20)), size: uint32(rand.IntN(200) + 1)}
+		if i%100 == 99 {
+			w.size = 2 * limit
+		}
+		e := stored{offset: w.offset + w.size/2, size: w.size - w.size/2}
+		c, mine := b.claim(seg[i%3], e, w)
+		switch {
+		case !mine && !c.covers(int64(e.offset), int64(e.size)):
+			t.Fatalf("a chunk at %d of %d bytes for %d of %d", c.at, c.size, e.offset, e.size)
+		case mine && i%7 == 0:
+			b.settle(c, nil)
+		case mine:
+			b.settle(c, make([]byte, w.size))
+			if again, mine := b.claim(seg[i%3], e, w); c.size <= limit && (mine || again.bytes == nil || !again.covers(int64(e.offset), int64(e.size))) {
+				t.Fatalf("chunk %d is not found", i)
+			}
+		}
+		bytes, n := int64(0), 0
+		for _, list := range b.chunks {
+			for _, c := range list {
+				bytes, n = bytes+c.size, n+1
+			}
+		}
+		if bytes != b.bytes || bytes > limit || n != len(b.queue) || n > maxChunks {
+			t.Fatalf("%d chunks of %d bytes, counted as %d of %d", n, bytes, len(b.queue), b.bytes)
+		}
+	}
+}

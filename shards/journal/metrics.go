@@ -11,6 +11,8 @@ type Metrics struct {
 	failures    prometheus.Counter
 	damage      prometheus.Counter
 	diskReads   prometheus.Counter
+	diskBytes   prometheus.Counter
+	sharedReads prometheus.Counter
 	cachedReads prometheus.Counter
 	segments    prometheus.Counter
 }
@@ -32,11 +34,13 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		failures:    counter("commit_failures_total", "Groups that could not be written."),
 		damage:      counter("damage_total", "Damaged places found."),
 		diskReads:   counter("disk_reads_total", "Reads of segment files by readers."),
+		diskBytes:   counter("disk_read_bytes_total", "Bytes of segment files that readers read."),
+		sharedReads: counter("shared_reads_total", "Reads that readers were spared because another had just read the same place."),
 		cachedReads: counter("cached_reads_total", "Stored batches that readers got from the tail cache."),
 		segments:    counter("segments_total", "Segments begun."),
 	}
 	if r != nil {
-		r.MustRegister(m.groups, m.groupPuts, m.groupBytes, m.sync, m.failures, m.damage, m.diskReads, m.cachedReads, m.segments)
+		r.MustRegister(m.groups, m.groupPuts, m.groupBytes, m.sync, m.failures, m.damage, m.diskReads, m.diskBytes, m.sharedReads, m.cachedReads, m.segments)
 	}
 	return m
 }

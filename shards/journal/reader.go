@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
 	"sort"
 
 	"github.com/shardmill/shardmill/sdk/record"
@@ -22,9 +21,8 @@ type Reader struct {
 	trimmed uint64
 	lost    uint64
 
-	chunk    []byte // bytes of chunkSeg from chunkAt on
-	chunkSeg *segment
-	chunkAt  int64
+	chunk *chunk // what was read from disk last; nil = nothing
+	bytes []byte // what there is of it
 }
 
 // Reader makes a reader of a shard that begins with the record of sequence number from, or the oldest one there is when
@@ -249,14 +247,12 @@ func (sp *span) window(list []stored, e stored) stored {
 	return w
 }
 
-// read gets a stored batch from the chunk at hand or from disk, and checks it.
+// read gets a stored batch from the chunk at hand, from what another reader has read, or from disk, and checks it.
 func (r *Reader) read(sp *span, e, window stored) (record.Run, <-chan struct{}, error) {
-	from := int64(e.offset) - r.chunkAt
-	if r.chunkSeg != sp.seg || from < 0 || from+int64(e.size) > int64(len(r.chunk)) {
-		b := make([]byte, window.size)
-		n, err := r.j.readAt(sp.seg, b, int64(window.offset))
-		switch {
-		case err == nil || errors.Is(err, io.EOF):
+	off, size := int64(e.offset), int64(e.size)
+	if c := r.chunk; c == nil || c.seg != sp.seg || !c.covers(off, size) {
+		switch err := r.fetch(sp, e, window); {
+		case err == nil:
 		case errors.Is(err, errGone):
 			return record.Run{}, nil, err
 		case window.size > e.size: // the bad place may be behind what is wanted
@@ -264,13 +260,13 @@ func (r *Reader) read(sp *span, e, window stored) (record.Run, <-chan struct{}, 
 		default:
 			return record.Run{}, nil, r.meet(r.j.unreadable(sp, e, err))
 		}
-		r.j.opt.Metric.diskReads.Inc()
-		r.chunk, r.chunkSeg, r.chunkAt, from = b[:n], sp.seg, int64(window.offset), 0
 	}
-	b := r.chunk[from:min(from+int64(e.size), int64(len(r.chunk)))]
+	have := int64(len(r.bytes))
+	from := off - r.chunk.at
+	b := r.bytes[min(from, have):min(from+size, have)]
 	run, d := r.j.check(sp, e, b)
 	if d != nil {
-		r.chunk, r.chunkSeg = nil, nil
+		r.discard()
 		if r.j.gone(sp.seg) {
 			return record.Run{}, nil, errGone
 		}
