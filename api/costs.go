@@ -13,7 +13,7 @@ type FunctionCosts struct {
 	Records       uint64       `json:"records" doc:"Records that they were given."`
 	Fuel          int64        `json:"fuel" doc:"Instructions that they executed, weighted."`
 	FuelPerCall   int64        `json:"fuelPerCall" doc:"The mean of a call."`
-	FuelPerRecord int64        `json:"fuelPerRecord" doc:"The mean of a record, by the calls that had records; 0 when there were none."`
+	FuelPerRecord int64        `json:"fuelPerRecord,omitzero" doc:"The mean of a record, by the calls that had records; left out when there were none."`
 	Sampled       int64        `json:"sampled" doc:"How much of the fuel was put on the account of a record; shares are of this."`
 	Keys          []KeyCost    `json:"keys" doc:"The partition keys that cost most, the first the most."`
 	Heaviest      []RecordCost `json:"heaviest" doc:"The records that cost most in one call, the first the most."`

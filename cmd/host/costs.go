@@ -28,13 +28,16 @@ func newFunctionCosts(a *app) *cobra.Command {
 }
 
 func (a *app) printCosts(c api.FunctionCosts) error {
-	err := a.printFields(c,
-		[2]string{"Calls", thousands(int64(c.Calls))},
-		[2]string{"Records", thousands(int64(c.Records))},
-		[2]string{"Fuel", thousands(c.Fuel)},
-		[2]string{"Fuel per call", thousands(c.FuelPerCall)},
-		[2]string{"Fuel per record", thousands(c.FuelPerRecord)},
-	)
+	fields := [][2]string{
+		{"Calls", thousands(int64(c.Calls))},
+		{"Records", thousands(int64(c.Records))},
+		{"Fuel", thousands(c.Fuel)},
+		{"Fuel per call", thousands(c.FuelPerCall)},
+	}
+	if c.Records > 0 {
+		fields = append(fields, [2]string{"Fuel per record", thousands(c.FuelPerRecord)})
+	}
+	err := a.printFields(c, fields...)
 	if err != nil || a.output == outputJSON {
 		return err
 	}

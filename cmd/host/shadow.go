@@ -168,7 +168,12 @@ func (a *app) printShadow(mapping string, s *api.Shadow) error {
 	row("mean", func(s *api.ShadowSide) string { return s.Mean.String() })
 	row("p50", func(s *api.ShadowSide) string { return s.P50.String() })
 	row("p99", func(s *api.ShadowSide) string { return s.P99.String() })
-	row("fuel per record", func(s *api.ShadowSide) string { return thousands(int64(s.FuelPerRecord)) })
+	row("fuel per record", func(s *api.ShadowSide) string {
+		if s.FuelPerRecord == 0 {
+			return "-" // there were no records
+		}
+		return thousands(int64(s.FuelPerRecord))
+	})
 	shards := newTable("SHARD", "STATE", "CHECKPOINT>", "ITERATOR AGE>", "LAST ERROR")
 	for _, s := range s.Shards {
 		checkpoint := "-"
