@@ -17,7 +17,7 @@ type Proof struct {
 	// Digest, "sha256:<hex>", is what the code must have; "" asks nothing.
 	Digest string
 	// Signature is the ed25519 signature over the text of the digest of the code, 64 bytes; nil is none. Where
-	// Options.Trust names keys, code without a signature by one of them is refused.
+	// Options.Trust names keys, code without a signature by one of them is refused; where it names none, a signature is, because nobody can check it.
 	Signature []byte
 	// Language is what the code is written in; "" is a WebAssembly module.
 	Language Language
@@ -48,6 +48,9 @@ func (rt *Runtime) prove(digest string, proof Proof) (signer string, err error) 
 	}
 	if proof.Signature != nil && len(proof.Signature) != ed25519.SignatureSize {
 		return "", &FieldError{Field: "signature", Problem: fmt.Sprintf("has %d bytes", len(proof.Signature)), Limit: "an ed25519 signature of 64 bytes"}
+	}
+	if len(rt.options.Trust) == 0 && proof.Signature != nil {
+		return "", &FieldError{Field: "signature", Problem: "cannot be checked: the host has no trusted keys", Limit: "left out, or sent to a host that has the key (serve --trust-keys)"}
 	}
 	if len(rt.options.Trust) == 0 {
 		return "", nil

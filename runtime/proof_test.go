@@ -28,6 +28,14 @@ func TestDeployProven(t *testing.T) {
 			t.Errorf("%+v: %v, want a refusal of %s", proof, err, field)
 		}
 	}
+	// Without one, a signature is not passed over, be it right or wrong.
+	for _, text := range []string{digestOf(code), "another"} {
+		var refused *FieldError
+		_, err := w.Submit(t.Context(), "g", code, Config{}, Proof{Signature: ed25519.Sign(private, []byte(text))})
+		if !errors.As(err, &refused) || refused.Field != "signature" || !errors.Is(err, ErrInvalid) {
+			t.Errorf("a signature that nobody can check: %v", err)
+		}
+	}
 	if _, err := w.Get("g"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("what was refused is there: %v", err)
 	}
