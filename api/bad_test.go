@@ -121,6 +121,7 @@ var badInputs = []badInput{
 	{"no memory", "PUT", "/v1/functions/f?memory=0", typeModule, "x", 400, KindInvalidField, "memory", "1MiB"},
 	{"a timeout without unit", "PUT", "/v1/functions/f?timeout=3", typeModule, "x", 400, KindInvalidField, "timeout", "unit"},
 	{"little memory", "PUT", "/v1/functions/f?memory=1KiB", typeModule, "x", 400, KindInvalidField, "memory", "4096"},
+	{"little idle memory", "PUT", "/v1/functions/f?idleMemory=1KiB", typeModule, "x", 400, KindInvalidField, "idleMemory", "1024GiB"},
 	{"an odd memory", "PUT", "/v1/functions/f?memory=much", typeModule, "x", 400, KindInvalidField, "memory", "128MiB"},
 	{"a negative concurrency", "PUT", "/v1/functions/f?concurrency=-1", typeModule, "x", 400, KindInvalidField, "concurrency", "1000"},
 	{"an odd stream to emit to", "PUT", "/v1/functions/f?emit=a%20b", typeModule, "x", 400, KindInvalidField, "emit", "letters"},

@@ -233,6 +233,9 @@ func (c *Client) upload(ctx context.Context, name string, module io.Reader, conf
 	if config.Memory != 0 {
 		query.Set("memory", strconv.FormatInt(int64(config.Memory), 10))
 	}
+	if config.IdleMemory != 0 {
+		query.Set("idleMemory", strconv.FormatInt(int64(config.IdleMemory), 10))
+	}
 	if config.Fuel != 0 {
 		query.Set("fuel", strconv.Itoa(config.Fuel))
 	}

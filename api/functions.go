@@ -37,7 +37,7 @@ type FunctionLogs interface {
 type deployQuery struct {
 	FunctionConfig
 	Digest    string `query:"digest" doc:"The digest the module must have: sha256:… in hexadecimal digits."`
-	Signature string `query:"signature" doc:"The ed25519 signature over the text of the module's digest (sha256:…), in base64; needed where the host has a list of trusted keys."`
+	Signature string `query:"signature" doc:"The ed25519 signature over the text of the module's digest (sha256:…), in base64; needed where the host has a list of trusted keys, refused where it has none."`
 	Wait      bool   `query:"wait" doc:"Answer when the version serves, or with what is wrong with it. Else the answer is 202 while the version is compiled in the background: it is the function's update until it serves."`
 }
 
@@ -91,7 +91,7 @@ func (c *call) putFunction(q *deployQuery) error {
 	}
 	f, err := deploy(c.context(), name, module, runtime.Config{
 		Timeout: time.Duration(config.Timeout), MemoryBytes: int64(config.Memory), Fuel: int64(config.Fuel),
-		Concurrency: config.Concurrency, Isolation: runtime.Isolation(config.Isolation), Emit: config.Emit, Secrets: config.Secrets, State: config.State, HTTP: config.HTTP, Env: config.Env,
+		Concurrency: config.Concurrency, IdleBytes: int64(config.IdleMemory), Isolation: runtime.Isolation(config.Isolation), Emit: config.Emit, Secrets: config.Secrets, State: config.State, HTTP: config.HTTP, Env: config.Env,
 	}, runtime.Proof{Digest: q.Digest, Signature: signature, Language: languageOf(c.mediaType())})
 	if err != nil {
 		return err
@@ -329,7 +329,7 @@ func versionOf(v *runtime.VersionDetail) FunctionVersion {
 
 func configOf(c *runtime.Config) FunctionConfig {
 	return FunctionConfig{
-		Timeout: Duration(c.Timeout), Memory: Size(c.MemoryBytes), Fuel: int(c.Fuel), Concurrency: c.Concurrency, Isolation: string(c.Isolation), Emit: c.Emit,
+		Timeout: Duration(c.Timeout), Memory: Size(c.MemoryBytes), Fuel: int(c.Fuel), Concurrency: c.Concurrency, IdleMemory: Size(c.IdleBytes), Isolation: string(c.Isolation), Emit: c.Emit,
 		Secrets: c.Secrets, State: c.State, HTTP: c.HTTP, Env: c.Env,
 	}
 }

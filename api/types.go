@@ -196,6 +196,7 @@ type FunctionConfig struct {
 	Memory      Size     `json:"memory,omitzero" query:"memory" some:"1MiB to 4096MiB" doc:"How much memory an instance may have: 1MiB to 4096MiB, 128MiB when left out."`
 	Fuel        int      `json:"fuel,omitzero" query:"fuel" minimum:"1000" maximum:"1000000000000000" some:"1000 to 1000000000000000" doc:"How many instructions one call may execute, weighted as the fuel of invocations is; as many as it has time for when left out."`
 	Concurrency int      `json:"concurrency,omitzero" query:"concurrency" minimum:"1" maximum:"1000" some:"1 to 1000" doc:"How many instances may run at once, 1 to 1000; twice the host's processors when left out, but at least 4."`
+	IdleMemory  Size     `json:"idleMemory,omitzero" query:"idleMemory" some:"1MiB to 1024GiB" doc:"How much memory the instances of a version that wait for calls may hold together, beside the one used last: 1MiB to 1024GiB, 1GiB when left out. Those used longest ago are closed first."`
 	Isolation   string   `json:"isolation,omitempty" query:"isolation" enum:"instance,invocation" some:"instance or invocation" doc:"What calls have in common: with instance, which is taken when it is left out, an instance makes one call after the other; with invocation each call has a new one."`
 	Emit        []string `json:"emit,omitempty" query:"emit" doc:"A stream the function may emit records to; repeatable."`
 

@@ -23,6 +23,9 @@ const (
 	MaxConcurrency     = 1000
 	MinFuel            = 1000
 	MaxFuel            = 1_000_000_000_000_000
+	DefaultIdleBytes   = 1 << 30
+	MinIdleBytes       = 1 << 20
+	MaxIdleBytes       = 1 << 40
 	MaxNameBytes       = 64 // of a function's name
 
 	wasmPage = 64 << 10
@@ -42,6 +45,9 @@ type Config struct {
 	// Concurrency is how many calls may run at once, each in an instance of its own, 1 to 1000; 0 means twice the
 	// number of processors, but at least 4.
 	Concurrency int
+	// IdleBytes is how much memory the version's idle instances may hold together beside the one used last, 1 MiB to 1 TiB; 0 means 1 GiB. Those
+	// used longest ago are closed first. Options.IdleBytes bounds those of all functions.
+	IdleBytes int64
 	// Isolation is what calls have in common; "" means that an instance is used again.
 	Isolation Isolation
 	// Emit are the streams that the function may put records to, at most 32. Everything else is denied.
@@ -79,6 +85,9 @@ func (c Config) normalize() (Config, error) {
 	if c.Concurrency == 0 {
 		c.Concurrency = max(4, 2*goruntime.GOMAXPROCS(0))
 	}
+	if c.IdleBytes == 0 {
+		c.IdleBytes = DefaultIdleBytes
+	}
 	if c.Isolation == IsolateInstance {
 		c.Isolation = IsolateNone
 	}
@@ -90,6 +99,8 @@ func (c Config) normalize() (Config, error) {
 	case c.MemoryBytes < MinMemoryBytes || c.MemoryBytes > MaxMemoryBytes:
 		return c, field.Invalid("memory", strconv.FormatInt(c.MemoryBytes, 10)+" bytes",
 			fmt.Sprintf("%dMiB to %dMiB", MinMemoryBytes>>20, MaxMemoryBytes>>20))
+	case c.IdleBytes < MinIdleBytes || c.IdleBytes > MaxIdleBytes:
+		return c, field.Invalid("idleMemory", strconv.FormatInt(c.IdleBytes, 10)+" bytes", fmt.Sprintf("%dMiB to %dGiB", MinIdleBytes>>20, MaxIdleBytes>>30))
 	case c.Fuel != 0 && (c.Fuel < MinFuel || c.Fuel > MaxFuel):
 		return c, field.Invalid("fuel", strconv.FormatInt(c.Fuel, 10), fmt.Sprintf("%d to %d", MinFuel, int64(MaxFuel)))
 	case c.Concurrency < 1 || c.Concurrency > MaxConcurrency:
@@ -101,7 +112,7 @@ func (c Config) normalize() (Config, error) {
 
 // equal compares two normalized configurations.
 func (c Config) equal(o Config) bool {
-	return c.Timeout == o.Timeout && c.MemoryBytes == o.MemoryBytes && c.Fuel == o.Fuel && c.Concurrency == o.Concurrency && c.Isolation == o.Isolation &&
+	return c.Timeout == o.Timeout && c.MemoryBytes == o.MemoryBytes && c.Fuel == o.Fuel && c.Concurrency == o.Concurrency && c.IdleBytes == o.IdleBytes && c.Isolation == o.Isolation &&
 		slices.Equal(c.Emit, o.Emit) && slices.Equal(c.Secrets, o.Secrets) && slices.Equal(c.State, o.State) && slices.Equal(c.HTTP, o.HTTP) && maps.Equal(c.Env, o.Env)
 }
 

@@ -10,7 +10,7 @@ import (
 
 func TestConfigDefaults(t *testing.T) {
 	c, err := Config{}.normalize()
-	if err != nil || c.Timeout != 3*time.Second || c.MemoryBytes != 128<<20 || c.Concurrency < 4 || len(c.Emit) != 0 {
+	if err != nil || c.Timeout != 3*time.Second || c.MemoryBytes != 128<<20 || c.Concurrency < 4 || c.IdleBytes != 1<<30 || len(c.Emit) != 0 {
 		t.Errorf("%+v, %v", c, err)
 	}
 	again, err := c.normalize()
@@ -37,6 +37,11 @@ func TestConfigLimits(t *testing.T) {
 		{Config{MemoryBytes: 4096 << 20}, ""},
 		{Config{MemoryBytes: 4096<<20 + 1}, "memory"},
 		{Config{Concurrency: 1000}, ""},
+		{Config{IdleBytes: 1 << 20}, ""},
+		{Config{IdleBytes: 1<<20 - 1}, "idleMemory"},
+		{Config{IdleBytes: -1}, "idleMemory"},
+		{Config{IdleBytes: 1 << 40}, ""},
+		{Config{IdleBytes: 1<<40 + 1}, "idleMemory"},
 		{Config{Concurrency: 1001}, "concurrency"},
 		{Config{Emit: streams[:MaxEmit]}, ""},
 		{Config{Emit: streams}, "emit"},

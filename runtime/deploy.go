@@ -67,7 +67,7 @@ func (rt *Runtime) candidate(name string, code []byte, config Config, language L
 	}
 	return newVersion(identity{
 		function: name, digest: digestOf(code), size: len(code), language: language, config: config, signer: signer, created: time.Now().UTC(),
-	}), nil
+	}).share(&rt.idle), nil
 }
 
 // digestOf names code in the store: "sha256:<hex>".

@@ -56,7 +56,7 @@ var (
 	ErrRefused = errors.New("the stream does not take an output record")
 )
 
-// FieldError names what was refused and the rule that it broke: Field is "name", "timeout", "memory", "fuel", "concurrency", "isolation", "emit" or "code". It is an
+// FieldError names what was refused and the rule that it broke: Field is "name", "timeout", "memory", "fuel", "concurrency", "idleMemory", "isolation", "emit" or "code". It is an
 // ErrInvalid.
 type FieldError = field.Error
 

@@ -137,10 +137,19 @@ type version struct {
 
 func newVersion(id identity) *version {
 	v := &version{identity: id}
-	v.pool.init(id.config.Concurrency)
-	v.trials.init(id.config.Concurrency)
+	v.pool.init(id.config.Concurrency, uint64(id.config.IdleBytes))
+	v.trials.init(id.config.Concurrency, uint64(id.config.IdleBytes))
 	return v
 }
+
+// share has the version's idle instances count with those of all others. It is called before any is made.
+func (v *version) share(with *idleMemory) *version {
+	v.pool.shared, v.trials.shared = with, with
+	return v
+}
+
+// idleBytes is what the idle instances of both pools hold.
+func (v *version) idleBytes() uint64 { return v.pool.idleUsage() + v.trials.idleUsage() }
 
 // drain closes the idle instances, and those that run when they come back.
 func (v *version) drain() {

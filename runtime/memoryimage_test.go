@@ -74,7 +74,7 @@ func TestImageOfNothing(t *testing.T) {
 
 func TestPoolHoldsSoMuchIdleMemory(t *testing.T) {
 	var p pool
-	p.init(3)
+	p.init(3, DefaultIdleBytes)
 	p.limit = 2 * wasmPage
 	var all []*instance
 	for range 3 {

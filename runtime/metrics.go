@@ -164,13 +164,14 @@ func outcomeOf(err error) string {
 func (c *gauges) Describe(to chan<- *prometheus.Desc) {
 	to <- c.instances
 	to <- c.memory
+	to <- c.idle
 	to <- c.images
 }
 
 // gauges counts instances when it is asked to.
 type gauges struct {
-	rt                        *Runtime
-	instances, memory, images *prometheus.Desc
+	rt                              *Runtime
+	instances, memory, idle, images *prometheus.Desc
 }
 
 func newGauges(rt *Runtime) *gauges {
@@ -181,6 +182,7 @@ func newGauges(rt *Runtime) *gauges {
 		rt:        rt,
 		instances: desc("instances", "Instances that exist."),
 		memory:    desc("memory_bytes", "Linear memory of the instances that exist."),
+		idle:      desc("idle_memory_bytes", "Linear memory of the instances that wait for a call."),
 		images:    desc("snapshot_bytes", "Memory that the snapshots hold with which instances begin."),
 	}
 }
@@ -189,17 +191,19 @@ func newGauges(rt *Runtime) *gauges {
 func (c *gauges) Collect(to chan<- prometheus.Metric) {
 	for _, f := range c.rt.all() {
 		var n int
-		var bytes uint64
+		var bytes, idle uint64
 		images := 0
 		for _, v := range f.versions {
 			count, size := v.usage()
 			n += count
 			bytes += size
+			idle += v.idleBytes()
 			_, _, held := v.code.start()
 			images += held
 		}
 		to <- prometheus.MustNewConstMetric(c.instances, prometheus.GaugeValue, float64(n), f.name)
 		to <- prometheus.MustNewConstMetric(c.memory, prometheus.GaugeValue, float64(bytes), f.name)
+		to <- prometheus.MustNewConstMetric(c.idle, prometheus.GaugeValue, float64(idle), f.name)
 		to <- prometheus.MustNewConstMetric(c.images, prometheus.GaugeValue, float64(images), f.name)
 	}
 }

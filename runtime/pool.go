@@ -9,15 +9,13 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// maxIdleBytes is how much memory idle instances of a version may hold beside the one used last.
-const maxIdleBytes = 1 << 30
-
 // pool holds the instances of one version. slots bounds those that run, which bounds those that exist: one is
 // made only when none is idle.
 type pool struct {
 	slots *semaphore.Weighted
 
-	dropping sync.Mutex // held while idle instances are closed: when dropIdle returns, nobody else is closing one
+	shared   *idleMemory // nil: its idle instances count with no others
+	dropping sync.Mutex  // held while idle instances are closed: when dropIdle returns, nobody else is closing one
 
 	mu         sync.Mutex
 	live       map[*instance]bool
@@ -27,10 +25,11 @@ type pool struct {
 	generation int         // instances of an older one are closed when they come back
 }
 
-func (p *pool) init(concurrency int) {
+// init makes a pool whose idle instances hold at most so many bytes beside the one used last.
+func (p *pool) init(concurrency int, idleBytes uint64) {
 	p.slots = semaphore.NewWeighted(int64(concurrency))
 	p.live = map[*instance]bool{}
-	p.limit = maxIdleBytes
+	p.limit = idleBytes
 }
 
 // wait takes a slot, which release or giveUp returns. Waiters are served in their order.
@@ -57,7 +56,7 @@ func (p *pool) take() *instance {
 	i := p.idle[len(p.idle)-1]
 	p.idle[len(p.idle)-1] = nil
 	p.idle = p.idle[:len(p.idle)-1]
-	p.idleBytes -= i.memory.size.Load()
+	p.idled(-int64(i.memory.size.Load()))
 	return i
 }
 
@@ -75,7 +74,7 @@ func (p *pool) release(i *instance, reusable bool) {
 	reusable = reusable && i.generation == p.generation
 	if reusable {
 		p.idle = append(p.idle, i)
-		p.idleBytes += i.memory.size.Load()
+		p.idled(int64(i.memory.size.Load()))
 	}
 	over := p.idleBytes > p.limit && len(p.idle) > 1
 	p.mu.Unlock()
@@ -86,6 +85,9 @@ func (p *pool) release(i *instance, reusable bool) {
 		p.trim()
 	}
 	p.slots.Release(1)
+	if reusable {
+		p.shared.check()
+	}
 }
 
 // close closes instances that nobody can take any more. They count as live until they are closed: whoever finds
@@ -130,12 +132,34 @@ func (p *pool) trim() {
 // oldest takes idle instances out, the one used longest ago first, as long as they are unwanted; p.mu is held.
 func (p *pool) oldest(unwanted func(*instance) bool) (out []*instance) {
 	for len(p.idle) > 0 && unwanted(p.idle[0]) {
-		p.idleBytes -= p.idle[0].memory.size.Load()
+		p.idled(-int64(p.idle[0].memory.size.Load()))
 		out = append(out, p.idle[0])
 		p.idle[0] = nil
 		p.idle = p.idle[1:]
 	}
 	return out
+}
+
+// idled counts memory of idle instances that came, or went where it is negative; p.mu is held.
+func (p *pool) idled(bytes int64) {
+	p.idleBytes += uint64(bytes)
+	p.shared.add(bytes)
+}
+
+func (p *pool) idleUsage() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.idleBytes
+}
+
+// ages adds the idle instances to a list.
+func (p *pool) ages(to []idleAge) []idleAge {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, i := range p.idle {
+		to = append(to, idleAge{i.usedAt, int64(i.memory.size.Load())})
+	}
+	return to
 }
 
 // kill stops every guest that runs.

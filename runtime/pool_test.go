@@ -26,7 +26,7 @@ func (i *instance) closed() bool { return i.memory.reserved == nil }
 func TestPoolKeepsTheLastUsed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var p pool
-		p.init(3)
+		p.init(3, DefaultIdleBytes)
 		var all []*instance
 		for range 3 {
 			if err := p.wait(t.Context()); err != nil {
@@ -64,7 +64,7 @@ func TestPoolKeepsTheLastUsed(t *testing.T) {
 func TestPoolServesInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var p pool
-		p.init(1)
+		p.init(1, DefaultIdleBytes)
 		if err := p.wait(t.Context()); err != nil {
 			t.Fatal(err)
 		}

@@ -22,6 +22,7 @@ const (
 	DefaultKeepVersions = 10
 	DefaultIdleTimeout  = 5 * time.Minute
 	DefaultLogBytes     = 1 << 20
+	DefaultAllIdleBytes = 4 << 30
 )
 
 // Options are what a Runtime works with.
@@ -47,6 +48,7 @@ type Options struct {
 	MaxCodeBytes int           // the largest module taken; 0 means 64 MiB
 	KeepVersions int           // how many versions of a function are kept, the newest; 0 means 10
 	IdleTimeout  time.Duration // an instance not used for so long is closed; 0 means 5 minutes
+	IdleBytes    int64         // of memory that idle instances of all functions may hold, beside the one used last; 0 means 4 GiB
 	LogBytes     int           // of log lines kept in memory per function; 0 means 1 MiB
 
 	// Trust are the keys one of which must have signed code that is uploaded; none: it need not be signed. Versions that are
@@ -85,6 +87,9 @@ func (o Options) withDefaults() Options {
 	if o.LogBytes == 0 {
 		o.LogBytes = DefaultLogBytes
 	}
+	if o.IdleBytes == 0 {
+		o.IdleBytes = DefaultAllIdleBytes
+	}
 	if o.CompileScript == nil {
 		o.CompileScript = compileHere
 	}
@@ -101,6 +106,7 @@ type Runtime struct {
 	metrics *metrics
 	gauges  *gauges
 	keeper  *keeper
+	idle    idleMemory
 
 	storing  chan struct{}                 // held by the one that changes what is stored
 	updating chan struct{}                 // held by those that compile updates
@@ -129,6 +135,7 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 		options: o, engine: e, metrics: newMetrics(),
 		storing: make(chan struct{}, 1), updating: make(chan struct{}, maxUpdating), functions: map[string]*function{}, keeper: newKeeper(),
 	}
+	rt.idle.limit, rt.idle.pools = o.IdleBytes, rt.pools
 	rt.gauges = newGauges(rt)
 	if err := rt.register(); err != nil {
 		return nil, fmt.Errorf("runtime: open: %w", err)
@@ -186,6 +193,9 @@ func (rt *Runtime) restore() {
 			continue
 		}
 		f.logs, f.past, f.costs, f.metrics = newLogRing(rt.options.LogBytes), newPast(), newCosts(), rt.metrics.function(f.name)
+		for _, v := range f.all() {
+			v.share(&rt.idle)
+		}
 		rt.mu.Lock() // metrics are read already
 		rt.functions[f.name] = f
 		rt.mu.Unlock()
@@ -339,6 +349,16 @@ func (rt *Runtime) all() []*function {
 		out = append(out, f)
 	}
 	slices.SortFunc(out, func(a, b *function) int { return strings.Compare(a.name, b.name) })
+	return out
+}
+
+// pools are those of all versions.
+func (rt *Runtime) pools() (out []*pool) {
+	for _, f := range rt.all() {
+		for _, v := range f.versions {
+			out = append(out, &v.pool, &v.trials)
+		}
+	}
 	return out
 }
 

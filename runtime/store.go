@@ -73,6 +73,7 @@ type versionDefinition struct {
 	MemoryBytes int64     `json:"memoryBytes"`
 	Fuel        int64     `json:"fuel,omitempty"`
 	Concurrency int       `json:"concurrency"`
+	IdleBytes   int64     `json:"idleBytes,omitempty"` // left out where it is the default, so that older programs read it
 	Isolation   Isolation `json:"isolation,omitempty"`
 	Emit        []string  `json:"emit,omitempty"`
 
@@ -105,10 +106,14 @@ func (f *function) encode() ([]byte, error) {
 }
 
 func (v *version) definition() versionDefinition {
+	idle := v.config.IdleBytes
+	if idle == DefaultIdleBytes {
+		idle = 0
+	}
 	return versionDefinition{
 		Version: v.number, Digest: v.digest, Size: v.size, Kinds: Kinds(v.kinds.Load()), Created: v.created,
 		TimeoutMs: v.config.Timeout.Milliseconds(), MemoryBytes: v.config.MemoryBytes, Fuel: v.config.Fuel,
-		Concurrency: v.config.Concurrency, Isolation: v.config.Isolation, Emit: v.config.Emit, SignedBy: v.signer,
+		Concurrency: v.config.Concurrency, IdleBytes: idle, Isolation: v.config.Isolation, Emit: v.config.Emit, SignedBy: v.signer,
 		Language: v.language, Secrets: v.config.Secrets, State: v.config.State, HTTP: v.config.HTTP, Env: v.config.Env,
 	}
 }
@@ -212,7 +217,7 @@ func (s *versionDefinition) version(name string) (*version, error) {
 	}
 	config, err := Config{
 		Timeout: time.Duration(s.TimeoutMs) * time.Millisecond, MemoryBytes: s.MemoryBytes, Fuel: s.Fuel,
-		Concurrency: s.Concurrency, Isolation: s.Isolation, Emit: s.Emit, Secrets: s.Secrets, State: s.State, HTTP: s.HTTP, Env: s.Env,
+		Concurrency: s.Concurrency, IdleBytes: s.IdleBytes, Isolation: s.Isolation, Emit: s.Emit, Secrets: s.Secrets, State: s.State, HTTP: s.HTTP, Env: s.Env,
 	}.normalize()
 	if err != nil {
 		return nil, err

@@ -171,7 +171,7 @@ func main() {}
 	writeFile(t, filepath.Join(echo, manifestFile), "timeout: 7s\n")
 	notWasm := filepath.Join(t.TempDir(), "x.wasm")
 	writeFile(t, notWasm, "hello")
-	files := map[string]string{"WASM": wasm, "DELAYS": delaysDir, "ECHO": echo, "FEED": flights, "NOTIT": notWasm}
+	files := map[string]string{"WASM": wasm, "DELAYS": delaysDir, "ECHO": echo, "FEED": flights, "NOTIT": notWasm, "KEY": signingKey(t)}
 	play(t, testHost(t), files, []step{
 		{line: "function build DELAYS -o WASM", stdout: `^built .*delays.wasm \([0-9.]+ MiB\) in`},
 		{line: "function build DELAYS -o WASM --output json", stdout: `^{"file":".*delays.wasm","bytes":[0-9]+,"seconds":`},
@@ -181,14 +181,16 @@ func main() {}
 		{line: "function deploy delays DELAYS", stdout: `Version: +2\n.*Memory: +128MiB\n.*May emit to: +delays\n`},
 		{line: "function deploy delays WASM --timeout 1h", status: exitFailure, stderr: `timeout`},
 		{line: "function deploy delays WASM --memory much", status: exitUsage, stderr: `memory.*a number of bytes`},
+		{line: "function deploy delays WASM --sign KEY", status: exitFailure, stderr: `signature cannot be checked: the host has no trusted keys; it must be left out, or sent to a host`},
+		{line: "function deploy delays WASM --idle-memory 1KiB", status: exitFailure, stderr: `idleMemory is 1024 bytes; it must be 1MiB to 1024GiB`},
 		{line: "function deploy wrong NOTIT", status: exitFailure, stderr: `.`},
 		{line: "function deploy gone none.wasm", status: exitFailure, stderr: `none.wasm`},
 		{line: "function deploy zero /dev/zero", status: exitFailure, stderr: `^shardmill: code is "/dev/zero"; it must be a module of at most 67108864 bytes \(64 MiB\)\n$`},
 		{line: "function deploy echo ECHO --output json", stdout: `^{"name":"echo","version":1,.*"timeout":"7s"`},
-		{line: "function deploy echo ECHO --timeout 2s", stdout: `Version: +2\n.*Timeout: +2s\n`},
+		{line: "function deploy echo ECHO --timeout 2s --idle-memory 64MiB", stdout: `Version: +2\n.*Timeout: +2s\n.*Idle memory: +64MiB\n`},
 		{line: "function deploy later ECHO --fuel 100000000 --no-wait", stdout: `Version: +1\n.*State: +pending\n.*Fuel: +100,000,000 instr`},
 		{line: "function invoke later waited", stdout: `^echo waited$`},
-		{line: "function costs later", stdout: `^Calls: +1\n.*Fuel per call: +[0-9,]+\nFuel per record: +0\n$`},
+		{line: "function costs later", stdout: `^Calls: +1\n.*Fuel per call: +[0-9,]+\n$`},
 		{line: "function delete later", stdout: `.`},
 		{line: "function list", stdout: `^NAME +VERSION +STATE.*\ndelays +2 +active.*\necho +2 +active`},
 		{line: "function describe delays", stdout: `VERSION +CALLS +FAILED +SIZE +DEPLOYED +DIGEST\n +2 .*sha256:.*\n +1 .*sha256:`},

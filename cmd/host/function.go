@@ -76,13 +76,14 @@ func newFunctionDeploy(a *app) *cobra.Command {
 	}
 	textFlag(c.Flags(), &config.Timeout, "timeout", "duration", "1ms to 15m", "how long one call may take (default 3s)")
 	textFlag(c.Flags(), &config.Memory, "memory", "size", "1MiB to 4096MiB", "how much memory an instance may have (default 128MiB)")
+	textFlag(c.Flags(), &config.IdleMemory, "idle-memory", "size", "1MiB to 1024GiB", "how much memory instances that wait for calls may hold together, beside the one used last (default 1GiB)")
 	countFlag(c.Flags(), &config.Fuel, "fuel", "1000 to 1000000000000000", "how many instructions one call may execute (default: as many as it has time for)")
 	countFlag(c.Flags(), &config.Concurrency, "concurrency", "1 to 1000", "how many instances may run at once (default: the host's)")
 	c.Flags().StringVar(&config.Isolation, "isolation", "", "what calls have in common: instance (one after the other in an instance, the default) or invocation (each has a new one)")
 	a.addGrants(c, &config)
 	c.Flags().StringVar(&proof.Digest, "digest", "", "digest (sha256:…) the module must have")
 	c.Flags().BoolVar(&leave, "no-wait", false, "do not wait until the version is compiled and serves (see function describe)")
-	c.Flags().StringVar(&key, "sign", "", "PEM file with the ed25519 key to sign the module with (openssl genpkey -algorithm ed25519)")
+	c.Flags().StringVar(&key, "sign", "", "PEM file with the ed25519 key to sign the module with (openssl genpkey -algorithm ed25519); for hosts with --trust-keys")
 	return c
 }
 
@@ -198,6 +199,7 @@ func (a *app) printFunction(f api.Function) error {
 		[2]string{"Isolation", cmp.Or(f.Config.Isolation, "instance")},
 		[2]string{"Timeout", f.Config.Timeout.String()},
 		[2]string{"Memory", f.Config.Memory.String()},
+		[2]string{"Idle memory", f.Config.IdleMemory.String()},
 		[2]string{"Fuel", fuelLimit(f.Config.Fuel)},
 		[2]string{"Concurrency", strconv.Itoa(f.Config.Concurrency)},
 		[2]string{"Reserved", reservedCalls(f.Reserved)},

@@ -29,6 +29,7 @@ func (a *app) addGrants(c *cobra.Command, config *api.FunctionConfig) {
 func settle(flags *pflag.FlagSet, config, own *api.FunctionConfig) {
 	config.Timeout = cmp.Or(config.Timeout, own.Timeout)
 	config.Memory = cmp.Or(config.Memory, own.Memory)
+	config.IdleMemory = cmp.Or(config.IdleMemory, own.IdleMemory)
 	config.Fuel = cmp.Or(config.Fuel, own.Fuel)
 	config.Concurrency = cmp.Or(config.Concurrency, own.Concurrency)
 	config.Isolation = cmp.Or(config.Isolation, own.Isolation)

@@ -24,10 +24,11 @@ type manifest struct {
 	State   []string          `yaml:"state"` // tables: NAME of its own, shared:NAME
 	HTTP    []string          `yaml:"http"`  // servers it may call: METHODS scheme://host:port
 	Env     map[string]string `yaml:"env"`
-	// Timeout ("3s"), Memory ("128MiB"), Fuel (instructions a call), Concurrency and Isolation (instance or invocation) are the function's settings; unset ones
+	// Timeout ("3s"), Memory ("128MiB"), IdleMemory ("1GiB"), Fuel (instructions a call), Concurrency and Isolation (instance or invocation) are the function's settings; unset ones
 	// keep the host's defaults.
 	Timeout     string `yaml:"timeout"`
 	Memory      string `yaml:"memory"`
+	IdleMemory  string `yaml:"idleMemory"`
 	Fuel        int    `yaml:"fuel"`
 	Concurrency int    `yaml:"concurrency"`
 	Isolation   string `yaml:"isolation"`
@@ -71,6 +72,11 @@ func (m *manifest) parse() error {
 	if m.Memory != "" {
 		if err := m.config.Memory.UnmarshalText([]byte(m.Memory)); err != nil {
 			return fmt.Errorf("memory is %q; it must be %w", m.Memory, err)
+		}
+	}
+	if m.IdleMemory != "" {
+		if err := m.config.IdleMemory.UnmarshalText([]byte(m.IdleMemory)); err != nil {
+			return fmt.Errorf("idleMemory is %q; it must be %w", m.IdleMemory, err)
 		}
 	}
 	m.columns = make(map[string][]tallyColumn, len(m.Show))

@@ -22,15 +22,16 @@ func TestReadManifest(t *testing.T) {
 emit: [delays, alerts]
 timeout: 5s
 memory: 64MiB
+idleMemory: 256MiB
 concurrency: 2
 isolation: invocation
 show:
   delays: [flights, "mean = delayMinutes/flights"]
 `, want: manifest{
-			Emit: []string{"delays", "alerts"}, Timeout: "5s", Memory: "64MiB", Concurrency: 2, Isolation: "invocation",
+			Emit: []string{"delays", "alerts"}, Timeout: "5s", Memory: "64MiB", IdleMemory: "256MiB", Concurrency: 2, Isolation: "invocation",
 			Show: map[string][]string{"delays": {"flights", "mean = delayMinutes/flights"}},
 			config: api.FunctionConfig{
-				Emit: []string{"delays", "alerts"}, Timeout: api.Duration(5 * time.Second), Memory: 64 << 20, Concurrency: 2, Isolation: "invocation",
+				Emit: []string{"delays", "alerts"}, Timeout: api.Duration(5 * time.Second), Memory: 64 << 20, IdleMemory: 256 << 20, Concurrency: 2, Isolation: "invocation",
 			},
 			columns: map[string][]tallyColumn{"delays": {
 				{name: "flights", num: "flights"}, {name: "mean", num: "delayMinutes", den: "flights"},
@@ -48,6 +49,7 @@ show:
 		{name: "bad column", yaml: "show: {delays: [a = b]}", err: `"a = b" is neither a field nor`},
 		{name: "bad timeout", yaml: "timeout: soon", err: `timeout is "soon"; it must be a duration`},
 		{name: "bad memory", yaml: "memory: lots", err: `memory is "lots"; it must be a number of bytes`},
+		{name: "bad idle memory", yaml: "idleMemory: lots", err: `idleMemory is "lots"; it must be a number of bytes`},
 		{name: "not yaml", yaml: "emit: [", err: "shardmill.yaml: "},
 	}
 	for _, tt := range tests {

@@ -14,7 +14,7 @@ import (
 )
 
 // serveSettings are the flags of serve that are also SHARDMILL_* variables and keys of the config file.
-var serveSettings = []string{"data-dir", "listen", "admin-listen", "log-level", "log-format", "drain", "insecure", "tls-cert", "tls-key", "allow-host", "trust-keys", "secrets-key", "function-host", "state-limit", "state-table-limit"}
+var serveSettings = []string{"data-dir", "listen", "admin-listen", "log-level", "log-format", "drain", "insecure", "tls-cert", "tls-key", "allow-host", "trust-keys", "secrets-key", "function-host", "state-limit", "state-table-limit", "idle-memory"}
 
 func newServe(a *app) *cobra.Command {
 	var config hostConfig
@@ -66,6 +66,7 @@ func newServe(a *app) *cobra.Command {
 	flags.StringSliceVar(&config.functionHosts, "function-host", nil, "HOST or HOST:PORT with a private address that functions may call, where they are granted it; public addresses need none; repeatable")
 	textFlag(flags, &config.stateTotal, "state-limit", "size", "1MiB or more", "how much all state tables of functions may hold together (default 8GiB)")
 	textFlag(flags, &config.stateTable, "state-table-limit", "size", "1MiB or more", "how much one state table may hold (default 1GiB)")
+	textFlag(flags, &config.idleMemory, "idle-memory", "size", "1MiB or more", "how much memory instances of all functions that wait for calls may hold together; those used longest ago are closed first (default 4GiB)")
 	config.aws.addFlags(flags)
 	config.doors.addFlags(flags)
 	config.failures.addFlags(flags)
@@ -87,7 +88,7 @@ func (c *hostConfig) check(ctx context.Context, from sources, insecure bool) err
 			return usagef("%s: %v", from.of("function-host"), err)
 		}
 	}
-	for name, limit := range map[string]api.Size{"state-limit": c.stateTotal, "state-table-limit": c.stateTable} {
+	for name, limit := range map[string]api.Size{"state-limit": c.stateTotal, "state-table-limit": c.stateTable, "idle-memory": c.idleMemory} {
 		if limit != 0 && limit < 1<<20 {
 			return usagef("%s is %s; it must be 1MiB or more", from.of(name), limit)
 		}

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"os"
 	"os/exec"
@@ -78,6 +81,22 @@ func TestSignatureIsOpenSSLs(t *testing.T) {
 	if err != nil || string(own) != string(theirs) {
 		t.Errorf("the signatures differ: %v", err)
 	}
+}
+
+// signingKey is a file with a private key.
+func signingKey(t *testing.T) string {
+	t.Helper()
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "key.pem")
+	writeFile(t, file, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
+	return file
 }
 
 func TestReadTrustRefuses(t *testing.T) {
