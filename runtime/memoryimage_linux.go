@@ -1,42 +1,40 @@
 package runtime
 
 import (
-	"errors"
+	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// newImageFile makes a file of size bytes in memory, which has no name, and shows it.
-func newImageFile(size int) (file int, view []byte, err error) {
-	if size == 0 {
-		return -1, nil, errors.ErrUnsupported
-	}
-	file, err = unix.MemfdCreate("shardmill-image", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+// memoryFile is the system's imageFile.
+type memoryFile struct{ *os.File }
+
+func newImageFile() (imageFile, error) {
+	const name = "shardmill-image"
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
-		return -1, nil, err
+		return nil, err
 	}
-	if err = unix.Ftruncate(file, int64(size)); err == nil {
-		view, err = unix.Mmap(file, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	}
-	if err != nil {
-		_ = unix.Close(file)
-		return -1, nil, err
-	}
-	return file, view, nil
+	return memoryFile{os.NewFile(uintptr(fd), name)}, nil
 }
 
-// sealImageFile takes the view away and makes the file one that nobody can change or shorten: a page that is gone would end the host.
-func sealImageFile(file int, view []byte) error {
-	if err := unix.Munmap(view); err != nil {
-		return err
-	}
-	_, err := unix.FcntlInt(uintptr(file), unix.F_ADD_SEALS, unix.F_SEAL_WRITE|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_SEAL)
+func (f memoryFile) seal() error {
+	_, err := unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_WRITE|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_SEAL)
 	return err
 }
 
-// mapImageFile puts the file in place of a part of a mapping. What is written there is the mapping's own.
-func mapImageFile(file int, part []byte) error {
-	_, err := unix.MmapPtr(file, 0, unsafe.Pointer(&part[0]), uintptr(len(part)), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_FIXED)
+// mapTo maps what may only be read, which the system refuses, if at all, before it takes away what was there.
+func (f memoryFile) mapTo(part []byte, offset int64) error {
+	at, size := unsafe.Pointer(&part[0]), uintptr(len(part))
+	_, err := unix.MmapPtr(int(f.Fd()), offset, at, size, unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_FIXED)
+	if err == nil {
+		return nil
+	}
+	// Should the part be gone all the same, it is taken again, before it is given to somebody else and taken away from them with the rest.
+	again, failed := unix.MmapPtr(-1, 0, at, size, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_FIXED_NOREPLACE)
+	if failed == nil && again != at { // a system that does not know the flag
+		_ = unix.MunmapPtr(again, size)
+	}
 	return err
 }

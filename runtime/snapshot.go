@@ -46,12 +46,13 @@ const (
 
 // starter has the snapshot of a program, once there is one.
 type starter struct {
-	plan   *image.Plan  // nil: the module was compiled whole, and there will be no snapshot
-	names  []string     // of the globals' exports
-	seeds  int          // bytes of random numbers that instances may have in common
-	dates  bool         // they may have in common what time it was
-	used   atomic.Int64 // when the snapshot was used last, ns since the Unix epoch
-	starts atomic.Bool  // an instance was made
+	plan   *image.Plan               // nil: the module was compiled whole, and there will be no snapshot
+	file   func() (imageFile, error) // makes one for a snapshot
+	names  []string                  // of the globals' exports
+	seeds  int                       // bytes of random numbers that instances may have in common
+	dates  bool                      // they may have in common what time it was
+	used   atomic.Int64              // when the snapshot was used last, ns since the Unix epoch
+	starts atomic.Bool               // an instance was made
 	// said is what the initialization of the first instance has logged, if that was in the trial of an upload. It is for the function's log as
 	// soon as there is one.
 	said atomic.Pointer[logRing]
@@ -64,7 +65,7 @@ type starter struct {
 
 // newStarter makes one of a module that was divided, or not, for that reason.
 func newStarter(plan *image.Plan, reason error) *starter {
-	s := &starter{plan: plan}
+	s := &starter{plan: plan, file: newImageFile}
 	if plan == nil {
 		s.reason, s.taking = reason.Error(), true
 		return s
@@ -81,7 +82,7 @@ func newStarter(plan *image.Plan, reason error) *starter {
 // script makes a starter for one of the programs of the JavaScript engine. That reads the time for a generator which no script reaches: Math.random
 // asks the host.
 func (s *starter) script() *starter {
-	out := &starter{plan: s.plan, names: s.names, seeds: scriptSeedBytes, dates: true}
+	out := &starter{plan: s.plan, file: s.file, names: s.names, seeds: scriptSeedBytes, dates: true}
 	if s.plan == nil {
 		out.reason, out.taking = s.reason, true
 	}
@@ -208,9 +209,9 @@ func (s *starter) capture(i *instance) (*snapshot, error) {
 	case size > maxImageBytes:
 		return nil, fmt.Errorf("its initialization takes %d MiB of memory, more than %d", size>>20, maxImageBytes>>20)
 	}
-	memory, err := makeImage(int(size), copyOf(i.memory.reserved[:size]))
+	memory, err := s.image(i.memory.reserved[:size])
 	if err != nil {
-		return nil, fmt.Errorf("no image of its memory could be made: %w", err)
+		return nil, err
 	}
 	taken := &snapshot{memory: memory}
 	for _, name := range s.names {
@@ -225,9 +226,29 @@ func (s *starter) data() (*snapshot, error) {
 	if size > maxImageBytes {
 		return nil, fmt.Errorf("it declares %d MiB of memory, more than %d", size>>20, maxImageBytes>>20)
 	}
-	memory, err := makeImage(int(size), func(view []byte) (int, error) { return s.plan.Size(), s.plan.Fill(view) })
+	scratch, err := reserveMemory(int64(max(size, wasmPage)))
+	if err != nil {
+		return nil, err
+	}
+	defer scratch.Free()
+	content := scratch.Reallocate(size)
+	if content == nil {
+		return nil, fmt.Errorf("there is no memory for %d bytes of its data", size)
+	}
+	if err := s.plan.Fill(content); err != nil {
+		return nil, err
+	}
+	memory, err := s.image(content)
 	if err != nil {
 		return nil, err
 	}
 	return &snapshot{memory: memory}, nil
+}
+
+func (s *starter) image(memory []byte) (*memoryImage, error) {
+	made, err := makeImage(memory, s.file)
+	if err != nil {
+		return nil, fmt.Errorf("no image of its memory could be made: %w", err)
+	}
+	return made, nil
 }

@@ -365,7 +365,7 @@ func TestCommandFromItsData(t *testing.T) {
 // TestImageThatCannotBeMapped is no failure of the command that should have begun with it.
 func TestImageThatCannotBeMapped(t *testing.T) {
 	m := newMold(t, guests["command"], "")
-	m.starts.snapshot, m.starts.taking = &snapshot{memory: &memoryImage{size: 1 << 30, file: -1}}, true
+	m.starts.snapshot, m.starts.taking = &snapshot{memory: &memoryImage{size: 1 << 30}}, true
 	log := newCapture(&m.version.identity, newLogRing(0), nil)
 	i, err := emptyInstance(&m.version.identity, log, &Doors{}, new(senses))
 	if err != nil {

@@ -49,9 +49,6 @@ type Plan struct {
 // segment is bytes of the memory: size of text, at an address. There may be many thousand.
 type segment struct{ at, size uint32 }
 
-// Size is how many bytes of data it has.
-func (p *Plan) Size() int { return len(p.text) }
-
 // Fill writes the module's data into a memory that is all zero. The error is that of a module which has data outside of its memory; what
 // lies before it is there then.
 func (p *Plan) Fill(memory []byte) error {

@@ -99,7 +99,7 @@ func TestDivide(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !plan.Start || plan.Globals != 2 || plan.Pages != 1 || plan.Size() != 3 || plan.HashesOnly {
+	if !plan.Start || plan.Globals != 2 || plan.Pages != 1 || len(plan.text) != 3 || plan.HashesOnly {
 		t.Errorf("%+v", plan)
 	}
 	m := instantiate(t, r, plan.Code)
