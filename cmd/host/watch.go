@@ -14,7 +14,8 @@ import (
 
 // watchSource watches the source in folder dir and its subfolders until ctx ends. changed is called, one call at a
 // time, each time the source has been changed and then left alone for the length of quiet; changes that come while it
-// runs lead to one more call. ready is called once, when no later change can be missed. It returns nil when ctx ends.
+// runs lead to one more call. ready is called once, when no later change can be missed. A folder that goes, as with a switch of
+// branches, is a change, and so is its return, which is looked for every now and then. It returns nil when ctx ends.
 func watchSource(ctx context.Context, dir string, quiet time.Duration, ready, changed func()) error {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
@@ -28,6 +29,9 @@ func watchSource(ctx context.Context, dir string, quiet time.Duration, ready, ch
 	settled := time.NewTimer(quiet)
 	settled.Stop()
 	defer settled.Stop()
+	back := time.NewTicker(10 * quiet)
+	back.Stop()
+	defer back.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -49,6 +53,17 @@ func watchSource(ctx context.Context, dir string, quiet time.Duration, ready, ch
 				continue
 			}
 			if isSource(e.Name) {
+				settled.Reset(quiet)
+			}
+			if e.Name == filepath.Clean(dir) && (e.Has(fsnotify.Remove) || e.Has(fsnotify.Rename)) {
+				for _, path := range w.WatchList() {
+					_ = w.Remove(path) // many have gone by themselves
+				}
+				back.Reset(10 * quiet)
+			}
+		case <-back.C:
+			if watchTree(w, dir) == nil {
+				back.Stop()
 				settled.Reset(quiet)
 			}
 		case err := <-w.Errors:

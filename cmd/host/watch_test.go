@@ -45,6 +45,38 @@ func TestWatchSource(t *testing.T) {
 	}
 }
 
+// TestWatchSourceComesBack takes the folder away and brings it back, as a switch of branches does.
+func TestWatchSourceComesBack(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "function")
+	writeFile(t, filepath.Join(dir, "sub", "main.go"), "package main")
+	ctx, cancel := context.WithCancel(t.Context())
+	ready, changed, ended := make(chan struct{}), make(chan struct{}, 16), make(chan error, 1)
+	go func() {
+		ended <- watchSource(ctx, dir, 20*time.Millisecond, func() { close(ready) }, func() { changed <- struct{}{} })
+	}()
+	<-ready
+	for _, away := range []func() error{
+		func() error { return os.Rename(dir, dir+".away") },
+		func() error { return os.RemoveAll(dir) },
+	} {
+		if err := away(); err != nil {
+			t.Fatal(err)
+		}
+		<-changed // the builder says that there is nothing any more
+		writeFile(t, filepath.Join(dir, "sub", "main.go"), "package main // back")
+		<-changed
+		for len(changed) > 0 {
+			<-changed
+		}
+		writeFile(t, filepath.Join(dir, "sub", "main.go"), "package main // changed")
+		<-changed
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestWatchSourceDebounces(t *testing.T) {
 	dir := t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())
