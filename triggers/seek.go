@@ -98,7 +98,14 @@ func (t *Triggers) seek(ctx context.Context, name string, to Target) (Status, er
 	if err != nil {
 		return Status{}, err
 	}
-	r.log.Info("the mapping was moved", "position", to.Position, "time", to.Time, "sequence", to.Sequence, "shards", len(listed))
+	said := []any{"position", to.Position, "shards", len(listed)}
+	if !to.Time.IsZero() {
+		said = append(said, "time", to.Time)
+	}
+	if to.Sequence != 0 {
+		said = append(said, "sequence", to.Sequence)
+	}
+	r.log.Info("the mapping was moved", said...)
 	return r.status(time.Now()), nil
 }
 

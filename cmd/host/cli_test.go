@@ -320,6 +320,7 @@ func TestUsage(t *testing.T) {
 		{"stream create a -x", exitUsage, ``, `has no flag -x\n`},
 		{"stream create a --shards", exitUsage, ``, `^shardmill: --shards needs a value\n`},
 		{"stream tail a --follow=maybe", exitUsage, ``, `--follow is "maybe"; it must be true or false\n`},
+		{"stream tail a --limit -1", exitUsage, ``, `--limit is -1; it must be 0`},
 		{"stream create a --tag x", exitUsage, ``, `--tag is "x"; it must be KEY=VALUE\n`},
 		{"dev . --stream s --secret x", exitUsage, ``, `--secret is "x"; it must be NAME=FILE\n`},
 		{"dev dev.go --stream s", exitUsage, ``, `^shardmill: dev.go is a file; give the folder it is in\n`},

@@ -126,7 +126,13 @@ func newLogger(w io.Writer, level, format string, from sources) (*slog.Logger, e
 	default:
 		return nil, usagef("%s is %q; it can be debug, info, warn or error", from.of("log-level"), level)
 	}
-	opts := &slog.HandlerOptions{Level: l}
+	// A duration is text with its unit in both formats; JSON's own form would be a bare number of nanoseconds.
+	opts := &slog.HandlerOptions{Level: l, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Value.Kind() == slog.KindDuration {
+			a.Value = slog.StringValue(a.Value.Duration().String())
+		}
+		return a
+	}}
 	switch format {
 	case "text":
 		return slog.New(slog.NewTextHandler(w, opts)), nil

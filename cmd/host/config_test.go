@@ -157,8 +157,8 @@ func TestNewLogger(t *testing.T) {
 		t.Fatal(err)
 	}
 	log.Info("quiet")
-	log.Warn("loud")
-	if s := b.String(); strings.Contains(s, "quiet") || !strings.Contains(s, `"msg":"loud"`) {
+	log.Warn("loud", "took", 1500*time.Millisecond)
+	if s := b.String(); strings.Contains(s, "quiet") || !strings.Contains(s, `"msg":"loud","took":"1.5s"`) {
 		t.Errorf("logged %s", s)
 	}
 	for _, bad := range [][2]string{{"verbose", "text"}, {"INFO+2", "text"}, {"info", "xml"}} {

@@ -97,6 +97,9 @@ func newStreamTail(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if q.Limit < 0 {
+				return usagef("--limit is %d; it must be 0 (no limit) or more", q.Limit)
+			}
 			if q.From, err = tailFrom(q.From, time.Now()); err != nil {
 				return err
 			}
