@@ -56,6 +56,7 @@ func (b *Batch) All() iter.Seq2[int, Record] {
 			}
 			rest = rest[(end+7)&^7:]
 		}
+		mark(0) // what follows is done for all of them
 	}
 }
 

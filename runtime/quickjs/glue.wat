@@ -2,7 +2,8 @@
 ;; it imports what it calls. link.go puts it into the engine's module; it runs on the engine's memory and table.
 ;;
 ;; A JSValue is an i64 with the tag in its upper half: 0 is an integer, 3 undefined, 6 an exception that is pending. Arguments
-;; are borrowed, results are the caller's to free. $scratch is 160 bytes for arguments and results that go through memory.
+;; are borrowed, results are the caller's to free. $scratch is 160 bytes for arguments and results that go through memory; the four behind
+;; them say which record is worked on.
 ;;
 ;; Built by `go generate ./runtime/quickjs` (wat2wasm, from wabt).
 (module
@@ -71,9 +72,9 @@
   (global $replyBuffer (mut i64) (i64.const 12884901888))
 
   ;; The natives that sdk/js/runtime.js is given, in its order.
-  (table 16 funcref)
+  (table 17 funcref)
   (elem (i32.const 0) $input_buffer $reply_buffer $text $json $bytes_text $put $put_bytes $put_input $write $random $wait $source_map
-    $give_up $host $host_result $environ)
+    $give_up $host $host_result $environ $mark_buffer)
 
   ;; _initialize starts the engine and reads stdin, which has three texts, each as its length, the text, and a zero byte: the runtime, the
   ;; function's script, its source map. The runtime's value is a function from the natives to [report, begin, handle, resume, rejected].
@@ -84,8 +85,9 @@
     (global.set $context (call $qjs_get_context_ptr))
     (global.set $runtime (call $qjs_get_runtime_ptr))
     (call $qjs_set_max_stack_size (i32.const 524288)) ;; half of the stack that the engine was linked with
-    (global.set $scratch (call $allocate (i32.const 160)))
-    (memory.fill (global.get $scratch) (i32.const 0) (i32.const 160))
+    ;; This is before anything of the function's is read, so that shardmill_record is the same place in all instances.
+    (global.set $scratch (call $allocate (i32.const 164)))
+    (memory.fill (global.get $scratch) (i32.const 0) (i32.const 164))
     (local.set $in (call $read_all))
 
     (local.set $length (i32.load (local.get $in)))
@@ -130,6 +132,8 @@
   (func (export "shardmill_abi_v1") (result i32) (i32.const 1))
 
   (func (export "shardmill_kinds") (result i32) (global.get $kinds))
+
+  (func $marked (export "shardmill_record") (result i32) (i32.add (global.get $scratch) (i32.const 160)))
 
   ;; The input area has a byte more than is asked for, because JS_ParseJSON wants a zero behind its text.
   (func (export "shardmill_input") (param $size i32) (result i32)
@@ -210,7 +214,7 @@
             (call $JS_NewCFunction2 (global.get $context) (i32.add (global.get $firstNative) (local.get $i))
               (i32.add (global.get $scratch) (i32.const 112)) (i32.const 3) (i32.const 0) (i32.const 0)))))
       (local.set $i (i32.add (local.get $i) (i32.const 1)))
-      (br_if $next (i32.lt_u (local.get $i) (i32.const 16))))
+      (br_if $next (i32.lt_u (local.get $i) (i32.const 17))))
     (local.get $array))
 
   ;; ---- memory ----
@@ -280,6 +284,10 @@
   ;; inputBuffer() is the view of the input area.
   (func $input_buffer (param $c i32) (param $this i64) (param $n i32) (param $args i32) (result i64)
     (call $JS_DupValue (local.get $c) (global.get $inputBuffer)))
+
+  ;; markBuffer() is the view of the four bytes that say which record is worked on.
+  (func $mark_buffer (param $c i32) (param $this i64) (param $n i32) (param $args i32) (result i64)
+    (call $buffer (call $marked) (i32.const 4)))
 
   ;; replyBuffer(size) is the view of the reply arena, which is made as large as that.
   (func $reply_buffer (param $c i32) (param $this i64) (param $n i32) (param $args i32) (result i64)

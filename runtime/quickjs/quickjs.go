@@ -22,7 +22,7 @@ var glueCode []byte
 
 var linked = sync.OnceValue(func() []byte {
 	out, err := link(engineCode, glueCode, []string{
-		abi.ExportInitialize, abi.ExportVersion, abi.ExportKinds, abi.ExportInput, abi.ExportHandle,
+		abi.ExportInitialize, abi.ExportVersion, abi.ExportKinds, abi.ExportInput, abi.ExportHandle, abi.ExportRecord,
 	})
 	if err != nil {
 		// Both modules are part of the program, and a test links them.

@@ -103,7 +103,8 @@ typedef struct shardmill_handlers {
 #define SHARDMILL_FUNCTION(...) const shardmill_handlers shardmill_the_handlers = {__VA_ARGS__};
 extern const shardmill_handlers shardmill_the_handlers;
 
-/* Reads the next record of a batch; 0 when there is none left. */
+/* Reads the next record of a batch; 0 when there is none left. What the function does until it is called again is what that record costs, for
+ * `shardmill function costs`. */
 int shardmill_next(shardmill_call *call, shardmill_record *record);
 
 /* Has shardmill_next begin again with the first record. */
@@ -470,10 +471,16 @@ static shardmill_bytes shardmill__decimal(char *to, uint32_t n) {
     return (shardmill_bytes){p, (size_t)(end - p)};
 }
 
+/* The position of the record that the handler works on, from 1, for the host to look at; 0: none. Volatile, because the host looks while the program runs. */
+static volatile uint32_t shardmill__marked;
+
 int shardmill_next(shardmill_call *call, shardmill_record *record) {
     const uint8_t *p = call->at;
     size_t left = (size_t)(call->end - p);
-    if (left < shardmill__record_header) return 0;
+    if (left < shardmill__record_header) {
+        shardmill__marked = 0;
+        return 0;
+    }
     size_t data = shardmill__u32(p + 16), key = shardmill__u16(p + 20), hash = p[22] & 1 ? 16 : 0;
     /* The host has just made this batch; were it wrong, nothing behind it is read. */
     if (data > left || shardmill__record_header + hash + key + data > left) {
@@ -482,6 +489,7 @@ int shardmill_next(shardmill_call *call, shardmill_record *record) {
         return 0;
     }
     record->index = call->next++;
+    shardmill__marked = call->next;
     record->sequence = shardmill__u64(p);
     record->arrival = (int64_t)shardmill__u64(p + 8);
     record->explicit_hash = hash ? p + shardmill__record_header : NULL;
@@ -1135,7 +1143,9 @@ static void shardmill__run(uint32_t kind, const uint8_t *b, size_t len) {
                                       : kind == shardmill__window ? shardmill_the_handlers.window
                                       : kind == shardmill__transform ? shardmill_the_handlers.transform
                                                                   : shardmill_the_handlers.invoke;
-    if (handler(&c) != 0) shardmill__fails_with(shardmill__error, SHARDMILL_TEXT("the handler failed without saying why"));
+    const int status = handler(&c);
+    shardmill__marked = 0;
+    if (status != 0) shardmill__fails_with(shardmill__error, SHARDMILL_TEXT("the handler failed without saying why"));
 }
 
 const uint8_t *shardmill_serve(uint32_t kind, const uint8_t *call, size_t len, size_t *reply_len) {
@@ -1151,6 +1161,8 @@ const uint8_t *shardmill_serve(uint32_t kind, const uint8_t *call, size_t len, s
 __attribute__((export_name("shardmill_abi_v1"))) int32_t shardmill__export_version(void) { return 1; }
 
 __attribute__((export_name("shardmill_kinds"))) uint32_t shardmill__export_kinds(void) { return shardmill_kinds_mask(); }
+
+__attribute__((export_name("shardmill_record"))) uint32_t shardmill__export_record(void) { return (uint32_t)(uintptr_t)&shardmill__marked; }
 
 __attribute__((export_name("shardmill_input"))) uint32_t shardmill__export_input(uint32_t size) {
     return (uint32_t)(uintptr_t)shardmill_input_area(size);

@@ -5,7 +5,7 @@
   "use strict";
   const [
     inputBuffer, replyBuffer, inputText, inputJSON, bytesText, put, putBytes, putInput, write, random, wait, sourceMap, giveUp,
-    host, hostResult, environ,
+    host, hostResult, environ, markBuffer,
   ] = natives;
 
   // What scripts could replace and this file goes on using.
@@ -259,46 +259,102 @@
     toJSON() { return this.text; }
   }
 
-  // A record stands in the input area as sdk/record/doc.go draws it.
-  class Record extends Payload {
-    #at; #key; #keyLength;
+  // A record stands in the input area as sdk/record/doc.go draws it. It keeps no more than where: making these objects is much of what a batch costs.
+  class Record {
+    #call; #at;
     constructor(call, at, index) {
-      const word = at >> 2, lengths = words[word + 5];
-      const keyAt = at + 24 + ((lengths >> 16) & 1) * 16, keyLength = lengths & 0xffff;
-      super(call, keyAt + keyLength, words[word + 4]);
+      this.#call = call;
       this.#at = at;
-      this.#key = keyAt;
-      this.#keyLength = keyLength;
       this.index = index;
     }
+    #live() {
+      if (this.#call !== current) throw new Error("it is used after its handler has ended");
+      return this.#at;
+    }
+    get length() { return words[(this.#live() >> 2) + 4]; }
+    get data() {
+      const at = dataAt(this.#live());
+      return bytes.subarray(at, at + words[(this.#at >> 2) + 4]);
+    }
+    get text() {
+      const at = this.#live();
+      return inputText(dataAt(at), words[(at >> 2) + 4]);
+    }
+    json() {
+      const at = this.#live();
+      return inputJSON(dataAt(at), words[(at >> 2) + 4]);
+    }
+    toJSON() { return this.text; }
     get key() {
-      live();
-      return inputText(this.#key, this.#keyLength);
+      const at = this.#live(), lengths = words[(at >> 2) + 5];
+      return inputText(at + 24 + ((lengths >> 12) & 16), lengths & 0xffff);
     }
-    get sequence() {
-      live();
-      return unsigned64(this.#at >> 2);
-    }
-    get arrival() {
-      live();
-      return signed64((this.#at >> 2) + 2);
-    }
+    get sequence() { return unsigned64(this.#live() >> 2); }
+    get arrival() { return signed64((this.#live() >> 2) + 2); }
     get time() { return new Date(milliseconds(this.arrival)); }
     get hashKey() {
-      live();
-      if (!(bytes[this.#at + 22] & 1)) return undefined;
+      const at = this.#live();
+      if (!(bytes[at + 22] & 1)) return undefined;
       let n = 0n;
-      for (let i = 0; i < 16; i++) n = (n << 8n) | BigInt(bytes[this.#at + 24 + i]);
+      for (let i = 0; i < 16; i++) n = (n << 8n) | BigInt(bytes[at + 24 + i]);
       return n;
     }
-    // at is where the record stands, end what is behind it and the zeros that follow it.
-    static at(r) { return r.#at; }
-    static end(r) { return (r.#key + r.#keyLength + r.length + 7) & -8; }
-    static is(r) { return r !== null && typeof r === "object" && #keyLength in r; }
+    // at is where the record stands.
+    static at(r) { return r.#live(); }
+    static is(r) { return r !== null && typeof r === "object" && #at in r; }
   }
-  const live = () => {
-    if (current === null) throw new Error("it is used after its handler has ended");
+  // Behind a record's header are its hash, of 16 bytes, if it has one, its key and its data.
+  const dataAt = (at) => {
+    const lengths = words[(at >> 2) + 5];
+    return at + 24 + ((lengths >> 12) & 16) + (lengths & 0xffff);
   };
+  const recordEnd = (at) => (dataAt(at) + words[(at >> 2) + 4] + 7) & -8; // and of the zeros that follow it
+
+  // ---- Which record is worked on, for the host, which looks now and then (abi.md §1) ----
+
+  const marked = new Uint32Array(markBuffer()); // its position, from 1; 0 is none
+
+  // Records is a call's list of records: an array whose walks say which record they are at, and where they end that it is none.
+  class Records extends Array {
+    static get [Symbol.species]() { return Array; }
+    *values() {
+      try {
+        for (let i = 0; i < this.length; i++) {
+          const r = this[i];
+          marked[0] = r?.index + 1;
+          yield r;
+        }
+      } finally {
+        marked[0] = 0;
+      }
+    }
+    *entries() {
+      let i = 0;
+      for (const r of this) yield [i++, r];
+    }
+  }
+  const own = (name, value) => Object.defineProperty(Records.prototype, name, { value, writable: true, configurable: true });
+  own(Symbol.iterator, Records.prototype.values);
+  const asRecords = (list) => Object.setPrototypeOf(list, Records.prototype);
+  for (const name of ["forEach", "map", "flatMap", "filter", "some", "every", "find", "findIndex", "findLast", "findLastIndex", "reduce", "reduceRight"]) {
+    const walk = Array.prototype[name], reduces = name.startsWith("reduce"), keeps = name === "filter";
+    own(name, function (f, ...more) {
+      if (typeof f !== "function") return walk.call(this, f, ...more);
+      const step = reduces
+        ? (before, r, i, all) => ((marked[0] = r?.index + 1), f(before, r, i, all))
+        : function (r, i, all) { marked[0] = r?.index + 1; return f.call(this, r, i, all); };
+      try {
+        const out = walk.call(this, step, ...more);
+        return keeps ? asRecords(out) : out;
+      } finally {
+        marked[0] = 0;
+      }
+    });
+  }
+  for (const name of ["slice", "toReversed", "toSorted"]) {
+    const copy = Array.prototype[name];
+    own(name, function (...args) { return asRecords(copy.apply(this, args)); });
+  }
 
   const results = { drop: 1, retry: 2, reject: 3 };
 
@@ -382,11 +438,10 @@
       if (this.count) return this.all;
       let at = words[10] + 24;
       this.count = words[(words[10] >> 2) + 4];
-      const out = new Array(this.count);
+      const out = asRecords(new Array(this.count));
       for (let i = 0; i < this.count; i++) {
-        const r = new Record(this, at, i);
-        out[i] = r;
-        at = Record.end(r);
+        out[i] = new Record(this, at, i);
+        at = recordEnd(at);
       }
       return (this.all = out);
     }
@@ -405,16 +460,17 @@
     }
 
     put(stream, record, what, index) {
-      let list = this.outputs.get(stream);
-      if (!list) this.outputs.set(stream, (list = []));
-      if (Record.is(record)) {
-        list.push(record, null, index);
-        return;
+      let item, content = null;
+      if (Record.is(record)) item = Record.at(record);
+      else {
+        if (record === null || typeof record !== "object") throw new TypeError(`${what}: the record must be one of the batch, or {key, data}`);
+        item = record.key;
+        if (typeof item !== "string") throw new TypeError(`${what}: the key is ${show(item)}; it must be text`);
+        content = contentOf(record.data, `${what}: the data`);
       }
-      if (record === null || typeof record !== "object") throw new TypeError(`${what}: the record must be one of the batch, or {key, data}`);
-      const { key, data } = record;
-      if (typeof key !== "string") throw new TypeError(`${what}: the key is ${show(key)}; it must be text`);
-      list.push(key, contentOf(data, `${what}: the data`), index);
+      const list = this.outputs.get(stream);
+      if (list) list.push(item, content, index);
+      else this.outputs.set(stream, [item, content, index]);
     }
 
     // index is that of a record of the call.
@@ -515,11 +571,11 @@
     return at;
   }
 
-  // writeRecord writes a record as sdk/record/doc.go draws it, or copies one of the batch.
+  // writeRecord writes a record as sdk/record/doc.go draws it: item is its key. Or it copies the one of the batch that stands at item: data is null then.
   function writeRecord(item, data, index, at) {
     if (data === null) {
-      const from = Record.at(item), n = Record.end(item) - from;
-      putInput(from, n, at);
+      const n = recordEnd(item) - item;
+      putInput(item, n, at);
       if (index < 0) return at + n;
       room(at + n);
       replyWords.set([index, 0], at >> 2);
@@ -798,6 +854,7 @@
     } finally {
       current = null;
       timers = [];
+      marked[0] = 0;
     }
   }
 

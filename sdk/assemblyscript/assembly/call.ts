@@ -8,6 +8,14 @@ const CALL_HEADER: usize = 80;
 const BATCH_HEADER: usize = 24;
 const RECORD_HEADER: usize = 24;
 
+/** Four bytes of static memory: the position of the record that the handler works on, from 1, for the host to look at; 0 is none. */
+export const MARKED: usize = memory.data(4, 4);
+
+@inline
+export function mark(record: u32): void {
+  store<u32>(MARKED, record);
+}
+
 /** A handler of stream batches. */
 export type BatchHandler = (batch: Batch) => void;
 
@@ -201,18 +209,24 @@ export class Batch {
     return true;
   }
 
-  /** Goes on to the next record; false when there is none left. */
+  /**
+   * Goes on to the next record; false when there is none left. What the function does until it is called again is what that record costs,
+   * for `shardmill function costs`.
+   */
   next(): bool {
     const p = this.at;
     const left = this.end - p;
-    if (left < RECORD_HEADER) return false;
+    if (left < RECORD_HEADER) {
+      mark(0);
+      return false;
+    }
     const data = <usize>load<u32>(p, 16);
     const key = <usize>load<u16>(p, 20);
     const hash: usize = load<u8>(p, 22) & 1 ? 16 : 0;
     // The host has just made this batch; were it wrong, nothing behind it is read.
     if (data > left || RECORD_HEADER + hash + key + data > left) throw new RangeError("a record ends behind its batch");
     const r = this.record;
-    r.index++;
+    mark(++r.index + 1);
     r.sequence = load<u64>(p);
     r.arrival = load<i64>(p, 8);
     r.explicitHash = hash ? p + RECORD_HEADER : 0;

@@ -1,7 +1,7 @@
 /** The guest's side of the ABI: the bytes of a call become a call of a handler, and that the bytes of a reply. */
 
 import { Bytes } from "./bytes";
-import { Batch, Call, Invocation, Transform, WindowEnd, batchHandler, invokeHandler, transformHandler, windowHandler } from "./call";
+import { Batch, Call, Invocation, MARKED, Transform, WindowEnd, batchHandler, invokeHandler, mark, transformHandler, windowHandler } from "./call";
 import { BAD_CALL, Memory, Reply, UNSUPPORTED } from "./reply";
 
 const KIND_BATCH: u32 = 1;
@@ -27,6 +27,11 @@ export function shardmill_kinds(): u32 {
   return batches | (transformHandler ? 1 << KIND_TRANSFORM : 0) | (invokeHandler ? 1 << KIND_INVOKE : 0);
 }
 
+/** Where the position of the record that the handler works on stands. */
+export function shardmill_record(): usize {
+  return MARKED;
+}
+
 /** The input area stays where it is until a larger one is asked for. */
 export function shardmill_input(size: u32): usize {
   if (size > 0x7ffffff8) return 0;
@@ -43,6 +48,7 @@ export function shardmill_handle(kind: u32, ptr: usize, length: u32): u64 {
   if (wrong) reply.fails(BAD_CALL, wrong);
   else if (call.kind != kind) reply.fails(BAD_CALL, "the header is of another kind of call");
   else run(kind);
+  mark(0);
   return reply.finish();
 }
 

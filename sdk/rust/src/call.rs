@@ -1,3 +1,4 @@
+use crate::mark::mark;
 use crate::reply::Reply;
 use core::str;
 use core::time::Duration;
@@ -170,7 +171,7 @@ impl<'a> Record<'a> {
     }
 }
 
-/// The records of a batch, in order.
+/// The records of a batch, in order. What the function does until it takes the next one is what a record costs, for `shardmill function costs`.
 #[derive(Clone)]
 pub struct Records<'a> {
     rest: &'a [u8],
@@ -191,6 +192,7 @@ impl<'a> Iterator for Records<'a> {
     fn next(&mut self) -> Option<Record<'a>> {
         let b = self.rest;
         if b.len() < RECORD_HEADER {
+            mark(0);
             return None;
         }
         let (head, b) = b.split_at(RECORD_HEADER);
@@ -206,6 +208,7 @@ impl<'a> Iterator for Records<'a> {
         let padding = b.len() & 7; // what is behind the last record is a multiple of 8
         self.rest = &b[padding..];
         self.index += 1;
+        mark(self.index);
         Some(Record { index: self.index - 1, sequence: u64_at(head, 0), arrival: u64_at(head, 8) as i64, key, data, explicit_hash })
     }
 }

@@ -1,6 +1,7 @@
 //! The guest's side of the ABI: the bytes of a call become a call of a handler, and that the bytes of a reply.
 
 use crate::call::{Batch, Call, Invocation, Transform, WindowEnd};
+use crate::mark::mark;
 use crate::reply::{Reply, Words, BAD_CALL, ERROR, UNSUPPORTED};
 use crate::{BatchHandler, InvokeHandler, Result, TransformHandler, WindowHandler};
 use alloc::format;
@@ -49,6 +50,7 @@ fn kind_name(kind: u32) -> &'static str {
 pub(crate) fn serve<'r>(h: &Handlers, kind: u32, bytes: &[u8], reply: &'r mut Reply) -> &'r [u8] {
     reply.reset();
     let body = guarded(reply, |reply| run(h, kind, bytes, reply));
+    mark(0);
     reply.finish(&body)
 }
 

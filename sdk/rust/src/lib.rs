@@ -85,6 +85,7 @@ mod host;
 #[cfg(all(not(feature = "std"), not(target_family = "wasm")))]
 mod hostless;
 mod log;
+mod mark;
 mod outside;
 mod reply;
 #[cfg(not(target_family = "wasm"))]
@@ -98,6 +99,8 @@ pub use outside::{env, now, secret, Code, Entries, Entry, Expect, HostError, Hos
 pub mod __private {
     pub use crate::guest::{handle, input, kinds, Handlers};
     pub use crate::log::{log, log_with};
+    #[cfg(target_family = "wasm")]
+    pub use crate::mark::place;
     pub use alloc::{format, string::ToString};
 }
 
@@ -151,6 +154,12 @@ macro_rules! handler {
             #[no_mangle]
             extern "C" fn shardmill_kinds() -> u32 {
                 $crate::__private::kinds(&HANDLERS)
+            }
+
+            #[cfg(target_family = "wasm")]
+            #[no_mangle]
+            extern "C" fn shardmill_record() -> u32 {
+                $crate::__private::place()
             }
 
             #[cfg(target_family = "wasm")]

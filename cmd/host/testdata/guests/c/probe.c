@@ -74,6 +74,21 @@ static int window(shardmill_call *c) {
     return 0;
 }
 
+/* What a loop of so many turns comes to. */
+static volatile uint32_t spun = 1;
+
+static void spin(unsigned long turns) {
+    uint32_t x = spun;
+    for (; turns > 0; turns--) {
+        x ^= x << 13;
+        x ^= x >> 17;
+        x ^= x << 5;
+    }
+    spun = x;
+}
+
+static unsigned long later;
+
 static int record(shardmill_call *c, const shardmill_record *r) {
     shardmill_bytes rest = r->data;
     const shardmill_bytes command = word(&rest);
@@ -106,6 +121,10 @@ static int record(shardmill_call *c, const shardmill_record *r) {
         shardmill_set_state(c, rest);
     } else if (is(command, "window")) {
         emit_window(c, r->key);
+    } else if (is(command, "spin")) {
+        spin(number(rest));
+    } else if (is(command, "later")) {
+        later = number(rest);
     } else if (is(command, "fail")) {
         return shardmill_fail(c, rest);
 #ifdef __wasm__
@@ -125,6 +144,8 @@ static int batch(shardmill_call *c) {
     while (shardmill_next(c, &r)) {
         if (record(c, &r) != 0) return 1;
     }
+    spin(later);
+    later = 0;
     return 0;
 }
 
@@ -156,7 +177,7 @@ static int transform(shardmill_call *c) {
         const shardmill_bytes command = word(&rest);
         if (is(command, "drop")) shardmill_drop(c, r.index, rest);
         else if (is(command, "reject")) shardmill_reject(c, r.index, rest);
-        else if (is(command, "emit")) record(c, &r);
+        else if (is(command, "emit") || is(command, "spin")) record(c, &r);
         else if (is(command, "twice")) {
             char text[256];
             const int n = snprintf(text, sizeof text, "%.*s of %.*s", SHOW(rest), SHOW(r.key));

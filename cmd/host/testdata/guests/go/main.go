@@ -30,12 +30,28 @@ func init() {
 func main() {}
 
 func batch(_ context.Context, b *sdk.Batch) error {
+	later := ""
 	for i, r := range b.All() {
-		if err := record(b, i, r); err != nil {
+		if n, ok := strings.CutPrefix(string(r.Data), "later "); ok {
+			later = n
+		} else if err := record(b, i, r); err != nil {
 			return err
 		}
 	}
+	spin(later)
 	return nil
+}
+
+// x is what a loop of so many turns came to last.
+var x uint32 = 1
+
+func spin(turns string) {
+	n, _ := strconv.Atoi(turns)
+	for range n {
+		x ^= x << 13
+		x ^= x >> 17
+		x ^= x << 5
+	}
 }
 
 func record(b *sdk.Batch, i int, r sdk.Record) error {
@@ -79,6 +95,8 @@ func record(b *sdk.Batch, i int, r sdk.Record) error {
 		var level slog.Level
 		_ = level.UnmarshalText([]byte(first))
 		slog.Log(context.Background(), level, second)
+	case "spin":
+		spin(rest)
 	case "fail":
 		return errors.New(rest)
 	case "panic":
@@ -127,6 +145,8 @@ func transform(_ context.Context, t *sdk.Transform) error {
 		case "emit":
 			stream, data, _ := strings.Cut(rest, " ")
 			t.Emit(stream, string(r.Key), []byte(data))
+		case "spin":
+			spin(rest)
 		case "twice":
 			t.Replace(i, sdk.Record{Key: r.Key, Data: []byte(rest + " of " + string(r.Key))})
 			t.Replace(i, r)

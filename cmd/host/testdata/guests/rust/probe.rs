@@ -5,7 +5,28 @@ use shardmill::{Batch, Call, Invocation, Record, Result, Transform, Window, Wind
 shardmill::handler!(batch: batch, window: window_end, transform: transform, invoke: invoke);
 
 fn batch(b: &mut Batch) -> Result {
-    b.records().try_for_each(|r| record(b, &r))
+    let mut later = "";
+    for r in b.records() {
+        match r.data.strip_prefix(b"later ") {
+            Some(turns) => later = std::str::from_utf8(turns)?,
+            None => record(b, &r)?,
+        }
+    }
+    if !later.is_empty() && spin(later) == 0 {
+        b.drop(0, "it came to nothing");
+    }
+    Ok(())
+}
+
+/// What a loop of so many turns comes to, which is not 0.
+fn spin(turns: &str) -> u32 {
+    let mut x: u32 = 1;
+    for _ in 0..turns.parse().unwrap_or(0) {
+        x ^= x << 13;
+        x ^= x >> 17;
+        x ^= x << 5;
+    }
+    x
 }
 
 /// The text before the first space, and that behind it.
@@ -54,6 +75,7 @@ fn record(b: &mut Batch, r: &Record) -> Result {
             "warn" => shardmill::warn!("{}", second),
             _ => shardmill::error!("{}", second),
         },
+        "spin" if spin(rest) == 0 => b.drop(i, "it came to nothing"),
         "fail" => return Err(rest.into()),
         "panic" => panic!("{}", rest),
         _ => {}
@@ -106,6 +128,7 @@ fn transform(t: &mut Transform) -> Result {
             "drop" => t.drop(r.index, rest),
             "reject" => t.reject(r.index, rest),
             "emit" => t.emit(word(rest).0, r.key, word(rest).1),
+            "spin" if spin(rest) == 0 => t.drop(r.index, "it came to nothing"),
             "twice" => {
                 t.replace(r.index, r.key, format!("{} of {}", rest, r.key_str()));
                 t.replace_record(r.index, &r);

@@ -43,9 +43,25 @@ function handle(r: Record, count: number, ctx: BatchContext): void {
       return ctx.emit("facts", { key: r.key, data: window(ctx) });
     case "log":
       return console.log(JSON.stringify({ level: first, msg: second }));
+    case "spin":
+      return spin(+rest);
+    case "later":
+      later = +rest;
+      return;
     case "fail":
     case "panic":
       throw new Error(rest);
+  }
+}
+
+let later = 0, x = 1;
+
+/** Works for so many turns. */
+function spin(turns: number): void {
+  for (; turns > 0; turns--) {
+    x ^= x << 13;
+    x ^= x >>> 17;
+    x ^= x << 5;
   }
 }
 
@@ -63,6 +79,8 @@ const facts = (c: Context & Partial<BatchContext>): string =>
 export default {
   batch(records, ctx) {
     for (const r of records) handle(r, records.length, ctx);
+    spin(later);
+    later = 0;
   },
   window(ctx) {
     if (ctx.state.text === "fail") throw new Error("not yet");
@@ -75,6 +93,7 @@ export default {
       if (command === "drop") ctx.drop(r, rest);
       else if (command === "reject") ctx.reject(r.index, rest);
       else if (command === "emit") ctx.emit(first, { key: r.key, data: second });
+      else if (command === "spin") spin(+rest);
       else if (command === "twice") {
         ctx.replace(r, { data: `${rest} of ${r.key}` });
         ctx.replace(r, r);

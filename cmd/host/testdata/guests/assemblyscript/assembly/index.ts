@@ -3,11 +3,25 @@
 import { Batch, Bytes, Call, Invocation, LogLevel, Record, Transform, Window, WindowEnd, log, onBatch, onInvoke, onTransform, onWindow } from "shardmill";
 export * from "shardmill/exports";
 
+let later: i32 = 0;
+let x: u32 = 1;
+
 onBatch((b: Batch): void => {
   while (b.next()) {
     if (!record(b, b.record)) return;
   }
+  spin(later);
+  later = 0;
 });
+
+/** Works for so many turns. */
+function spin(turns: i32): void {
+  for (; turns > 0; turns--) {
+    x ^= x << 13;
+    x ^= x >> 17;
+    x ^= x << 5;
+  }
+}
 
 /** The text before the first space; behind is the text behind it. */
 class Word {
@@ -53,6 +67,8 @@ function record(b: Batch, r: Record): bool {
     b.emit("facts", r.key, Bytes.fromString(text));
   } else if (name == "state") b.setStateText(rest);
   else if (name == "window") b.emit("facts", r.key, window(b.window, b.state));
+  else if (name == "spin") spin(<i32>parseInt(rest));
+  else if (name == "later") later = <i32>parseInt(rest);
   else if (name == "log") {
     if (first == "error") console.error(argument.behind);
     else log(LogLevel.debug, argument.behind);
@@ -97,6 +113,7 @@ onTransform((t: Transform): void => {
     if (command.first == "drop") t.drop(r.index, command.behind);
     else if (command.first == "reject") t.reject(r.index, command.behind);
     else if (command.first == "emit") t.emit(argument.first, r.key, Bytes.fromString(argument.behind));
+    else if (command.first == "spin") spin(<i32>parseInt(command.behind));
     else if (command.first == "twice") {
       t.replaceText(r.index, r.key, command.behind + " of " + r.key.toString());
       t.replaceRecord(r.index, r);
