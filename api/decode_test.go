@@ -102,6 +102,9 @@ func TestProblemOf(t *testing.T) {
 	if p.Kind() != KindDamaged || p.Damage == nil || p.Damage.Shard != "shardId-000000000002" || p.Damage.Last != 9 {
 		t.Errorf("%+v %+v", p, p.Damage)
 	}
+	if files := problemOf(shards.ErrFiles); files.Kind() != KindTooManyFiles || !strings.Contains(files.Detail, "ulimit -n") {
+		t.Errorf("%+v", files)
+	}
 	if !errors.Is(p, &Problem{Type: problemType + string(KindDamaged)}) || errors.Is(p, &Problem{Type: problemType + string(KindInternal)}) {
 		t.Error("problems are not compared by type")
 	}

@@ -111,6 +111,7 @@
 //	503  not-ready               The host is not ready
 //	507  no-space                The disk cannot take this
 //	507  state-full              The state tables cannot take this
+//	507  too-many-files          The host may not open more files
 //
 // # Goroutines
 //

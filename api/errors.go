@@ -33,6 +33,7 @@ var sentinels = []struct {
 	{shards.ErrRevision, KindConflict, "Read it again and decide anew."},
 	{shards.ErrDamaged, KindDamaged, "GET /v1/streams/{name}/damage names what is damaged; POST …/damage/accept gives it up."},
 	{shards.ErrNoSpace, KindNoSpace, adviceNoSpace},
+	{shards.ErrFiles, KindTooManyFiles, "Delete streams, or start the host with a higher limit of open files (ulimit -n, LimitNOFILE)."},
 	{shards.ErrReadOnly, KindNoSpace, "The host's disk takes no writes: mend that; then send it again."},
 	{shards.ErrDisk, KindNoSpace, "The host's disk fails at writing: see its log; nothing acknowledged is lost."},
 	{shards.ErrUnavailable, KindInternal, "The stream could not be opened: see the host's log."},

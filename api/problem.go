@@ -67,6 +67,7 @@ const (
 	KindNotReady           Kind = "not-ready"
 	KindNoSpace            Kind = "no-space"
 	KindStateFull          Kind = "state-full"
+	KindTooManyFiles       Kind = "too-many-files"
 )
 
 // kindRow is one row of the table of kinds.
@@ -124,6 +125,7 @@ var kinds = []kindRow{
 	{KindNotReady, 503, "The host is not ready"},
 	{KindNoSpace, 507, "The disk cannot take this"},
 	{KindStateFull, 507, "The state tables cannot take this"},
+	{KindTooManyFiles, 507, "The host may not open more files"},
 }
 
 // byKind finds a row of kinds.

@@ -76,7 +76,7 @@ func mayHaveForgotten(alarms []catalog.Alarm) bool {
 // openStore is Open with its parts at hand. keepFolders is whether folders without a definition are kept.
 func openStore(ctx context.Context, o Options, defs Definitions, openLog openLog, keepFolders bool) (*Store, error) {
 	s := &Store{
-		dir: o.Dir, defs: defs, openLog: openLog, logger: o.Logger,
+		dir: o.Dir, defs: defs, openLog: openLog, logger: o.Logger, openFiles: openFiles,
 		streams: make(map[string]*Stream), busy: make(map[string]chan struct{}),
 	}
 	if s.logger == nil {

@@ -26,6 +26,9 @@ type Store struct {
 	defs    Definitions
 	openLog openLog
 	logger  *slog.Logger
+	// openFiles says how many files the process has open, and how many it may have.
+	openFiles func() (open, most int, err error)
+
 	metrics *metrics
 	spares  *journal.Spares    // nil: none are kept
 	stop    context.CancelFunc // ends the trimmer, the scrubber and the scaler
@@ -40,7 +43,7 @@ type Store struct {
 
 // Create makes a stream and returns when it is durable and takes records. When there is one of that name
 // and shape already, it is returned and created is false; of another shape, the error is ErrExists. A
-// value out of its limits is ErrInvalid.
+// value out of its limits is ErrInvalid; a process that can hardly open more files is ErrFiles.
 func (s *Store) Create(ctx context.Context, c Config) (d Description, created bool, err error) {
 	if c, err = c.normalized(); err != nil {
 		return Description{}, false, fmt.Errorf("shards: create: %w", err)
@@ -55,6 +58,9 @@ func (s *Store) Create(ctx context.Context, c Config) (d Description, created bo
 			return Description{}, false, fmt.Errorf("shards: stream %q %w with %s", c.Name, ErrExists, strings.Join(differ, ", "))
 		}
 		return st.describe(), false, nil
+	}
+	if err := s.checkFiles(); err != nil {
+		return Description{}, false, fmt.Errorf("shards: create %q: %w", c.Name, err)
 	}
 	st, err := s.create(ctx, c)
 	if err != nil {

@@ -92,6 +92,7 @@ var sentinels = []struct {
 	{shards.ErrThrottled, codeThrottled, 400, func(c *call) string { return c.rateMessage(c.names.shard) }},
 	{shards.ErrDamaged, codeInternal, 500, text("Stored records are damaged: see the host's log, or GET /v1/streams/{name}/damage.")},
 	{shards.ErrNoSpace, codeInternal, 500, text("The host's disk is full; nothing was stored.")},
+	{shards.ErrFiles, codeLimit, 400, text("The host has nearly as many files open as it may: delete streams, or start it with a higher limit of open files.")},
 	{shards.ErrReadOnly, codeInternal, 500, text("The host's disk takes no writes; nothing was stored.")},
 	{shards.ErrDisk, codeInternal, 500, text("The host's disk failed at writing; nothing was acknowledged.")},
 	{shards.ErrUnavailable, codeInternal, 500, text("The stream could not be opened: see the host's log.")},

@@ -41,6 +41,7 @@ func TestFaultOf(t *testing.T) {
 		{err: &shards.FieldError{Field: "tags", Value: "60 tags", Limit: "at most 50"}, code: codeInvalid, status: 400},
 		{err: shards.ErrDamaged, code: codeInternal, status: 500},
 		{err: shards.ErrNoSpace, code: codeInternal, status: 500},
+		{err: shards.ErrFiles, code: codeLimit, status: 400},
 		{err: shards.ErrReadOnly, code: codeInternal, status: 500},
 		{err: shards.ErrDisk, code: codeInternal, status: 500},
 		{err: shards.ErrUnavailable, code: codeInternal, status: 500},

@@ -36,6 +36,7 @@ var adviceFor = map[api.Kind]string{
 	api.KindDamaged:            `"shardmill stream damage list" names what is damaged, and "shardmill stream damage accept" gives it up`,
 	api.KindStateFull:          `delete entries ("shardmill state delete TABLE KEY"), or start the host with a larger --state-table-limit or --state-limit`,
 	api.KindNoSpace:            `delete a stream or a function, shorten a retention with "shardmill stream update", or make space on the host's disk, or mend it; then try again`,
+	api.KindTooManyFiles:       `delete streams, or start the host with a higher limit of open files (ulimit -n, LimitNOFILE)`,
 	api.KindStopping:           `try again when the host is back`,
 	api.KindInternal:           `the host's log says more`,
 }
