@@ -77,8 +77,9 @@ type fakeStream struct {
 	revision    uint64
 	history     []shards.Checkpoint // every one saved
 	saveDelay   time.Duration
-	saveErr     func(shards.Checkpoint) error // asked before each save
-	lostAnswer  bool                          // the next save succeeds and returns an error
+	saveErr     func(shards.Checkpoint) error            // asked before each save
+	saving      func(context.Context, shards.Checkpoint) // told before that; nil = nobody
+	lostAnswer  bool                                     // the next save succeeds and returns an error
 }
 
 // fakeShard holds the batches as they were put.
@@ -229,10 +230,13 @@ func (st *fakeStream) Checkpoint(consumer string, shard shards.ShardID) (shards.
 
 func (st *fakeStream) SaveCheckpoint(ctx context.Context, cp shards.Checkpoint) (uint64, error) {
 	st.mu.Lock()
-	delay, saveErr := st.saveDelay, st.saveErr
+	delay, saveErr, saving := st.saveDelay, st.saveErr, st.saving
 	st.mu.Unlock()
 	if !sleep(ctx, delay) {
 		return 0, ctx.Err()
+	}
+	if saving != nil {
+		saving(ctx, cp)
 	}
 	if saveErr != nil {
 		if err := saveErr(cp); err != nil {

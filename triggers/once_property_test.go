@@ -131,7 +131,7 @@ type voyage struct {
 func TestEachOutputIsPutOnce(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		v := voyage{Seed: rapid.Uint32().Draw(rt, "seed"), Mapping: drawSettings(rt)}
-		v.Mapping.ExactlyOnce = true
+		v.Mapping.ExactlyOnce, v.Mapping.Qualifier, v.Mapping.Aggregated = true, "", false // its function knows records by their texts
 		v.Mapping.MaxAttempts = rapid.IntRange(1, 4).Draw(rt, "attempts")
 		kinds := strings.Fields("put put put put wait crash crash stop change pause reshard")
 		for range rapid.IntRange(1, 25).Draw(rt, "steps") {

@@ -192,6 +192,15 @@ func TestConsumer(t *testing.T) {
 		b.close()
 		b.stream.register()
 		b.open()
+		time.Sleep(time.Minute)
+		b.stream.register("fan")
+		time.Sleep(time.Minute)
+		if s := b.shard(0); s.State != ShardRunning || s.LastError != "" {
+			t.Errorf("with the consumer again, and without a record: %+v", s)
+		}
+		b.close()
+		b.stream.register()
+		b.open()
 		b.stream.put(0, "1")
 		time.Sleep(time.Minute)
 		if s, _ := b.Get("m"); s.State != Blocked || s.Shards[0].State != ShardBlocked {

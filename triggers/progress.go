@@ -39,9 +39,13 @@ func (p *progress) lane(number int) *laneProgress {
 	return &p.lanes[number]
 }
 
+// opened notes that the shard can be read, which may wait for its next record after this.
 func (p *progress) opened(r Reader) {
 	p.mu.Lock()
 	p.reader = r
+	if p.status.State == ShardBlocked {
+		p.status.State, p.status.LastError = ShardRunning, ""
+	}
 	p.mu.Unlock()
 }
 

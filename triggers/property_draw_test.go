@@ -16,23 +16,32 @@ func drawEpisode(rt *rapid.T) episode {
 	e := episode{
 		Seed: rapid.Uint32().Draw(rt, "seed"), Mapping: drawSettings(rt), Lambda: rapid.Bool().Draw(rt, "lambda"), Keys: rapid.IntRange(2, 12).Draw(rt, "keys"),
 	}
-	e.Mapping.StartingPosition = rapid.SampledFrom([]Position{Oldest, Newest}).Draw(rt, "starting position") // the same: nothing is there yet
-	kinds := strings.Fields("put put put put wait wait wait change pause stop kill reshard destination")
-	for range rapid.IntRange(1, 25).Draw(rt, "steps") {
-		s := happening{Kind: rapid.SampledFrom(kinds).Draw(rt, "step")}
+	e.Mapping.StartingPosition = rapid.SampledFrom([]Position{Oldest, Newest, AtTime}).Draw(rt, "starting position")
+	e.Mapping.Consumer = rapid.SampledFrom([]string{"", "c"}).Draw(rt, "consumer")
+	e.Before = drawSteps(rt, "put put wait reshard", 5)
+	e.Since = rapid.IntRange(0, 5).Draw(rt, "since")
+	e.Steps = drawSteps(rt, "put put put put put wait wait wait wait change change pause seek stop kill reshard destination consumer", 25)
+	return e
+}
+
+func drawSteps(rt *rapid.T, kinds string, most int) (list []happening) {
+	for range rapid.IntRange(1, most).Draw(rt, "steps") {
+		s := happening{Kind: rapid.SampledFrom(strings.Fields(kinds)).Draw(rt, "step")}
 		switch s.Kind {
 		case "put":
 			s.A, s.B = rapid.IntRange(0, 9).Draw(rt, "shard"), rapid.IntRange(1, 6).Draw(rt, "records")
 		case "reshard":
 			s.A, s.B = rapid.IntRange(0, 9).Draw(rt, "shard"), rapid.IntRange(0, 9).Draw(rt, "other")
-		case "wait":
+		case "wait", "consumer":
 			s.Wait = drawDuration(rt, "wait", time.Minute)
+		case "seek":
+			s.A, s.B, s.Wait = rapid.IntRange(0, 9).Draw(rt, "shard"), rapid.IntRange(0, 6).Draw(rt, "to"), drawDuration(rt, "back", 5*time.Minute)
 		case "change":
 			s.Mapping = drawSettings(rt)
 		}
-		e.Steps = append(e.Steps, s)
+		list = append(list, s)
 	}
-	return e
+	return list
 }
 
 func drawSettings(rt *rapid.T) Mapping {
@@ -50,6 +59,8 @@ func drawSettings(rt *rapid.T) Mapping {
 		ReportItemFailures: rapid.Bool().Draw(rt, "report item failures"),
 		FailureTrace:       rapid.Bool().Draw(rt, "failure trace"),
 		EventCounts:        rapid.Bool().Draw(rt, "event counts"),
+		Qualifier:          rapid.SampledFrom([]string{"", "$LATEST", "2", "prod"}).Draw(rt, "qualifier"),
+		Aggregated:         rapid.IntRange(0, 3).Draw(rt, "aggregated") == 0,
 	}
 	if m.TumblingWindow > 0 {
 		m.Parallelization = 1

@@ -9,8 +9,8 @@ import (
 )
 
 // takeEvents makes the function of w one that has Lambda's event, and answers as on AWS.
-func (w *world) takeEvents(b *bench) {
-	w.deaf, w.whole = !w.mapping.ReportItemFailures, true
+func (w *world) takeEvents(b *bench, reports bool) {
+	w.deaf, w.whole = !reports, true
 	b.functions.set("f", 1<<runtime.KindInvoke)
 	b.functions.handle, b.events = w.invokeEvent, testEvents
 }
