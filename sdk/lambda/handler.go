@@ -102,7 +102,9 @@ func (f *function) takeArguments(t reflect.Type) error {
 		return fmt.Errorf("handler takes a %v, which is an interface and not context.Context", t.In(0))
 	case n == 2 || n == 1 && !f.takesContext:
 		f.event = t.In(n - 1)
-		f.kinesis, f.window = isKinesis(f.event)
+		if f.kinesis, f.window = isKinesis(f.event); f.kinesis {
+			base64Pairs() // made where main runs, so that instances share them
+		}
 	}
 	return nil
 }

@@ -72,6 +72,61 @@ func TestEventsOfTheHostAreDecodedAlike(t *testing.T) {
 	})
 }
 
+// Records that are written like the first one are read by comparing; others in between are read by themselves, and all are alike in the end.
+func TestRecordsLikeTheFirst(t *testing.T) {
+	record := func(key, number, shard, region string, size int) string {
+		return hostRecord(key, number, make([]byte, size), 1607497475123, shard, "r", region, "arn")
+	}
+	const shard = "shardId-000000000006"
+	first := record("k", "495", shard, "us-east-1", 10)
+	for name, c := range map[string]struct {
+		next string
+		like bool
+	}{
+		"another key, number, size": {record("another key", "4951", shard, "us-east-1", 2000), true},
+		"no data":                   {record("k", "1", shard, "us-east-1", 0), true},
+		"an escape in the key":      {record(`k\n`, "496", shard, "us-east-1", 10), false},
+		"a key that is not ASCII":   {record("ä", "496", shard, "us-east-1", 10), false},
+		"another shard":             {record("k", "496", "shardId-000000000007", "us-east-1", 10), false},
+		"another region":            {record("k", "496", shard, "us-east-2", 10), false},
+	} {
+		payload := []byte(`{"Records":[` + first + "," + c.next + "," + first + `]}`)
+		if n := sameAsJSON(t, payload); n != 2 {
+			t.Errorf("%s: %d of 2 types are decoded without encoding/json", name, n)
+		}
+		r := reader{b: []byte(first), pairs: base64Pairs()}
+		var a, b kinesisRecord
+		like := r.first(&a)
+		r.b = []byte(c.next + "]")
+		if got := r.next(&b, &a, &like); got != c.like || got && string(r.b) != "]" {
+			t.Errorf("%s: read by comparing: %t, want %t; left %q", name, got, c.like, r.b)
+		}
+		for cut := range c.next {
+			r.b = []byte(c.next[:cut])
+			if r.next(&b, &a, &like) || len(r.b) != cut {
+				t.Errorf("%s: cut at %d it is read", name, cut)
+			}
+		}
+	}
+}
+
+// A record costs its key's allocation and a share of those of IDs and data.
+func TestDecodingAllocatesLittle(t *testing.T) {
+	var records []string
+	for i := range 160 {
+		records = append(records, hostRecord("key", fmt.Sprintf("%056d", i), make([]byte, 1024), 1607497475123, "shardId-000000000006", "r", "us-east-1", "arn"))
+	}
+	payload := []byte(`{"Records":[` + strings.Join(records, ",") + `]}`)
+	allocs := testing.AllocsPerRun(10, func() {
+		if !decodeKinesis(payload, reflect.ValueOf(new(events.KinesisEvent)), false) {
+			t.Fatal("not decoded")
+		}
+	})
+	if most := 160 + 2*160/slabTakes + 12.0; allocs > most {
+		t.Errorf("%v allocations for 160 records, want at most %v", allocs, most)
+	}
+}
+
 func TestOtherEventsAreLeftToJSON(t *testing.T) {
 	plain := hostRecord("k", "495", []byte("data"), 1607497475000, "shardId-000000000006", "r", "us-east-1", "arn")
 	event := `{"Records":[` + plain + `]}`

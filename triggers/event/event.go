@@ -77,7 +77,7 @@ func Append(dst []byte, e Envelope, records []record.Run) []byte {
 			dst = e.Numbers.Append(dst, e.Shard, r.Sequence)
 			number.to = len(dst)
 			dst = append(dst, beforeData...)
-			dst = base64.StdEncoding.AppendEncode(dst, r.Data)
+			dst = appendBase64(dst, r.Data)
 			dst = append(dst, beforeTime...)
 			dst = appendSeconds(dst, r.Arrival)
 			dst = append(dst, beforeID...)

@@ -1,0 +1,35 @@
+package event
+
+import (
+	"encoding/base64"
+	"math/rand/v2"
+	"testing"
+)
+
+func TestAppendBase64(t *testing.T) {
+	data := make([]byte, 300)
+	for i := range data {
+		data[i] = byte(rand.Uint32())
+	}
+	for n := range data {
+		want := "front" + base64.StdEncoding.EncodeToString(data[:n])
+		if got := appendBase64([]byte("front"), data[:n]); string(got) != want {
+			t.Fatalf("%d bytes: got %s, want %s", n, got, want)
+		}
+	}
+}
+
+func BenchmarkAppendBase64(b *testing.B) {
+	data, dst := make([]byte, 1024), make([]byte, 2048)
+	b.SetBytes(int64(len(data)))
+	b.Run("here", func(b *testing.B) {
+		for b.Loop() {
+			appendBase64(dst[:0], data)
+		}
+	})
+	b.Run("encoding", func(b *testing.B) {
+		for b.Loop() {
+			base64.StdEncoding.AppendEncode(dst[:0], data)
+		}
+	})
+}
