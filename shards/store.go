@@ -30,6 +30,7 @@ type Store struct {
 	openFiles func() (open, most int, err error)
 
 	metrics *metrics
+	disk    *journal.Disk      // of all journals; nil: each has its own
 	spares  *journal.Spares    // nil: none are kept
 	stop    context.CancelFunc // ends the trimmer, the scrubber and the scaler
 	upkeep  sync.WaitGroup     // those three
@@ -310,6 +311,9 @@ func (s *Store) Close() error {
 		})
 	}
 	err := closing.Wait()
+	if s.disk != nil {
+		err = errors.Join(err, s.disk.Close())
+	}
 	s.metrics.unregister()
 	return err
 }

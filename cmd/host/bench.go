@@ -93,6 +93,7 @@ var measurements = []measurement{
 	{"latency", "from a put to the function's output", (*bench).latency},
 	{"once", "what exactly-once outputs cost", (*bench).once},
 	{"mapping", "event source mappings: how fast, and how soon", (*bench).mapping},
+	{"thousand", "1,000 mappings on 1,000 shards: how soon", (*bench).thousand},
 	{"ten", "ten mappings on one shard beside one: what they read of the disk", (*bench).ten},
 	{"isolate", "how soon a poison record is found and given up", (*bench).isolate},
 	{"kinesis", "Kinesis' protocol: puts, reads, subscriptions", (*bench).kinesis},
@@ -117,7 +118,7 @@ func newBench(a *app) *cobra.Command {
 	flags := c.Flags()
 	flags.StringVar(&profile, "cpuprofile", "", "write a profile of the processor's time to this file, for go tool pprof")
 	flags.BoolVar(&b.quick, "quick", false, "measure with less data: all in under a minute")
-	flags.StringSliceVar(&only, "only", nil, "measure these groups: put, open, http, invoke, start, meter, deploy, latency, once, mapping, ten, isolate, kinesis, idle")
+	flags.StringSliceVar(&only, "only", nil, "measure these groups: put, open, http, invoke, start, meter, deploy, latency, once, mapping, thousand, ten, isolate, kinesis, idle")
 	flags.StringVar(&b.source, "source", ".", "a checkout of Shardmill")
 	flags.StringVar(&b.dir, "dir", "", "measure on the disk of this folder (default: the system's folder for temporary files)")
 	c.AddCommand(newBenchHost(a))
@@ -176,7 +177,7 @@ func choose(only []string) ([]measurement, error) {
 			}
 		}
 		if !found {
-			return nil, usagef("--only is %q; it can name put, open, http, invoke, start, meter, deploy, latency, once, mapping, ten, isolate, kinesis and idle", name)
+			return nil, usagef("--only is %q; it can name put, open, http, invoke, start, meter, deploy, latency, once, mapping, thousand, ten, isolate, kinesis and idle", name)
 		}
 	}
 	return chosen, nil
