@@ -3,14 +3,16 @@ package aws
 import (
 	"encoding/json"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/shardmill/shardmill/runtime"
 )
 
 type permissionInput struct {
-	StatementId           string `aws:"required;len=1..100"`
-	Action                string `aws:"required"`
-	Principal             string `aws:"required"`
+	StatementId           string `aws:"required;len=1..100;pattern=statement"`
+	Action                string `aws:"required;pattern=action"`
+	Principal             string `aws:"required;pattern=principal"`
 	SourceArn             string
 	SourceAccount         string `aws:"len=0..12"`
 	EventSourceToken      string `aws:"len=0..256"`
@@ -38,11 +40,11 @@ func addPermission(c *call, in *permissionInput) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	document := statementDocument{Sid: in.StatementId, Effect: "Allow", Action: in.Action, Resource: c.functionARN(f.Name, qualifier), Principal: map[string]string{"Service": in.Principal}}
-	if in.Principal == "*" {
-		document.Principal = "*"
-	}
-	for key, value := range map[string]string{"AWS:SourceAccount": in.SourceAccount, "AWS:PrincipalOrgID": in.PrincipalOrgID} {
+	document := statementDocument{Sid: in.StatementId, Effect: "Allow", Action: in.Action, Resource: c.functionARN(f.Name, qualifier), Principal: principalOf(in.Principal)}
+	for key, value := range map[string]string{
+		"AWS:SourceAccount": in.SourceAccount, "aws:PrincipalOrgID": in.PrincipalOrgID,
+		"lambda:EventSourceToken": in.EventSourceToken, "lambda:FunctionUrlAuthType": in.FunctionUrlAuthType,
+	} {
 		if value != "" {
 			document.condition("StringEquals", key, value)
 		}
@@ -64,6 +66,19 @@ func addPermission(c *call, in *permissionInput) (any, error) {
 		return nil
 	})
 	return statementOutput{string(text)}, err
+}
+
+// principalOf is who a permission is for, as IAM writes it: everybody, an account, one of its users or roles, or a service. IAM takes the number of an account
+// for all of it, and AWS answers that with an ARN, for which Terraform makes the permission again and again.
+func principalOf(name string) any {
+	_, err := strconv.ParseUint(name, 10, 64)
+	switch {
+	case name == "*":
+		return name
+	case err == nil, strings.HasPrefix(name, "arn:"):
+		return map[string]string{"AWS": name}
+	}
+	return map[string]string{"Service": name}
 }
 
 func (d *statementDocument) condition(operator, key, value string) {

@@ -408,7 +408,10 @@ func listFunctions(c *call) (any, error) {
 	if v := query.Get("FunctionVersion"); v != "" && v != "ALL" {
 		return nil, faultf(codeValidation, "1 validation error detected: Value '%s' at 'functionVersion' failed to satisfy constraint: Member must satisfy enum value set: [ALL]", cut(v))
 	}
-	out := listFunctionsOutput{Functions: []functionOutput{}}
+	out, latest := listFunctionsOutput{Functions: []functionOutput{}}, ""
+	if query.Get("FunctionVersion") == "ALL" {
+		latest = runtime.Latest // which is one of its versions there
+	}
 	list := slices.DeleteFunc(c.lambda.functions.List(), func(f runtime.Function) bool { return f.Name <= query.Get("Marker") })
 	for i := range list {
 		if i == limit {
@@ -419,8 +422,8 @@ func listFunctions(c *call) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		out.Functions = append(out.Functions, c.functionOutput(&list[i], &r, runtime.Latest))
-		if query.Get("FunctionVersion") == "ALL" {
+		out.Functions = append(out.Functions, c.functionOutput(&list[i], &r, latest))
+		if latest != "" {
 			out.Functions = append(out.Functions, c.publishedOutputs(&list[i], &r)...)
 		}
 	}

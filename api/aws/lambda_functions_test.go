@@ -407,6 +407,9 @@ func TestListFunctions(t *testing.T) {
 	if want := []string{"a:$LATEST", "b:$LATEST", "b:1", "c:$LATEST", "d:$LATEST"}; !slices.Equal(names, want) || pages != 2 {
 		t.Errorf("%d pages of %v", pages, names)
 	}
+	if first := ok(l.lambda.ListFunctions(l.ctx, &awslambda.ListFunctionsInput{}))(t).Functions[0]; *first.FunctionArn != lambdaARN+"function:a" || *first.Version != "$LATEST" {
+		t.Errorf("without versions it lists %s, version %s", *first.FunctionArn, *first.Version)
+	}
 	got := ok(l.lambda.GetFunction(l.ctx, &awslambda.GetFunctionInput{FunctionName: aws.String("d")}))(t).Configuration
 	if *got.Role != "arn:aws:iam::000000000000:role/shardmill" || got.Runtime != "provided.al2023" || *got.CodeSha256 != sha(guest{body: "native"}.module()) {
 		t.Errorf("natively made: %+v", got)
@@ -455,46 +458,6 @@ func TestConcurrency(t *testing.T) {
 	if n := get(); n != nil {
 		t.Errorf("reserved are %d", *n)
 	}
-}
-
-// TestPolicy keeps statements.
-func TestPolicy(t *testing.T) {
-	l := newLambdaRig(t)
-	l.createFunction("f", guest{}, nil)
-	f := aws.String("f")
-	_, err := l.lambda.GetPolicy(l.ctx, &awslambda.GetPolicyInput{FunctionName: f})
-	refusedWith[*types.ResourceNotFoundException](t, err, 404, "The resource you requested does not exist.")
-	add := func(id string, change func(*awslambda.AddPermissionInput)) (*awslambda.AddPermissionOutput, error) {
-		in := &awslambda.AddPermissionInput{FunctionName: f, StatementId: &id, Action: aws.String("lambda:InvokeFunction"), Principal: aws.String("s3.amazonaws.com")}
-		if change != nil {
-			change(in)
-		}
-		return l.lambda.AddPermission(l.ctx, in)
-	}
-	one := `{"Sid":"one","Effect":"Allow","Principal":{"Service":"s3.amazonaws.com"},"Action":"lambda:InvokeFunction","Resource":"` + lambdaARN + `function:f"}`
-	if got := *ok(add("one", nil))(t).Statement; got != one {
-		t.Errorf("statement %s", got)
-	}
-	two := *ok(add("two", func(in *awslambda.AddPermissionInput) {
-		in.Principal, in.SourceArn, in.SourceAccount = aws.String("*"), aws.String("arn:aws:s3:::b"), aws.String("000000000000")
-	}))(t).Statement
-	if !strings.Contains(two, `"Principal":"*"`) || !strings.Contains(two, `"Condition":{"ArnLike":{"AWS:SourceArn":"arn:aws:s3:::b"},"StringEquals":{"AWS:SourceAccount":"000000000000"}}`) {
-		t.Errorf("statement %s", two)
-	}
-	_, err = add("one", nil)
-	refusedWith[*types.ResourceConflictException](t, err, 409, "The statement id (one) provided already exists. Please provide a new statement id, or remove the existing statement.")
-	if got := *ok(l.lambda.GetPolicy(l.ctx, &awslambda.GetPolicyInput{FunctionName: f}))(t).Policy; got != `{"Version":"2012-10-17","Id":"default","Statement":[`+one+`,`+two+`]}` {
-		t.Errorf("policy %s", got)
-	}
-	ok(l.lambda.RemovePermission(l.ctx, &awslambda.RemovePermissionInput{FunctionName: f, StatementId: aws.String("one")}))(t)
-	_, err = l.lambda.RemovePermission(l.ctx, &awslambda.RemovePermissionInput{FunctionName: f, StatementId: aws.String("one")})
-	refusedWith[*types.ResourceNotFoundException](t, err, 404, "Statement one is not found in resource policy.")
-	for i := 0; err == nil || i == 0; i++ {
-		if _, err = add("long"+strconv.Itoa(i), func(in *awslambda.AddPermissionInput) { in.SourceArn = aws.String(strings.Repeat("x", 4000)) }); i > 10 {
-			t.Fatal("a policy has no limit")
-		}
-	}
-	refused(t, err, "PolicyLengthExceededException", "")
 }
 
 // TestWhatToolsRead has one answer for what tools look at besides.

@@ -62,14 +62,17 @@ type anything bool
 
 // patterns are the model's, by the name that tags use.
 var patterns = map[string]string{
-	"name":     `[a-zA-Z0-9_.-]+`,
-	"hash":     `0|([1-9]\d{0,38})`,
-	"sequence": `0|([1-9]\d{0,128})`,
-	"stream":   `arn:aws.*:kinesis:.*:\d{12}:stream/\S+`,
-	"consumer": `^(arn):aws.*:kinesis:.*:\d{12}:.*stream\/[a-zA-Z0-9_.-]+\/consumer\/[a-zA-Z0-9_.-]+:[0-9]+`,
-	"resource": `arn:aws.*:kinesis:.*:\d{12}:.*stream/\S+`,
-	"role":     `arn:(aws[a-zA-Z-]*)?:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+`,
-	"streamid": `[a-z0-9]{20}-[a-z0-9]{3}`,
+	"name":      `[a-zA-Z0-9_.-]+`,
+	"hash":      `0|([1-9]\d{0,38})`,
+	"sequence":  `0|([1-9]\d{0,128})`,
+	"stream":    `arn:aws.*:kinesis:.*:\d{12}:stream/\S+`,
+	"consumer":  `^(arn):aws.*:kinesis:.*:\d{12}:.*stream\/[a-zA-Z0-9_.-]+\/consumer\/[a-zA-Z0-9_.-]+:[0-9]+`,
+	"resource":  `arn:aws.*:kinesis:.*:\d{12}:.*stream/\S+`,
+	"role":      `arn:(aws[a-zA-Z-]*)?:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+`,
+	"statement": `([a-zA-Z0-9-_]+)`,
+	"action":    `(lambda:[*]|lambda:[a-zA-Z]+|[*])`,
+	"principal": `[^\s]+`,
+	"streamid":  `[a-z0-9]{20}-[a-z0-9]{3}`,
 }
 
 // shapeOf makes the shape of an input. Types and tags that make no sense are a programming error and panic.

@@ -43,7 +43,7 @@ func TestTerraform(t *testing.T) {
 		return strings.TrimSpace(run(t, 30*time.Second, binary, append(words, "--endpoint", host, "--output", "json")...))
 	}
 	first := settings{zip: buildConsumer(t, "first"), timeout: 5, batches: 10}
-	project.apply(t, first, "8 added, 0 changed, 0 destroyed")
+	project.apply(t, first, "9 added, 0 changed, 0 destroyed")
 	cli("stream", "put", "orders", "--partition-key", "k", "--data", `{"n":1}`)
 	waitFor(t, "record at the consumer that fans out", func() bool {
 		return strings.Contains(cli("function", "logs", "consumer"), `first consumed {\"n\":1} of arn:aws:kinesis:us-east-1:000000000000:stream/orders/consumer/fan:`)

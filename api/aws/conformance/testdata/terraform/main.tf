@@ -75,6 +75,14 @@ resource "aws_lambda_permission" "bucket" {
   source_arn     = "arn:aws:s3:::orders"
 }
 
+resource "aws_lambda_permission" "account" {
+  action             = "lambda:InvokeFunction"
+  function_name      = aws_lambda_function.consumer.function_name
+  principal          = "123456789012"
+  principal_org_id   = "o-1234567890"
+  event_source_token = "token"
+}
+
 resource "aws_lambda_event_source_mapping" "orders" {
   event_source_arn                   = aws_kinesis_stream.orders.arn
   function_name                      = aws_lambda_alias.live.arn

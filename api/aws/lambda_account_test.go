@@ -1,0 +1,82 @@
+package aws
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awslambda "github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+)
+
+// permit adds a permission for S3 to a function's policy, changed.
+func (l *lambdaRig) permit(function, id string, change func(*awslambda.AddPermissionInput)) (*awslambda.AddPermissionOutput, error) {
+	in := &awslambda.AddPermissionInput{FunctionName: &function, StatementId: &id, Action: aws.String("lambda:InvokeFunction"), Principal: aws.String("s3.amazonaws.com")}
+	if change != nil {
+		change(in)
+	}
+	return l.lambda.AddPermission(l.ctx, in)
+}
+
+// TestStatements has principals and conditions as tools look for them, and what AWS refuses refused.
+func TestStatements(t *testing.T) {
+	l := newLambdaRig(t)
+	l.createFunction("f", guest{}, nil)
+	for principal, want := range map[string]string{
+		"000000000000": `{"AWS":"000000000000"}`, "arn:aws:iam::000000000000:role/r": `{"AWS":"arn:aws:iam::000000000000:role/r"}`, "alexa-appkit.amazon.com": `{"Service":"alexa-appkit.amazon.com"}`,
+	} {
+		got := *ok(l.permit("f", "s", func(in *awslambda.AddPermissionInput) {
+			in.Principal, in.PrincipalOrgID, in.EventSourceToken, in.FunctionUrlAuthType = &principal, aws.String("o-1234567890"), aws.String("t"), types.FunctionUrlAuthTypeNone
+		}))(t).Statement
+		condition := `"Condition":{"StringEquals":{"aws:PrincipalOrgID":"o-1234567890","lambda:EventSourceToken":"t","lambda:FunctionUrlAuthType":"NONE"}}`
+		if !strings.Contains(got, `"Principal":`+want) || !strings.Contains(got, condition) {
+			t.Errorf("statement %s, want %s and %s", got, want, condition)
+		}
+		ok(l.lambda.RemovePermission(l.ctx, &awslambda.RemovePermissionInput{FunctionName: aws.String("f"), StatementId: aws.String("s")}))(t)
+	}
+	const pattern = "1 validation error detected: Value '%s' at '%s' failed to satisfy constraint: Member must satisfy regular expression pattern: %s"
+	_, err := l.permit("f", "s", func(in *awslambda.AddPermissionInput) { in.Action = aws.String("InvokeFunction") })
+	refused(t, err, "ValidationException", fmt.Sprintf(pattern, "InvokeFunction", "action", "(lambda:[*]|lambda:[a-zA-Z]+|[*])"))
+	_, err = l.permit("f", "s", func(in *awslambda.AddPermissionInput) { in.Principal = aws.String("a b") })
+	refused(t, err, "ValidationException", fmt.Sprintf(pattern, "a b", "principal", `[^\s]+`))
+	_, err = l.permit("f", "a.b", nil)
+	refused(t, err, "ValidationException", fmt.Sprintf(pattern, "a.b", "statementId", "([a-zA-Z0-9-_]+)"))
+}
+
+// TestPolicy keeps statements.
+func TestPolicy(t *testing.T) {
+	l := newLambdaRig(t)
+	l.createFunction("f", guest{}, nil)
+	f := aws.String("f")
+	_, err := l.lambda.GetPolicy(l.ctx, &awslambda.GetPolicyInput{FunctionName: f})
+	refusedWith[*types.ResourceNotFoundException](t, err, 404, "The resource you requested does not exist.")
+	add := func(id string, change func(*awslambda.AddPermissionInput)) (*awslambda.AddPermissionOutput, error) {
+		return l.permit("f", id, change)
+	}
+	one := `{"Sid":"one","Effect":"Allow","Principal":{"Service":"s3.amazonaws.com"},"Action":"lambda:InvokeFunction","Resource":"` + lambdaARN + `function:f"}`
+	if got := *ok(add("one", nil))(t).Statement; got != one {
+		t.Errorf("statement %s", got)
+	}
+	two := *ok(add("two", func(in *awslambda.AddPermissionInput) {
+		in.Principal, in.SourceArn, in.SourceAccount = aws.String("*"), aws.String("arn:aws:s3:::b"), aws.String("000000000000")
+	}))(t).Statement
+	if !strings.Contains(two, `"Principal":"*"`) || !strings.Contains(two, `"Condition":{"ArnLike":{"AWS:SourceArn":"arn:aws:s3:::b"},"StringEquals":{"AWS:SourceAccount":"000000000000"}}`) {
+		t.Errorf("statement %s", two)
+	}
+	_, err = add("one", nil)
+	refusedWith[*types.ResourceConflictException](t, err, 409, "The statement id (one) provided already exists. Please provide a new statement id, or remove the existing statement.")
+	if got := *ok(l.lambda.GetPolicy(l.ctx, &awslambda.GetPolicyInput{FunctionName: f}))(t).Policy; got != `{"Version":"2012-10-17","Id":"default","Statement":[`+one+`,`+two+`]}` {
+		t.Errorf("policy %s", got)
+	}
+	ok(l.lambda.RemovePermission(l.ctx, &awslambda.RemovePermissionInput{FunctionName: f, StatementId: aws.String("one")}))(t)
+	_, err = l.lambda.RemovePermission(l.ctx, &awslambda.RemovePermissionInput{FunctionName: f, StatementId: aws.String("one")})
+	refusedWith[*types.ResourceNotFoundException](t, err, 404, "Statement one is not found in resource policy.")
+	for i := 0; err == nil || i == 0; i++ {
+		if _, err = add("long"+strconv.Itoa(i), func(in *awslambda.AddPermissionInput) { in.SourceArn = aws.String(strings.Repeat("x", 4000)) }); i > 10 {
+			t.Fatal("a policy has no limit")
+		}
+	}
+	refused(t, err, "PolicyLengthExceededException", "")
+}
