@@ -110,9 +110,10 @@ func TestCSV(t *testing.T) {
 			w.Flush()
 			records = append(records, record.Record{Key: some[0].Key, Data: text.Bytes()})
 		}
-		s := g.call(t, batchCall(t, records...))
-		if s.Failed != "" || len(s.Outcomes) > 0 || !slices.Equal(s.Emitted["json"], want) {
-			t.Errorf("%d rows a record: %s %v, %d records", rows, s.Failed, s.Outcomes, len(s.Emitted["json"]))
+		for how, s := range map[string]said{"batch": g.call(t, batchCall(t, records...)), "transform": g.transformed(t, batchCall(t, records...), "json")} {
+			if s.Failed != "" || len(s.Outcomes) > 0 || !slices.Equal(s.Emitted["json"], want) {
+				t.Errorf("%s, %d rows a record: %s %v, %d records", how, rows, s.Failed, s.Outcomes, len(s.Emitted["json"]))
+			}
 		}
 	}
 	for row, want := range map[string]string{
@@ -130,11 +131,16 @@ func TestCSV(t *testing.T) {
 		"d,one,2,A,B":                    "a number is none",
 		"d,-,2,A,B":                      "a number is none",
 		"d,1,2,A,B\n\n":                  "there are too few fields",
+		"date,delay,distance,origin,destination\r\n":  "0 dropped header",
+		"date,delay,distance,origin,destination,more": "a number is none",
+		"date,delay,distance,origin,destinatio":       "a number is none",
 	} {
-		s := g.call(t, batchCall(t, record.Record{Key: []byte("k"), Data: []byte(row)}))
-		got := strings.TrimPrefix(strings.Join(append(s.Emitted["json"], s.Outcomes...), "|"), "k  ")
-		if strings.TrimPrefix(got, "0 rejected ") != want {
-			t.Errorf("%q: %s, want %s", row, got, want)
+		call := batchCall(t, record.Record{Key: []byte("k"), Data: []byte(row)})
+		for how, s := range map[string]said{"batch": g.call(t, call), "transform": g.transformed(t, call, "json")} {
+			got := strings.TrimPrefix(strings.Join(append(s.Emitted["json"], s.Outcomes...), "|"), "k  ")
+			if strings.TrimPrefix(got, "0 rejected ") != want {
+				t.Errorf("%s, %q: %s, want %s", how, row, got, want)
+			}
 		}
 	}
 }

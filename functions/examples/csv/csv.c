@@ -1,5 +1,5 @@
-/* Csv is a Shardmill function: a record is a row of comma-separated values, or several; each row becomes a JSON object in the
- * stream `json`, under the record's key. What is no row of these columns is rejected, with the reason. */
+/* Csv is a Shardmill function: a record is a row of comma-separated values, or several; each row becomes a JSON object, under the
+ * record's key. What is no row of these columns is rejected, with the reason; a record of their names is dropped. */
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -114,14 +114,55 @@ static const char *row(rows *r) {
     return NULL;
 }
 
-/* All rows of a record, or none: what a rejected record has emitted before could not be told from the next try of it. */
-static void convert(shardmill_call *call, const shardmill_record *r) {
+/* Whether a record is the line that many files begin with: the columns' names. */
+static bool is_header(const shardmill_record *r) {
+    const char *at = r->data.ptr, *end = at + r->data.len;
+    for (int i = 0; i < width; i++) {
+        const size_t n = strlen(columns[i].name);
+        if (i > 0 && (at == end || *at++ != ',')) return false;
+        if ((size_t)(end - at) < n || memcmp(at, columns[i].name, n) != 0) return false;
+        at += n;
+    }
+    while (at < end && (*at == '\r' || *at == '\n')) at++;
+    return at == end;
+}
+
+/* Goes on to the next record that is no header. */
+static bool next(shardmill_call *call, shardmill_record *r) {
+    while (shardmill_next(call, r)) {
+        if (!is_header(r)) return true;
+        shardmill_drop(call, r->index, SHARDMILL_TEXT("header"));
+    }
+    return false;
+}
+
+static void reject(shardmill_call *call, const shardmill_record *r, const char *why) {
+    shardmill_reject(call, r->index, (shardmill_bytes){why, strlen(why)});
+}
+
+/* On the way to a destination, the objects take the record's place; for one that is rejected they count for nothing. */
+static int transform(shardmill_call *call) {
+    shardmill_record r;
+    while (next(call, &r)) {
+        rows rest = {r.data.ptr, r.data.ptr + r.data.len};
+        const char *wrong;
+        do {
+            wrong = row(&rest);
+            if (wrong) reject(call, &r, wrong);
+            else shardmill_replace(call, r.index, r.key, (shardmill_bytes){out, used});
+        } while (!wrong && rest.at < rest.end);
+    }
+    return 0;
+}
+
+/* Emits all rows of a record of a stream, or none: what a rejected record has emitted before could not be told from the next try of it. */
+static void emit(shardmill_call *call, const shardmill_record *r) {
     for (int pass = 0; pass < 2; pass++) {
         rows rest = {r->data.ptr, r->data.ptr + r->data.len};
         do {
             const char *wrong = row(&rest);
             if (wrong) {
-                shardmill_reject(call, r->index, (shardmill_bytes){wrong, strlen(wrong)});
+                reject(call, r, wrong);
                 return;
             }
             if (pass == 1) shardmill_emit(call, SHARDMILL_TEXT("json"), r->key, (shardmill_bytes){out, used});
@@ -129,10 +170,10 @@ static void convert(shardmill_call *call, const shardmill_record *r) {
     }
 }
 
-static int csv(shardmill_call *call) {
+static int batch(shardmill_call *call) {
     shardmill_record r;
-    while (shardmill_next(call, &r)) convert(call, &r);
+    while (next(call, &r)) emit(call, &r);
     return 0;
 }
 
-SHARDMILL_FUNCTION(.batch = csv)
+SHARDMILL_FUNCTION(.batch = batch, .transform = transform)

@@ -1,25 +1,33 @@
-//! Access-log is a Shardmill function: it turns lines of a web server's access log (common or combined log format) into JSON, one
-//! record each to the stream requests, keyed by the client's address. Lines of health checks are dropped, and what is no such line is
-//! rejected.
+//! Access-log is a Shardmill function: it turns lines of a web server's access log (common or combined log format) into JSON, keyed by
+//! the client's address. Lines of health checks are dropped, and what is no such line is rejected.
 
-use shardmill::{Batch, Result};
+use shardmill::{Batch, Result, Transform};
 
-shardmill::handler!(access_log);
+shardmill::handler!(batch: batch, transform: transform);
 
-fn access_log(batch: &mut Batch) -> Result {
-    for r in batch.records() {
-        let line = match std::str::from_utf8(r.data).ok().and_then(Line::parse) {
-            Some(line) => line,
-            None => {
-                batch.reject(r.index, "not a line of an access log");
-                continue;
-            }
-        };
-        if line.agent.map_or(false, |agent| agent.starts_with("kube-probe/") || agent.starts_with("ELB-HealthChecker/")) {
-            batch.drop(r.index, "health check");
-            continue;
+const NO_LINE: &str = "not a line of an access log";
+const CHECK: &str = "health check";
+
+/// On the way to a destination, JSON takes the place of each line.
+fn transform(lines: &mut Transform) -> Result {
+    for r in lines.records() {
+        match Line::of(r.data) {
+            Some(line) if line.is_check() => lines.drop(r.index, CHECK),
+            Some(line) => lines.replace(r.index, line.client, line.json()),
+            None => lines.reject(r.index, NO_LINE),
         }
-        batch.emit("requests", line.client, line.json());
+    }
+    Ok(())
+}
+
+/// Of the lines in a stream, JSON goes to the stream requests.
+fn batch(lines: &mut Batch) -> Result {
+    for r in lines.records() {
+        match Line::of(r.data) {
+            Some(line) if line.is_check() => lines.drop(r.index, CHECK),
+            Some(line) => lines.emit("requests", line.client, line.json()),
+            None => lines.reject(r.index, NO_LINE),
+        }
     }
     Ok(())
 }
@@ -39,6 +47,15 @@ struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
+    fn of(data: &'a [u8]) -> Option<Line<'a>> {
+        Line::parse(std::str::from_utf8(data).ok()?)
+    }
+
+    /// Whether Kubernetes or a load balancer looks whether the server is well.
+    fn is_check(&self) -> bool {
+        self.agent.map_or(false, |agent| agent.starts_with("kube-probe/") || agent.starts_with("ELB-HealthChecker/"))
+    }
+
     fn parse(line: &'a str) -> Option<Line<'a>> {
         let (client, rest) = line.trim_end().split_once(' ')?;
         let (_identity, rest) = rest.split_once(' ')?;
@@ -148,7 +165,20 @@ mod tests {
     use shardmill::testing;
 
     fn said(line: &str) -> testing::Said {
-        testing::batch(super::access_log, &[("k", line)]).unwrap()
+        testing::batch(super::batch, &[("k", line)]).unwrap()
+    }
+
+    #[test]
+    fn both_handlers_say_the_same() {
+        let log = include_str!("../testdata/access.log");
+        let lines: Vec<_> = log.lines().map(|line| ("k", line)).collect();
+        let put = testing::batch(super::batch, &lines).unwrap();
+        let stored = testing::transform(super::transform, &lines).unwrap();
+        assert_eq!(put.outcomes, stored.outcomes);
+        let replaced: Vec<_> = stored.replaced.iter().map(|(index, by)| (*index, by.key.clone(), by.data.clone())).collect();
+        let ok = (0..lines.len()).filter(|i| put.outcomes[*i] == "ok");
+        let emitted: Vec<_> = ok.zip(&put.emitted).map(|(index, e)| (index, e.key.clone(), e.data.clone())).collect();
+        assert_eq!(emitted, replaced);
     }
 
     #[test]
