@@ -31,7 +31,16 @@ func (b *bench) mapping(ctx context.Context) error {
 
 // thousand measures how soon 1,000 mappings on as many shards of streams of their own invoke their function.
 func (b *bench) thousand(ctx context.Context) error {
-	return b.invoked(ctx, "mapping.1000", b.rounds(100, 1000), 10, 0, 20)
+	streams, rate := b.rounds(100, 1000), 10
+	bare, err := b.bareFiles(ctx, streams, rate)
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		b.report(measured("mapping.1000.bare.p50", milliseconds(quantile(bare, 0.5)), "ms")),
+		b.report(measured("mapping.1000.bare.p99", milliseconds(quantile(bare, 0.99)), "ms")),
+		b.invoked(ctx, "mapping.1000", streams, rate, 0, 20),
+	)
 }
 
 // catchUp measures how many records a second of 1 KiB go through a mapping, from the log to a checkpoint that is on disk.
@@ -280,31 +289,9 @@ func (b *bench) reportInvoked(name string, functions *clocked, streams int, core
 
 // putAtRate puts so many single records a second into each stream, whose data begins with the time.
 func putAtRate(ctx context.Context, targets []*shards.Stream, rate int, span time.Duration) error {
-	const putters = 32
-	var group sync.WaitGroup
-	failed := make(chan error, putters)
-	interval := time.Second * putters / time.Duration(rate*len(targets)) // between the puts of one putter
-	began := time.Now()
-	for p := range putters {
-		group.Go(func() {
-			var results []shards.Result
-			next := began.Add(interval * time.Duration(p) / putters)
-			for i := p; time.Since(began) < span; i += putters {
-				if err := pause(ctx, time.Until(next)); err != nil {
-					failed <- err
-					return
-				}
-				next = next.Add(interval)
-				data := binary.LittleEndian.AppendUint64(make([]byte, 0, benchData), uint64(time.Now().UnixNano()))[:benchData]
-				var err error
-				if results, err = targets[i%len(targets)].Put(ctx, []record.Record{{Key: []byte("k"), Data: data}}, results[:0]); err != nil {
-					failed <- err
-					return
-				}
-			}
-		})
-	}
-	group.Wait()
-	close(failed)
-	return <-failed
+	return atRate(ctx, rate*len(targets), span, func(i int) error {
+		data := binary.LittleEndian.AppendUint64(make([]byte, 0, benchData), uint64(time.Now().UnixNano()))[:benchData]
+		_, err := targets[i%len(targets)].Put(ctx, []record.Record{{Key: []byte("k"), Data: data}}, nil)
+		return err
+	})
 }
