@@ -56,7 +56,7 @@ func splitShard(c *call, in *splitShardInput) (any, error) {
 		return nil, err
 	}
 	if openShards(d)+1 > shards.MaxShards {
-		return nil, c.overShards(1)
+		return nil, c.overShards(d.Name, openShards(d), 1)
 	}
 	at, ok := parseHash([]byte(in.NewStartingHashKey))
 	if ok {
@@ -120,7 +120,7 @@ func updateShardCount(c *call, in *updateShardCountInput) (any, error) {
 	case 2*target < now:
 		return nil, invalidArgument("UpdateShardCount cannot scale down below half your current open shard count. Current open shard count: %d Target shard count: %d", now, target)
 	case target > shards.MaxShards:
-		return nil, c.overShards(target - now)
+		return nil, c.overShards(d.Name, now, target-now)
 	}
 	if _, err := c.streams.Resize(c.r.Context(), d.Name, target); err != nil {
 		return nil, err

@@ -85,7 +85,7 @@ func createStream(c *call, in *createStreamInput) (any, error) {
 	case !onDemand && in.ShardCount == 0:
 		return nil, violations{"Value null at 'shardCount' failed to satisfy constraint: " + notNull}.err()
 	case in.ShardCount > shards.MaxShards:
-		return nil, c.overShards(in.ShardCount)
+		return nil, c.overShards(in.StreamName, 0, in.ShardCount)
 	case !onDemand:
 		config.Limits = c.limits
 	}
@@ -102,16 +102,10 @@ func createStream(c *call, in *createStreamInput) (any, error) {
 	return nil, nil
 }
 
-// overShards refuses more shards than a stream can have.
-func (c *call) overShards(wanted int) error {
-	open := 0
-	for _, d := range c.streams.List() {
-		open += openShards(d)
-	}
-	return faultf(codeLimit, "This request would exceed the shard limit for the account %s in %s. Current shard count for the account: %d. "+
-		"Limit: %d. Number of additional shards that would have resulted from this request: %d. Refer to the AWS Service Limits page "+
-		"(https://docs.aws.amazon.com/general/latest/gr/aws_service_limits.html) for current limits and how to request higher limits.",
-		c.account, c.region, open, shards.MaxShards, wanted)
+// overShards refuses more shards than a stream can have. AWS's text is about an account, which has no limit here.
+func (c *call) overShards(stream string, now, more int) error {
+	return faultf(codeLimit, "This request would exceed the shard limit of stream %s under account %s. Current shard count of the stream: %d. "+
+		"Limit: %d. Number of additional shards that would have resulted from this request: %d.", stream, c.account, now, shards.MaxShards, more)
 }
 
 func openShards(d shards.Description) (n int) {

@@ -68,7 +68,9 @@ func TestCreateRefuses(t *testing.T) {
 		{kinesis.CreateStreamInput{StreamName: aws.String("s"), ShardCount: aws.Int32(1)}, "ResourceInUseException", "Stream s under account 000000000000 already exists."},
 		{kinesis.CreateStreamInput{StreamName: aws.String("s"), ShardCount: aws.Int32(2)}, "ResourceInUseException", ""},
 		{kinesis.CreateStreamInput{StreamName: aws.String("t")}, "ValidationException", "1 validation error detected: Value null at 'shardCount' failed to satisfy constraint: Member must not be null"},
-		{kinesis.CreateStreamInput{StreamName: aws.String("t"), ShardCount: aws.Int32(1001)}, "LimitExceededException", ""},
+		{kinesis.CreateStreamInput{StreamName: aws.String("t"), ShardCount: aws.Int32(1001)}, "LimitExceededException",
+			"This request would exceed the shard limit of stream t under account 000000000000. Current shard count of the stream: 0. Limit: 1000. " +
+				"Number of additional shards that would have resulted from this request: 1001."},
 		{kinesis.CreateStreamInput{StreamName: aws.String("t"), ShardCount: aws.Int32(1), Tags: map[string]string{"!": ""}}, "InvalidArgumentException",
 			"Some tags contain invalid characters. Valid characters: Unicode letters, digits, white space, _ . / = + - % @."},
 		{kinesis.CreateStreamInput{StreamName: aws.String("t"), ShardCount: aws.Int32(1), StreamModeDetails: &types.StreamModeDetails{StreamMode: types.StreamModeOnDemand}}, "InvalidArgumentException", ""},
