@@ -102,7 +102,8 @@ func (c *crew) newPoller(shard shards.ShardID, was *crew) *poller {
 	}
 	p.lane.p = p
 	state, err := parseState(cp.State)
-	p.window, p.feed.ahead, p.calls, p.broken = state.window, state.ahead, state.calls, err
+	p.window, p.calls, p.broken = state.window, state.calls, err
+	p.feed.resume(state.ahead)
 	p.saver = newSaver(c.r.source, cp, c.r.retry.Failure, p.saveFailed)
 	return p
 }

@@ -16,6 +16,7 @@ type feed struct {
 	whole   bool       // rest is to be handed over as it is stored
 	stored  bool       // aggregates are to be handed over as they are
 	ahead   *ahead     // what of the next records has been settled already; nil = nothing
+	kept    *ahead     // the same, until the checkpoint has passed it as well: what was read behind it may be settled later than some before it
 	covered uint64     // the last stored record that is not in rest any more; 0 = none
 
 	inside aggregate.Reader // of rest's first record, when that is being taken apart
@@ -30,10 +31,28 @@ type feed struct {
 // fill has the feed begin with what was read. The feed must be empty.
 func (f *feed) fill(run record.Run, aggregated bool) {
 	f.rest, f.stored = run, aggregated
-	if f.ahead != nil && (f.ahead.aggregated != aggregated || !f.ahead.upto.after(place{run.First().Sequence, 0})) {
+	switch {
+	case f.ahead == nil:
+	case f.ahead.aggregated != aggregated:
+		f.resume(nil)
+	case !f.ahead.upto.after(place{run.First().Sequence, 0}):
 		f.ahead = nil
 	}
 	f.whole = aggregated || !run.AnyPrefix(aggregate.Magic)
+}
+
+// resume has the feed pass over what is settled above the position from which it is filled next.
+func (f *feed) resume(a *ahead) { f.ahead, f.kept = a, a }
+
+// above is what the checkpoint is to say of records from a place on, below which all is settled; nil = nothing.
+func (f *feed) above(at place) []byte {
+	if f.kept != nil && !f.kept.upto.after(at) {
+		f.kept = nil
+	}
+	if f.kept == nil {
+		return nil
+	}
+	return f.kept.blob
 }
 
 func (f *feed) empty() bool { return f.rest.Len() == 0 }
@@ -41,7 +60,7 @@ func (f *feed) empty() bool { return f.rest.Len() == 0 }
 // reset forgets everything, and lets go of the log's memory.
 func (f *feed) reset() {
 	f.inside.Reset()
-	f.ahead = nil
+	f.resume(nil)
 	f.rest, f.apart, f.index, f.ready, f.next = record.Run{}, false, 0, false, record.Record{}
 }
 

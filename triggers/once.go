@@ -330,7 +330,8 @@ func (p *poller) redo(read, work context.Context) (have bool, err error) {
 			p.feed.reset()
 			cp, _ := p.saver.checkpoint()
 			was, _ := parseState(cp.State)
-			p.feed.ahead, p.calls.skip = was.ahead, was.calls.inside
+			p.feed.resume(was.ahead)
+			p.calls.skip = was.calls.inside
 			p.reader, l.doubt = nil, nil
 			return false, err
 		}

@@ -135,7 +135,7 @@ func (p *poller) redone(work context.Context, l *lane) error {
 		a.low = append(a.low, low)
 	}
 	a.blob = a.encode()
-	p.feed.ahead = a
+	p.feed.resume(a)
 	p.generation.Add(1)
 	return p.saver.settle(work, p.markOf(p.next-1, a.blob))
 }

@@ -50,6 +50,49 @@ func TestLanesPutOnce(t *testing.T) {
 	}
 }
 
+// What a lane had settled above the checkpoint stays known while a batch that reaches beyond it is settled in parts: a second crash puts it no second time.
+func TestLanesAheadAreRememberedBehindThem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		put := copying(b.outlet, "a")
+		var life atomic.Int32
+		life.Store(1)
+		b.functions.handle = func(ctx context.Context, c runtime.Call, reply *runtime.Reply) error {
+			switch texts, life := textOf(c.Records), life.Load(); {
+			case life == 1 && texts[0] == "slow", life == 2 && texts[0] != "slow":
+				<-ctx.Done()
+				return ctx.Err()
+			case life == 2:
+				reply.Outcomes = []runtime.Outcome{{Index: 1, Result: runtime.ResultRetry}}
+				return b.outlet.emit(ctx, &c, reply, emission{"a", texts[:1]})
+			}
+			return put(ctx, c, reply)
+		}
+		key := map[uint64][]byte{} // by lane
+		for i := range 20 {
+			k := fmt.Append(nil, "k", i)
+			key[keyHash(k)%2] = k
+		}
+		b.stream.putRecords(0, []record.Record{
+			{Key: key[0], Data: []byte("slow")}, {Key: key[0], Data: []byte("1")}, {Key: key[1], Data: []byte("ahead")}, {Key: key[0], Data: []byte("3")},
+		})
+		b.put(func(m *Mapping) { m.ExactlyOnce, m.Parallelization = true, 2 })
+		time.Sleep(time.Minute)
+		for n := range int32(2) {
+			life.Store(n + 2)
+			restart(b, true)
+			b.put(func(m *Mapping) { m.ExactlyOnce = true })
+			b.stream.putRecords(0, []record.Record{{Key: key[0], Data: fmt.Append(nil, "life ", n+2)}})
+			time.Sleep(time.Minute)
+			synctest.Wait()
+		}
+		want := map[string]int{"slow": 1, "1": 1, "ahead": 1, "3": 1, "life 2": 1, "life 3": 1}
+		if got := b.outlet.emitted("a"); !maps.Equal(got, want) {
+			t.Errorf("emitted %v", got)
+		}
+	})
+}
+
 // Lanes that begin within an aggregate put nothing before the checkpoint tells of them, and not of those before: after a crash it would be put again.
 func TestOtherLanesWithinAnAggregate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

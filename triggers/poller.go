@@ -254,9 +254,13 @@ func (p *poller) settled(work context.Context, l *lane) error {
 
 // mark is what a checkpoint at a position is to have; 0 = where the last one was.
 func (p *poller) mark(position uint64) mark {
-	state := p.window.blob
-	if a := p.feed.ahead; a != nil && state == nil && a.upto.after(place{position + 1, p.calls.inside}) {
-		state = a.blob
+	state, at := p.window.blob, position
+	if at == 0 {
+		cp, _ := p.saver.checkpoint()
+		at = cp.Sequence
+	}
+	if state == nil {
+		state = p.feed.above(place{at + 1, p.calls.inside})
 	}
 	return p.markOf(position, state)
 }
