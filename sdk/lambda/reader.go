@@ -14,6 +14,8 @@ type reader struct {
 	bytes  slab // of data
 	texts  slab // of IDs
 	failed bool
+
+	shortest int // characters of data that a record had; 0: not known
 }
 
 // fail ends the reading.
@@ -69,19 +71,23 @@ func (r *reader) unescape(s []byte) (text string) {
 	return text
 }
 
-// data is bytes in base64 up to the next quotation mark.
-func (r *reader) data() []byte {
-	end := quoteAt(r.b)
-	if end < 0 {
-		r.fail()
-		return nil
+// data is bytes in base64 up to the next quotation mark, and how many characters they have. It passes over nothing.
+func (r *reader) data(b []byte) (data []byte, end int, ok bool) {
+	// No quotation mark is looked for where all records before had none: were there one, it would not be decoded.
+	from := min(r.shortest, len(b))
+	if end = quoteAt(b[from:]); end >= 0 {
+		end += from
+		data, ok = r.pairs.decode(b[:end], &r.bytes)
 	}
-	b, ok := r.pairs.decode(r.b[:end], &r.bytes)
-	r.b = r.b[end+1:]
-	if !ok {
-		r.fail()
+	if !ok && from > 0 {
+		if end = quoteAt(b); end >= 0 {
+			data, ok = r.pairs.decode(b[:end], &r.bytes)
+		}
 	}
-	return b
+	if ok && (end < r.shortest || r.shortest == 0) {
+		r.shortest = end
+	}
+	return data, end, ok
 }
 
 // seconds is the time that b begins with, in seconds with three decimals, as events.SecondsEpochTime reads it, and how many bytes it has.
@@ -170,9 +176,13 @@ func (r *reader) first(to *kinesisRecord) (like likeness) {
 	r.literal(beforeNumber[1:])
 	number := r.plain()
 	r.literal(beforeData[1:])
-	k.Data = r.data()
-	r.literal(beforeTime[1:])
-	var n int
+	data, n, ok := r.data(r.b)
+	if !ok {
+		r.fail()
+		return like
+	}
+	k.Data, r.b = data, r.b[n:]
+	r.literal(beforeTime)
 	if k.ApproximateArrivalTimestamp, n = seconds(r.b); n == 0 {
 		r.fail()
 		return like
@@ -219,15 +229,11 @@ func (r *reader) next(to, first *kinesisRecord, like *likeness) bool {
 		return false
 	}
 	b = b[len(beforeData):]
-	end := quoteAt(b)
-	if end < 0 {
+	data, end, ok := r.data(b)
+	if !ok || !starts(b[end:], beforeTime) {
 		return false
 	}
-	data, ok := r.pairs.decode(b[:end], &r.bytes)
-	if b = b[end:]; !ok || !starts(b, beforeTime) {
-		return false
-	}
-	b = b[len(beforeTime):]
+	b = b[end+len(beforeTime):]
 	arrival, n := seconds(b)
 	if b = b[n:]; n == 0 || !starts(b, like.beforeNumber) {
 		return false
