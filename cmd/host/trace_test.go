@@ -37,6 +37,8 @@ type surface interface {
 	put(from, to int)
 	change() // the mapping runs the newest version, in larger batches, undivided, and tries once more
 	enable(on bool)
+	tumble() // the mapping has windows of a second, and records of at most a minute
+	spread() // it has neither, and four lanes with a record at a time
 	remove()
 }
 
@@ -57,7 +59,7 @@ func TestSameTrace(t *testing.T) {
 		}
 	}
 	all := strings.Join(natively, "\n")
-	for _, part := range []string{"error poison", "attempt 3 ", "partial 11", `"Condition":"RetryAttemptsExhausted","ApproximateInvokeCount":2`, `"ExecutedVersion":"1","FunctionError":""`, `"ExecutedVersion":"$LATEST","FunctionError":"Unhandled"`, ":function:trace:live", `"BatchSize":20`} {
+	for _, part := range []string{"error poison", "attempt 3 ", "partial 11", `"Condition":"RetryAttemptsExhausted","ApproximateInvokeCount":2`, `"ExecutedVersion":"1","FunctionError":""`, `"ExecutedVersion":"$LATEST","FunctionError":"Unhandled"`, ":function:trace:live", `"BatchSize":20`, "the window had ", `"tumblingWindow":"1s"`, `"maxRecordAge":"1m"`, `"parallelization":4`} {
 		if !strings.Contains(all, part) {
 			t.Errorf("the trace, which proves nothing then, has no %q:\n%s", part, all)
 		}
@@ -97,9 +99,22 @@ func (h tracedHost) play(t *testing.T, s surface, module []byte) (trace []string
 	s.enable(true)
 	note("enabled again", h.settled(t, 100))
 	s.enable(false)
-	s.put(100, 110)
+	s.tumble()
+	s.put(100, 130) // in one window
+	note("with windows", h.mapping(t))
+	s.enable(true)
+	h.windows(t, 2)
+	note("after the windows", h.settled(t, 130))
+	s.enable(false)
 	note("calls", h.calls(t))
-	note("given up", h.documents(t))
+	s.spread()
+	s.put(130, 160)
+	s.enable(true)
+	note("with lanes", h.settled(t, 160))
+	s.enable(false)
+	s.put(160, 170)
+	note("calls of lanes", slices.Sorted(slices.Values(h.calls(t))))
+	note("given up", slices.Sorted(slices.Values(h.documents(t))))
 	note("at the end", h.mapping(t))
 	s.remove()
 	if left, err := h.client.Mappings(t.Context()); err != nil || len(left) > 0 {
@@ -120,6 +135,21 @@ func (h tracedHost) settled(t *testing.T, n uint64) []string {
 		t.Errorf("%+v, %v, want %d records", m, err, n)
 	}
 	return lines
+}
+
+// windows waits until the function has printed the ends of n windows.
+func (h tracedHost) windows(t *testing.T, n int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for l, err := range h.client.Logs(ctx, "trace", api.LogOptions{Follow: true}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n -= strings.Count(l.Message, "the window had "); n <= 0 {
+			return
+		}
+	}
 }
 
 // mapping is what the mapping's settings are, and how far it is.
@@ -277,6 +307,18 @@ func (s *nativeSurface) change() {
 	s.update(func(c *api.MappingConfig) { c.BatchSize, c.MaxAttempts, c.Bisect, c.Qualifier = 20, 3, false, "" })
 }
 
+func (s *nativeSurface) tumble() {
+	s.update(func(c *api.MappingConfig) {
+		c.TumblingWindow, c.MaxRecordAge = api.Duration(time.Second), api.Duration(time.Minute)
+	})
+}
+
+func (s *nativeSurface) spread() {
+	s.update(func(c *api.MappingConfig) {
+		c.TumblingWindow, c.MaxRecordAge, c.Parallelization, c.BatchSize = 0, 0, 4, 1
+	})
+}
+
 func (s *nativeSurface) enable(on bool) { s.update(func(c *api.MappingConfig) { c.Disabled = !on }) }
 
 func (s *nativeSurface) remove() {
@@ -372,6 +414,16 @@ func (s *amazonSurface) update(in *lambda.UpdateEventSourceMappingInput) {
 func (s *amazonSurface) change() {
 	s.update(&lambda.UpdateEventSourceMappingInput{
 		FunctionName: aws.String("trace"), BatchSize: aws.Int32(20), MaximumRetryAttempts: aws.Int32(2), BisectBatchOnFunctionError: aws.Bool(false),
+	})
+}
+
+func (s *amazonSurface) tumble() {
+	s.update(&lambda.UpdateEventSourceMappingInput{TumblingWindowInSeconds: aws.Int32(1), MaximumRecordAgeInSeconds: aws.Int32(60)})
+}
+
+func (s *amazonSurface) spread() {
+	s.update(&lambda.UpdateEventSourceMappingInput{
+		TumblingWindowInSeconds: aws.Int32(0), MaximumRecordAgeInSeconds: aws.Int32(-1), ParallelizationFactor: aws.Int32(4), BatchSize: aws.Int32(1),
 	})
 }
 

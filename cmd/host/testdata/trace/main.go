@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/shardmill/shardmill/sdk"
@@ -16,7 +17,7 @@ func init() { sdk.OnInvoke(handle) }
 
 func main() {}
 
-// handle fails where a record says fail, and reports each that says again.
+// handle counts the records of a window in its state. It fails where a record says fail, and reports each that says again.
 func handle(_ context.Context, body []byte) (answer []byte, err error) {
 	var printed strings.Builder
 	var again []string
@@ -36,8 +37,16 @@ func handle(_ context.Context, body []byte) (answer []byte, err error) {
 			again = append(again, `{"itemIdentifier":"`+member(r, "sequenceNumber")+`"}`)
 		}
 	}
+	state := ""
+	if strings.Contains(string(body), `"isFinalInvokeForWindow":`) {
+		n, _ := strconv.Atoi(member(string(body), "count"))
+		state = `,"state":{"count":"` + strconv.Itoa(n+len(records)) + `"}`
+		if strings.Contains(string(body), `"isFinalInvokeForWindow":true`) {
+			printed.WriteString("the window had " + strconv.Itoa(n) + "\n")
+		}
+	}
 	os.Stdout.WriteString(printed.String())
-	return []byte(`{"batchItemFailures":[` + strings.Join(again, ",") + `]}`), err
+	return []byte(`{"batchItemFailures":[` + strings.Join(again, ",") + `]` + state + `}`), err
 }
 
 // member is the text of an object's member.
