@@ -44,6 +44,7 @@ var sentinels = []struct {
 	{runtime.ErrInUse, KindInUse, "Deploy or name another version first."},
 	{runtime.ErrNotFound, KindFunctionNotFound, "GET /v1/functions lists the functions there are; PUT /v1/functions/{name} deploys one."},
 	{runtime.ErrNoSpace, KindNoSpace, adviceNoSpace},
+	{runtime.ErrNothingReserved, KindNothingReserved, "PUT /v1/functions/{name}/concurrency does that."},
 	{runtime.ErrThrottled, KindThrottled, "Try again in a moment, or raise its concurrency."},
 	{runtime.ErrUnsupported, KindCannotServe, "Deploy a module that handles this kind of call."},
 	{runtime.ErrUnavailable, KindInternal, "Deploy the function's code again, and see the host's log."},

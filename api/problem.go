@@ -58,6 +58,7 @@ const (
 	KindMediaType          Kind = "unsupported-media-type"
 	KindCannotServe        Kind = "call-not-handled"
 	KindThrottled          Kind = "throttled"
+	KindNothingReserved    Kind = "nothing-reserved"
 	KindRateExceeded       Kind = "rate-exceeded"
 	KindInternal           Kind = "internal"
 	KindDamaged            Kind = "damaged"
@@ -116,6 +117,7 @@ var kinds = []kindRow{
 	{KindMediaType, 415, "The body's media type is not taken here"},
 	{KindForeignHost, 421, "The request is for another host"},
 	{KindThrottled, 429, "All instances of the function are busy"},
+	{KindNothingReserved, 429, "The function's reserved concurrency is 0"},
 	{KindRateExceeded, 429, "The shard's rate is exceeded"},
 	{KindInternal, 500, "The host failed"},
 	{KindDamaged, 500, "Stored records are damaged"},

@@ -83,7 +83,7 @@ func TestRollbackAndReserve(t *testing.T) {
 	if f, err = h.Reserve(ctx, "echo", &none); err != nil || f.Reserved == nil || *f.Reserved != 0 {
 		t.Errorf("%+v, %v", f, err)
 	}
-	if p := asProblem(t, second(h.Invoke(ctx, "echo", "", nil))); p.Status != 429 || p.Kind() != KindThrottled || !strings.Contains(p.Detail, "reserved concurrency is 0") {
+	if p := asProblem(t, second(h.Invoke(ctx, "echo", "", nil))); p.Status != 429 || p.Kind() != KindNothingReserved || !strings.Contains(p.Detail, "reserved concurrency is 0: it does not run until") || strings.Contains(p.Detail, "again in a moment") {
 		t.Errorf("a function that is stopped: %+v", p)
 	}
 	if f, err = h.Reserve(ctx, "echo", &some); err != nil || *f.Reserved != 7 {

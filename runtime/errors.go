@@ -45,6 +45,8 @@ var (
 	// ErrThrottled: every instance that the function's concurrency allows was busy until the call's context
 	// ended. The context's own error is wrapped as well.
 	ErrThrottled = errors.New("every instance of the function is busy")
+	// ErrNothingReserved: the function's reserved concurrency is 0, which somebody has set so that it does not run. It is an ErrThrottled too.
+	ErrNothingReserved = error(nothingReserved{})
 	// ErrUnsupported: the function does not handle this kind of call.
 	ErrUnsupported = errors.New("the function does not handle this kind of call")
 	// ErrUnavailable: the version's code cannot be loaded: it is damaged, gone, or does not compile any more.
@@ -55,6 +57,15 @@ var (
 	// limits. That is the function's failure, of kind FailRefused.
 	ErrRefused = errors.New("the stream does not take an output record")
 )
+
+type nothingReserved struct{}
+
+func (nothingReserved) Error() string {
+	return "the function's reserved concurrency is 0: it does not run until that is raised or removed"
+}
+
+// Is makes it an ErrThrottled.
+func (nothingReserved) Is(target error) bool { return target == ErrThrottled }
 
 // FieldError names what was refused and the rule that it broke: Field is "name", "timeout", "memory", "fuel", "concurrency", "idleMemory", "isolation", "emit" or "code". It is an
 // ErrInvalid.

@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -31,9 +30,6 @@ func (rt *Runtime) Reserve(ctx context.Context, name string, calls int) (Functio
 	f.gate.set(calls)
 	return f.describe(), nil
 }
-
-// errNothingReserved is why a call of a function with a reservation of 0 is throttled.
-var errNothingReserved = errors.New("its reserved concurrency is 0")
 
 // gate bounds the calls of a function that run at once; the bound may change meanwhile. Who waits is served in the order of
 // arrival. Its zero value lets nobody through.
@@ -69,7 +65,7 @@ func (g *gate) enter(ctx context.Context) error {
 	switch {
 	case g.limit == 0:
 		g.mu.Unlock()
-		return fmt.Errorf("%w: %w", ErrThrottled, errNothingReserved)
+		return ErrNothingReserved
 	case len(g.waiting) == 0 && (g.limit == Unreserved || g.running < g.limit):
 		g.running++
 		g.mu.Unlock()

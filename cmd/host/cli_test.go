@@ -226,7 +226,7 @@ func main() {}
 		{line: "function rollback echo prod", status: exitUsage, stderr: `VERSION is "prod"; it must be the number`},
 		{line: "function rollback echo 9", status: exitFailure, stderr: `no version 9`},
 		{line: "function reserve echo 0", stdout: `Reserved: +0 calls at once`},
-		{line: "function invoke echo hello", status: exitFailure, stderr: `reserved concurrency is 0`},
+		{line: "function invoke echo hello", status: exitFailure, stderr: `reserved concurrency is 0: it does not run until that is raised or removed; "shardmill function reserve" does that`},
 		{line: "function reserve echo none", stdout: `Reserved: +no bound`},
 		{line: "function reserve echo many", status: exitUsage, stderr: `CALLS is "many"; it must be 0 to 1000, or none`},
 		{line: "function download delays -o WASM.got", stdout: `^wrote .*delays.wasm.got \([0-9.]+ MiB, sha256:[0-9a-f]{64}\)\n$`},

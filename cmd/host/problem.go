@@ -33,6 +33,7 @@ var adviceFor = map[api.Kind]string{
 	api.KindShadowNotFound:     `"shardmill mapping shadow set" makes one`,
 	api.KindInUse:              `change or delete what needs it first; what only a mapping needs can be deleted with --force`,
 	api.KindThrottled:          `try again in a moment, deploy it with a larger --concurrency, or raise what "shardmill function reserve" has bounded`,
+	api.KindNothingReserved:    `"shardmill function reserve" does that`,
 	api.KindDamaged:            `"shardmill stream damage list" names what is damaged, and "shardmill stream damage accept" gives it up`,
 	api.KindStateFull:          `delete entries ("shardmill state delete TABLE KEY"), or start the host with a larger --state-table-limit or --state-limit`,
 	api.KindNoSpace:            `delete a stream or a function, shorten a retention with "shardmill stream update", or make space on the host's disk, or mend it; then try again`,
