@@ -26,6 +26,9 @@ type compileCache struct {
 const (
 	sealName     = "SEAL"
 	nextSealName = "SEAL.new"
+
+	modulePrefix = "sha256-" // of a module's folder
+	stagedPrefix = "new-"    // of one that is being filled for it
 )
 
 type sealedFile struct {
@@ -40,21 +43,60 @@ func (c compileCache) dir(digest string) string {
 	return filepath.Join(c.root, fmt.Sprintf("%s-m%d.%d", strings.ReplaceAll(digest, ":", "-"), fuel.Version, image.Version))
 }
 
+// sealed says, without looking closer, whether there is anything for a module.
+func (c compileCache) sealed(digest string) bool {
+	_, err := os.Stat(filepath.Join(c.dir(digest), sealName))
+	return err == nil
+}
+
 // check removes what is kept for a module unless it is whole.
 func (c compileCache) check(digest string) (whole bool, err error) {
-	dir := c.dir(digest)
-	seal, err := os.ReadFile(filepath.Join(dir, sealName))
-	if err == nil {
-		if files, err := listFiles(dir); err == nil && bytes.Equal(seal, files) {
-			return true, nil
-		}
+	if isWhole(c.dir(digest)) {
+		return true, nil
 	}
 	return false, c.remove(digest)
 }
 
-// seal makes what the engine has written for a module count.
-func (c compileCache) seal(digest string) error {
-	dir := c.dir(digest)
+// isWhole is whether a folder is what it was when it was sealed.
+func isWhole(dir string) bool {
+	seal, err := os.ReadFile(filepath.Join(dir, sealName))
+	if err != nil {
+		return false
+	}
+	files, err := listFiles(dir)
+	return err == nil && bytes.Equal(seal, files)
+}
+
+// stage makes a folder for somebody else to compile a module into. It is to be adopted, or removed with unstage; what a killed host left is removed by
+// retain.
+func (c compileCache) stage() (dir string, err error) {
+	if err := os.MkdirAll(c.root, 0o700); err != nil {
+		return "", err
+	}
+	return os.MkdirTemp(c.root, stagedPrefix)
+}
+
+// adopt makes what was compiled into a folder of stage, and sealed, what is kept for a module.
+func (c compileCache) adopt(dir, digest string) error {
+	if !isWhole(dir) {
+		return errors.New("what was compiled is not what has arrived")
+	}
+	if err := c.remove(digest); err != nil {
+		return err
+	}
+	return os.Rename(dir, c.dir(digest))
+}
+
+// unstage removes a folder of stage, if it is still there.
+func (c compileCache) unstage(dir string) error {
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("remove what was not compiled: %w", err)
+	}
+	return nil
+}
+
+// seal makes what the engine has written into a folder count.
+func (c compileCache) seal(dir string) error {
 	files, err := listFiles(dir)
 	if err != nil {
 		return fmt.Errorf("seal the compiled code: %w", err)
@@ -74,7 +116,7 @@ func (c compileCache) remove(digest string) error {
 	return nil
 }
 
-// retain removes everything that belongs to no module of those.
+// retain removes everything that belongs to no module of those. It is called before anything is compiled.
 func (c compileCache) retain(digests map[string]bool) error {
 	if c.root == "" {
 		return nil
@@ -91,7 +133,7 @@ func (c compileCache) retain(digests map[string]bool) error {
 		return err
 	}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), "sha256-") && !keep[e.Name()] {
+		if strings.HasPrefix(e.Name(), stagedPrefix) || strings.HasPrefix(e.Name(), modulePrefix) && !keep[e.Name()] {
 			if err := os.RemoveAll(filepath.Join(c.root, e.Name())); err != nil {
 				return err
 			}

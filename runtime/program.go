@@ -19,7 +19,6 @@ import (
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 	"github.com/tetratelabs/wazero/sys"
 
-	"github.com/shardmill/shardmill/runtime/image"
 	"github.com/shardmill/shardmill/sdk/abi"
 )
 
@@ -28,7 +27,8 @@ type engine struct {
 	meter  meter
 	cache  compileCache
 	logger *slog.Logger
-	turn   chan struct{}     // held while compiling, so that uploads leave a processor to calls
+	turn   chan struct{} // held while compiling, so that uploads leave a processor to calls
+	apart  compiler
 	host   map[string]string // what modules may import: "module.name" → signature
 
 	scripts scriptEngine
@@ -135,99 +135,6 @@ type program struct {
 
 	input   []byte       // what each instance reads on stdin when it is made: a script
 	release func() error // takes the place of closing what others use too
-}
-
-// compile makes a program of code that inspect has passed, from the cache where it has it. It waits for its turn. Where
-// the cache fails, it goes without, and says so in the log. An error that is not ctx's means that the code is
-// not valid.
-func (e *engine) compile(ctx context.Context, code []byte, digest string) (*program, error) {
-	select {
-	case e.turn <- struct{}{}:
-		defer func() { <-e.turn }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	code, places, err := e.meter.prepare(code)
-	if err != nil {
-		return nil, err
-	}
-	plan, problem := image.Divide(code) // which leaves the code where it is
-	if plan != nil {
-		code = plan.Code
-	}
-	p, err := e.make(ctx, code, digest, places != nil)
-	if err != nil {
-		return nil, err
-	}
-	p.starts = newStarter(plan, problem)
-	if places != nil {
-		p.source = &source{places: places}
-	}
-	return p, err
-}
-
-// make compiles what is prepared. lines says whether it has debug information.
-func (e *engine) make(ctx context.Context, code []byte, digest string, lines bool) (*program, error) {
-	if e.cache.root == "" {
-		return e.open(ctx, code, wazero.NewCompilationCache(), lines)
-	}
-	p, err := e.compileCached(ctx, code, digest, lines)
-	if err == nil || ctx.Err() != nil {
-		return p, err
-	}
-	// Either the code is wrong or the directory is: without it the answer is certain.
-	p, plain := e.open(ctx, code, wazero.NewCompilationCache(), lines)
-	if plain != nil {
-		return nil, plain
-	}
-	e.logger.Warn("compiled code is not cached", "digest", digest, "error", err)
-	return p, nil
-}
-
-func (e *engine) compileCached(ctx context.Context, code []byte, digest string, lines bool) (*program, error) {
-	whole, err := e.cache.check(digest)
-	if err != nil {
-		return nil, err
-	}
-	cache, err := wazero.NewCompilationCacheWithDir(e.cache.dir(digest))
-	if err != nil {
-		return nil, err
-	}
-	p, err := e.open(ctx, code, cache, lines)
-	if err != nil {
-		return nil, errors.Join(err, e.cache.remove(digest))
-	}
-	if !whole {
-		if err := e.cache.seal(digest); err != nil {
-			e.logger.Warn("compiled code is not cached", "digest", digest, "error", err)
-		}
-	}
-	return p, nil
-}
-
-// open compiles. The program owns the cache from here on. It compiles in its own goroutine and not in several of the
-// engine's, which are a little faster: there a module that makes the compiler panic ends the host.
-func (e *engine) open(ctx context.Context, code []byte, cache wazero.CompilationCache, lines bool) (made *program, err error) {
-	config := e.meter.configure(wazero.NewRuntimeConfigCompiler()).WithCompilationCache(cache).WithDebugInfoEnabled(lines)
-	p := &program{record: new(atomic.Uint32), meter: e.meter, runtime: wazero.NewRuntimeWithConfig(ctx, config), cache: cache}
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("the compiler failed: %v", r)
-		}
-		if err != nil {
-			made, err = nil, errors.Join(err, p.close())
-		}
-	}()
-	for _, builder := range hostModules(p.runtime) {
-		if _, err = builder.Instantiate(experimental.WithFunctionListenerFactory(ctx, filesListeners)); err != nil {
-			return p, err
-		}
-	}
-	if err = e.meter.install(ctx, p.runtime); err != nil {
-		return p, err
-	}
-	p.module, err = p.runtime.CompileModule(ctx, code)
-	return p, err
 }
 
 func (p *program) close() error {

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"errors"
@@ -68,7 +69,14 @@ type Options struct {
 	// is called from several goroutines. nil: FindLines, in this process, which a hostile module can end.
 	FindLines func(ctx context.Context, code []byte, places []uint32) ([][]string, error)
 
-	meter meter
+	// CompileModule compiles a module into the folder dir, which is there and empty, as the function CompileModule does, with as many processors as it
+	// likes. The module is what the host has made of the uploaded one; lines says that its machine code must tell places. Errors: a *ModuleError where the module is
+	// at fault, that of ctx, and any other where it could not be done: then, and where a module is small, or CacheDir is "", the module is compiled in this process
+	// with one processor. It blocks, and is called from several goroutines. nil: all modules are compiled in this process.
+	CompileModule func(ctx context.Context, code []byte, lines bool, dir string) error
+
+	meter      meter
+	apartBytes int // what is compiled by CompileModule; 0 means apartBytes
 }
 
 func (o Options) withDefaults() Options {
@@ -131,6 +139,7 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 	if err != nil {
 		return nil, fmt.Errorf("runtime: open: %w", err)
 	}
+	e.apart = compiler{into: o.CompileModule, from: cmp.Or(o.apartBytes, apartBytes), turn: make(chan struct{}, maxApart)}
 	rt := &Runtime{
 		options: o, engine: e, metrics: newMetrics(),
 		storing: make(chan struct{}, 1), updating: make(chan struct{}, maxUpdating), functions: map[string]*function{}, keeper: newKeeper(),

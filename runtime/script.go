@@ -105,7 +105,7 @@ func (e *engine) compileScript(ctx context.Context, compile func(context.Context
 		err = os.WriteFile(file, text, 0o600)
 	}
 	if err == nil {
-		err = e.cache.seal(v.digest)
+		err = e.cache.seal(e.cache.dir(v.digest))
 	}
 	if err != nil {
 		e.logger.Warn("a compiled script is not cached", "digest", v.digest, "error", err)

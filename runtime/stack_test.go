@@ -64,12 +64,12 @@ func buildC(t *testing.T, source string, flags ...string) []byte {
 	return code
 }
 
-// A trap in C has its file and lines, through inlined calls, with either version of the format, also from the cache of compiled code.
+// A trap in C has its file and lines, through inlined calls, with either version of the format, also from the cache of compiled code, compiled by several.
 func TestStackHasLines(t *testing.T) {
 	for _, flag := range []string{"-gdwarf-4", "-gdwarf-5", "-g1"} {
 		t.Run(flag, func(t *testing.T) {
 			s, dir := newStores(), t.TempDir()
-			cached := func(o *Options) { o.CacheDir = dir }
+			cached := func(o *Options) { o.CacheDir, o.CompileModule, o.apartBytes = dir, CompileModule, 1 }
 			w := reopen(t, s, cached)
 			w.deploy(t, "f", buildC(t, trapping, flag, "-DSPIN=0"), Config{})
 			for range 2 {

@@ -27,6 +27,7 @@ type moduleInfo struct {
 	imports     []moduleImport
 	exports     map[string]string // functions: name → signature like "(i32) -> i32"; a memory: "memory"; others: ""
 	memoryPages uint64            // declared minimum
+	work        uint64            // bounds what compiling its functions takes in the worst case, see readCode
 }
 
 // inspect reads a whole module. It is there to keep harm from the host: the engine's decoder makes room for as
@@ -95,6 +96,7 @@ func uninspected(err error) error {
 type moduleReader struct {
 	info       moduleInfo
 	types      []string
+	widest     int      // no type has more parameters and results
 	functions  []uint32 // type index by function index, imports first
 	tables     uint64   // entries of all tables
 	unbounded  bool     // a table may grow without a limit worth the name
@@ -160,10 +162,12 @@ func (m *moduleReader) readType(r *wasm.Reader) {
 		r.Fail(fmt.Errorf("type form %#x is not supported", form))
 		return
 	}
+	from := r.At
 	params, results := r.ValueTypes(), r.ValueTypes()
 	if results == "" {
 		results = "()"
 	}
+	m.widest = max(m.widest, r.At-from) // a type is a byte, and there are two lengths
 	m.types = append(m.types, "("+params+") -> "+results)
 }
 
@@ -230,7 +234,8 @@ func (m *moduleReader) signature(index uint32) string {
 	return "a type that is not declared"
 }
 
-// readCode reads one function's locals and instructions.
+// readCode reads one function's locals and instructions. What the compiler does with it can be as much as the values there are, for each way from block to
+// block: of these there are not more than bytes in the instructions that make them.
 func (m *moduleReader) readCode(r *wasm.Reader) {
 	body := r.Bytes()
 	f := &wasm.Reader{B: body}
@@ -247,10 +252,17 @@ func (m *moduleReader) readCode(r *wasm.Reader) {
 		f.Fail(badLimit("locals in a function", locals, maxLocals))
 	}
 	var i wasm.Instruction
+	ways := 1
 	for f.Err == nil && f.Left() > 0 {
+		from := f.At
 		f.Instruction(&i)
+		if i.Op >= wasm.OpBlock && i.Op <= wasm.OpBrTable && i.Op != wasm.OpEnd {
+			ways += f.At - from
+		}
 		m.growsTable = m.growsTable || i.Op == wasm.OpBulk && i.Sub == wasm.SubTableGrow
 	}
+	const rarely = 64 // a value that is no local lives in so few blocks that it counts as little
+	m.info.work += uint64(ways) * (locals + uint64(m.widest) + uint64(len(body))/rarely)
 	r.Fail(f.Err)
 }
 

@@ -3,17 +3,24 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
+	goruntime "runtime"
 	"strings"
+	"syscall"
 	"time"
 )
 
 // apart is work that hostile input can make end the process that does it: it is done in a process of its own, of this program, with limits. What it
 // takes is one argument and stdin, what it answers is stdout.
+//
+// On stdin are the length of the input in 8 bytes, little-endian, and the input. Then nothing more comes, and stdin stays open as long as the host is interested:
+// its end, also that by the host's death, ends the process.
 type apart struct {
 	verb    string        // the program's first argument
 	timeout time.Duration // after it the process is killed
@@ -28,15 +35,34 @@ var errTooLong = errors.New("it takes too long")
 func worksApart(args []string, works ...*apart) (done bool, err error) {
 	for _, w := range works {
 		if len(args) == 3 && args[1] == w.verb {
-			return true, w.main(args[2], os.Stdin, os.Stdout)
+			return true, w.work(args[2], os.Stdin, os.Stdout)
 		}
 	}
 	return false, nil
 }
 
+// work is the process's. Signals are for the host, which ends it when it should end; one that a terminal or a supervisor sends to both would look like
+// the input's fault.
+func (w *apart) work(argument string, in io.Reader, out io.Writer) error {
+	signal.Ignore(os.Interrupt, syscall.SIGTERM)
+	var size [8]byte
+	if _, err := io.ReadFull(in, size[:]); err != nil {
+		return err
+	}
+	var input bytes.Buffer
+	if _, err := io.CopyN(&input, in, int64(binary.LittleEndian.Uint64(size[:]))); err != nil {
+		return err
+	}
+	go func() { // until the process ends
+		_, _ = io.Copy(io.Discard, in)
+		os.Exit(exitFailure)
+	}()
+	return w.main(argument, &input, out)
+}
+
 // run has the work done. Errors: the cause of ctx, errTooLong, *exec.ExitError with what the process said, and that of starting it.
 func (w *apart) run(ctx context.Context, argument string, in []byte) ([]byte, error) {
-	self, err := os.Executable()
+	self, err := thisProgram()
 	if err != nil {
 		return nil, err
 	}
@@ -44,17 +70,52 @@ func (w *apart) run(ctx context.Context, argument string, in []byte) ([]byte, er
 	defer cancel()
 	cmd := exec.CommandContext(limited, self, w.verb, argument)
 	cmd.Env = w.env
-	cmd.Stdin = bytes.NewReader(in)
-	var out bytes.Buffer
-	cmd.Stdout = &out
-	said, err := runCompiler(cmd)
+	cmd.WaitDelay = time.Second
+	var out, said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &said
+	err = feed(cmd, in)
 	switch {
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	case limited.Err() != nil:
 		return nil, errTooLong
+	case err != nil && said.Len() > 0:
+		return nil, fmt.Errorf("%w: %s", err, strings.TrimSpace(said.String()))
 	case err != nil:
-		return nil, fmt.Errorf("%w: %s", err, strings.TrimSpace(said))
+		return nil, err
 	}
 	return out.Bytes(), nil
+}
+
+// feed runs a process with that input, and does not end its stdin before the process has ended.
+func feed(cmd *exec.Cmd, in []byte) error {
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	fed := make(chan struct{})
+	go func() {
+		defer close(fed)
+		_, err := stdin.Write(binary.LittleEndian.AppendUint64(nil, uint64(len(in))))
+		if err == nil {
+			_, _ = stdin.Write(in) // where it fails, the process has ended
+		}
+	}()
+	err = cmd.Wait() // closes stdin
+	<-fed
+	return err
+}
+
+// thisProgram is the file that this process runs. It may have been replaced by a newer version, or removed, since: Linux knows it still.
+func thisProgram() (string, error) {
+	const running = "/proc/self/exe"
+	if goruntime.GOOS == "linux" {
+		if _, err := os.Stat(running); err == nil {
+			return running, nil
+		}
+	}
+	return os.Executable()
 }

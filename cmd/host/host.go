@@ -219,7 +219,7 @@ func (h *host) openRuntime(ctx context.Context, metrics prometheus.Registerer) e
 	}
 	published := aws.Published(h.settings)
 	h.functions, err = runtime.Open(ctx, runtime.Options{
-		CompileScript: compileScript, FindLines: findLines(),
+		CompileScript: compileScript, CompileModule: compileModule, FindLines: findLines(),
 		History: past, Capsules: h.capsules, Trust: trust, Pinned: func(function string, version int) bool {
 			return h.namedByMapping(function, version) || published(function, version)
 		},

@@ -34,7 +34,7 @@ const (
 )
 
 func main() {
-	if done, err := worksApart(os.Args, compileApart, linesApart); done {
+	if done, err := worksApart(os.Args, compileApart, linesApart, moduleApart); done {
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(exitFailure)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,7 +20,14 @@ import (
 const asMain = "SHARDMILL_TEST_AS_MAIN"
 
 func TestMain(m *testing.M) {
-	compiles := len(os.Args) > 1 && (os.Args[1] == compileApart.verb || os.Args[1] == linesApart.verb)
+	if done, err := worksApart(os.Args, endsApart); done {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(exitFailure)
+		}
+		os.Exit(exitOK)
+	}
+	compiles := len(os.Args) > 1 && slices.Contains([]string{compileApart.verb, linesApart.verb, moduleApart.verb}, os.Args[1])
 	if os.Getenv(asMain) != "" || compiles {
 		main()
 	}
