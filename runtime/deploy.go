@@ -105,13 +105,20 @@ func (rt *Runtime) examine(v *version, code []byte) (*moduleInfo, error) {
 	return info, info.admit(rt.engine.host, &v.config)
 }
 
-// admit compiles the code and tries it: one instance is made, under the timeout, and asked what it is.
+// admit compiles the code and tries it.
 func (rt *Runtime) admit(ctx context.Context, v *version, code []byte) (*program, error) {
-	info, err := rt.examine(v, code)
+	p, info, err := rt.build(ctx, v, code)
 	if err != nil {
 		return nil, err
 	}
-	var p *program
+	return rt.probe(ctx, v, p, info)
+}
+
+// build compiles the code. What it tells of a script is its engine's.
+func (rt *Runtime) build(ctx context.Context, v *version, code []byte) (p *program, info *moduleInfo, err error) {
+	if info, err = rt.examine(v, code); err != nil {
+		return nil, nil, err
+	}
 	if v.language != "" {
 		p, err = rt.buildScript(ctx, v, code)
 	} else if p, err = rt.compile(ctx, code, info, v.digest); err != nil && ctx.Err() == nil {
@@ -120,9 +127,11 @@ func (rt *Runtime) admit(ctx context.Context, v *version, code []byte) (*program
 	if wrong := (*quickjs.SourceError)(nil); errors.As(err, &wrong) {
 		err = badCode("does not compile: "+wrong.Error(), "")
 	}
-	if err != nil {
-		return nil, err
-	}
+	return p, info, err
+}
+
+// probe tries what was built: one instance is made, under the timeout or maxTrial, and asked what it is. After an error the program is closed.
+func (rt *Runtime) probe(ctx context.Context, v *version, p *program, info *moduleInfo) (*program, error) {
 	if info.command() { // whatever it does at its start is what it does
 		v.kinds.Store(uint32(KindInvoke.Mask()))
 		return p, nil
@@ -134,17 +143,25 @@ func (rt *Runtime) admit(ctx context.Context, v *version, code []byte) (*program
 	return p, nil
 }
 
+// maxTrial bounds an upload's trial where the function's timeout is longer: other uploads wait for it.
+const maxTrial = time.Minute
+
 // trial makes an instance and asks it what it is.
 func (rt *Runtime) trial(ctx context.Context, v *version, p *program, hasKinds bool) error {
 	refused := func(err error) error {
 		var failed *FunctionError
 		if errors.As(err, &failed) {
+			if failed.Kind == FailTimeout && v.config.Timeout > maxTrial {
+				return badCode(fmt.Sprintf("failed while the instance was made: an upload's trial has %v, whatever its timeout is (%s)", maxTrial, failed.Kind), "")
+			}
 			return badCode(fmt.Sprintf("failed %s (%s)", failed.Message, failed.Kind), "")
 		}
 		return err
 	}
 	said := newLogRing(maxInvocationBytes)
-	i, err := newInstance(ctx, p, &v.identity, newCapture(&v.identity, said, nil), &rt.options.Doors)
+	tried := v.identity
+	tried.config.Timeout = min(tried.config.Timeout, maxTrial)
+	i, err := newInstance(ctx, p, &tried, newCapture(&tried, said, nil), &rt.options.Doors)
 	if err != nil {
 		return refused(err)
 	}
@@ -327,10 +344,13 @@ func (rt *Runtime) Code(ctx context.Context, name string, version int) ([]byte, 
 		return nil, err
 	}
 	v := f.version(version)
-	if v == nil || f.coming.is(v) && !f.coming.waits() {
+	if v == nil {
 		return nil, fmt.Errorf("runtime: code %q version %d: %w", name, version, ErrNoVersion)
 	}
 	code, err := rt.options.Code.Get(ctx, v.digest)
+	if errors.Is(err, catalog.ErrNotFound) && f.coming.is(v) { // it has failed under a host that did not keep such code
+		return nil, fmt.Errorf("runtime: code %q version %d: %w", name, version, ErrNoVersion)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("runtime: code %q version %d: %w", name, v.number, err)
 	}

@@ -118,6 +118,7 @@ type Runtime struct {
 
 	storing  chan struct{}                 // held by the one that changes what is stored
 	updating chan struct{}                 // held by those that compile updates
+	trying   chan struct{}                 // held by those that try them
 	spawn    func(f func(context.Context)) // starts a goroutine that Close cancels and waits for
 	stop     func()                        // does so
 	calls    sync.WaitGroup                // of Invoke and Deploy
@@ -142,7 +143,7 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 	e.apart = compiler{into: o.CompileModule, from: cmp.Or(o.apartBytes, apartBytes), turn: make(chan struct{}, maxApart)}
 	rt := &Runtime{
 		options: o, engine: e, metrics: newMetrics(),
-		storing: make(chan struct{}, 1), updating: make(chan struct{}, maxUpdating), functions: map[string]*function{}, keeper: newKeeper(),
+		storing: make(chan struct{}, 1), updating: make(chan struct{}, maxUpdating), trying: make(chan struct{}, maxTrying), functions: map[string]*function{}, keeper: newKeeper(),
 	}
 	rt.idle.limit, rt.idle.pools = o.IdleBytes, rt.pools
 	rt.gauges = newGauges(rt)
@@ -216,9 +217,6 @@ func (rt *Runtime) digests() map[string]bool {
 	digests := map[string]bool{}
 	for _, f := range rt.all() {
 		for _, v := range f.all() {
-			if f.coming.is(v) && !f.coming.waits() {
-				continue
-			}
 			digests[v.digest] = true
 			if v.language != "" {
 				digests[quickjs.Digest()] = true

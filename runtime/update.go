@@ -14,11 +14,18 @@ const maxAttempts = 3
 // maxUpdating is how many updates are compiled, or wait with their code in memory, at once.
 const maxUpdating = 2
 
+// maxTrying is how many updates are tried at once: each is an instance that runs.
+const maxTrying = 8
+
+// postponeTimeout bounds what a host that stops waits for the catalog.
+const postponeTimeout = 5 * time.Second
+
 // update is an upload that does not serve: it is being compiled, or has failed. A function has one at most, the newest; it is part of
-// the function's definition, so that a restart goes on with it.
+// the function's definition, so that a restart goes on with it. The code of one that has failed is kept until something newer takes its place: another
+// configuration may be what it needs.
 type update struct {
 	*version
-	attempts int    // how often its compilation was begun
+	attempts int    // how often its compilation was begun, and not left unfinished by a host that was told to stop
 	problem  string // why it has failed; "" while it is compiled
 }
 
@@ -110,22 +117,13 @@ func (rt *Runtime) awaiting(v *version) (f *function, dropped []*version) {
 	return f, dropped
 }
 
-// begin compiles an update in the background. Updates take turns, so that only those under way are in memory.
+// begin compiles and tries an update in the background.
 func (rt *Runtime) begin(u *update) {
 	rt.spawn(func(ctx context.Context) {
-		select {
-		case rt.updating <- struct{}{}:
-			defer func() { <-rt.updating }()
-		case <-ctx.Done():
-			return
-		}
 		started := time.Now()
 		p, err := rt.attempt(ctx, u)
-		if errors.Is(err, ErrClosed) || ctx.Err() != nil { // the next start goes on with it
-			u.code.refuse(ErrClosed)
-			if err := closed(p); err != nil {
-				rt.options.Logger.Error("code could not be unloaded", "function", u.function, "version", u.number, "error", err)
-			}
+		if errors.Is(err, ErrClosed) || ctx.Err() != nil {
+			rt.postpone(ctx, u, p)
 			return
 		}
 		if err = rt.settle(ctx, u, p, err); err != nil {
@@ -139,8 +137,29 @@ func (rt *Runtime) begin(u *update) {
 // errSuperseded: something newer has taken an update's place, or its function is gone.
 var errSuperseded = errors.New("a newer upload has taken its place, or the function was deleted")
 
-// attempt compiles and tries an update, and counts that.
+// attempt compiles and tries an update. The trial has turns of its own, and as long as it takes other updates are compiled.
 func (rt *Runtime) attempt(ctx context.Context, u *update) (*program, error) {
+	p, info, err := rt.buildUpdate(ctx, u)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case rt.trying <- struct{}{}:
+		defer func() { <-rt.trying }()
+	case <-ctx.Done():
+		return p, ctx.Err()
+	}
+	return rt.probe(ctx, u.version, p, info)
+}
+
+// buildUpdate compiles an update, and counts that. Updates take turns, so that only the code of those under way is in memory.
+func (rt *Runtime) buildUpdate(ctx context.Context, u *update) (*program, *moduleInfo, error) {
+	select {
+	case rt.updating <- struct{}{}:
+		defer func() { <-rt.updating }()
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	}
 	_, err := rt.change(ctx, "update", u.function, func(f *function) error {
 		switch {
 		case !f.coming.is(u.version):
@@ -154,13 +173,42 @@ func (rt *Runtime) attempt(ctx context.Context, u *update) (*program, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	code, err := rt.options.Code.Get(ctx, u.digest)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return rt.admit(ctx, u.version, code)
+	return rt.build(ctx, u.version, code)
+}
+
+// postpone leaves an update to the next start. That this host was told to stop was not the update's doing, so the attempt does not count.
+func (rt *Runtime) postpone(ctx context.Context, u *update, p *program) {
+	u.code.refuse(ErrClosed)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), postponeTimeout)
+	defer cancel()
+	if err := errors.Join(closed(p), rt.uncount(ctx, u)); err != nil {
+		rt.options.Logger.Error("an upload was left unfinished", "function", u.function, "version", u.number, "error", err)
+	}
+}
+
+// uncount stores that the attempt which began with u was none.
+func (rt *Runtime) uncount(ctx context.Context, u *update) error {
+	if err := rt.store(ctx); err != nil {
+		return err
+	}
+	defer rt.stored()
+	f := rt.find(u.function)
+	if f == nil || !f.coming.is(u.version) || f.coming.attempts <= u.attempts {
+		return nil
+	}
+	again := *f
+	again.coming = u
+	if err := rt.save(ctx, &again); err != nil {
+		return err
+	}
+	rt.replace(ctx, &again, nil)
+	return nil
 }
 
 // settle ends an update: with a program it becomes $LATEST, with an error it has failed. It answers why it does not serve.
@@ -173,7 +221,9 @@ func (rt *Runtime) settle(ctx context.Context, u *update, p *program, failure er
 	f := rt.find(v.function)
 	if f == nil || !f.coming.is(v) {
 		v.code.refuse(errSuperseded)
-		return errors.Join(errSuperseded, closed(p))
+		err := errors.Join(errSuperseded, closed(p))
+		rt.uncache(v.digest)
+		return err
 	}
 	if failure == nil {
 		next, dropped := rt.successor(v)
@@ -186,13 +236,9 @@ func (rt *Runtime) settle(ctx context.Context, u *update, p *program, failure er
 	failed := *f
 	failed.coming = &update{version: v, problem: failure.Error()}
 	failure = errors.Join(failure, closed(p))
-	unsaved := rt.save(ctx, &failed)
+	failure = errors.Join(failure, rt.save(ctx, &failed)) // unsaved, the next start tries it again
 	v.code.refuse(failure)
 	rt.replace(ctx, &failed, nil)
-	if unsaved != nil { // then the next start tries it again, and needs its code
-		return errors.Join(failure, unsaved)
-	}
-	rt.removeCode(ctx, []*version{v})
 	return failure
 }
 

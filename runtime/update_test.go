@@ -1,12 +1,14 @@
 package runtime
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"strings"
 	"testing"
 
 	"github.com/shardmill/shardmill/internal/catalog"
+	"github.com/shardmill/shardmill/runtime/wasm"
 )
 
 // hold keeps updates from being compiled until release.
@@ -128,14 +130,11 @@ func TestFailedUpdate(t *testing.T) {
 		if _, err := w.ask(t.Context(), "new", ""); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "does not compile") {
 			t.Errorf("a call of it: %v", err)
 		}
-		if _, err := w.Code(t.Context(), "new", 0); !errors.Is(err, ErrNoVersion) {
+		if code, err := w.Code(t.Context(), "new", 0); err != nil || !bytes.Equal(code, broken()) {
 			t.Errorf("its code: %v", err)
 		}
 	}
 	check()
-	for s.count() != 1 {
-		waitTurn(t)
-	}
 	if err := w.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -146,8 +145,37 @@ func TestFailedUpdate(t *testing.T) {
 			t.Errorf("deployed after a failure: %+v", f)
 		}
 	}
-	if f, err := w.Get("new"); err != nil || len(f.Versions) != 1 {
-		t.Errorf("a version that never served is still there: %+v, %v", f, err)
+	if f, err := w.Get("new"); err != nil || len(f.Versions) != 1 || s.count() != 2 {
+		t.Errorf("a version that never served is still there: %+v, %v, %d blobs", f, err, s.count())
+	}
+}
+
+// What has failed for its configuration is mended by another one, also by a host that was started anew.
+func TestFailedUpdateIsMended(t *testing.T) {
+	s := newStores()
+	w := reopen(t, s)
+	grow := cat(i32Const(100), []byte{wasm.OpMemoryGrow, 0}, i32Const(-1), []byte{0x46, wasm.OpIf, 0x40, 0x00, wasm.OpEnd}) // a hundred pages, or a trap
+	submit := func(code []byte, memory int64) {
+		t.Helper()
+		if _, err := w.Submit(t.Context(), "f", code, Config{MemoryBytes: memory}, Proof{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	submit(fake{initialize: grow}.build(), 1<<20)
+	if f := w.settled(t, "f"); f.State != StateFailed {
+		t.Fatalf("%+v", f)
+	}
+	if err := w.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w = reopen(t, s)
+	code, err := w.Code(t.Context(), "f", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	submit(code, 16<<20)
+	if f := w.settled(t, "f"); f.State != StateActive || f.Version != 2 || len(f.Versions) != 1 || s.count() != 1 {
+		t.Errorf("%+v, %d blobs", f, s.count())
 	}
 }
 
@@ -236,6 +264,63 @@ func TestRestartedUpdate(t *testing.T) {
 	w = reopen(t, s)
 	if f := w.settled(t, "f"); f.Version != 2 || f.Update == nil || !strings.Contains(f.Update.Problem, "the host ended 3 times") || w.mustAsk(t, "f", "") != "new" {
 		t.Errorf("after three: %+v, %+v", f, f.Update)
+	}
+}
+
+// What a host that is told to stop leaves unfinished does not count as an attempt; what one leaves that is killed does.
+func TestStoppedUpdateIsNoAttempt(t *testing.T) {
+	s := newStores()
+	attempts := func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return bytes.Contains(s.entries["f"].Value, []byte(`"attempts":1`))
+	}
+	compiling := make(chan struct{})
+	w := reopen(t, s, apart(func(ctx context.Context, _ []byte, _ bool, _ string) error {
+		close(compiling)
+		<-ctx.Done()
+		return ctx.Err()
+	}))
+	w.submit(t, "f", constant(t, "x"))
+	<-compiling
+	if !attempts() {
+		t.Error("a host that is killed now would not have counted it")
+	}
+	if err := w.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if attempts() {
+		t.Error("a host that stopped has counted it")
+	}
+	w = reopen(t, s)
+	if w.mustAsk(t, "f", "") != "x" {
+		t.Error("it does not serve")
+	}
+}
+
+// A trial that goes on and on does not keep other updates from being compiled, and is told apart from the rest.
+func TestTrialsDoNotHoldUpdates(t *testing.T) {
+	w := open(t)
+	for range cap(w.trying) - 1 {
+		w.trying <- struct{}{}
+	}
+	for range cap(w.updating) + 1 {
+		if _, err := w.Submit(t.Context(), "spins", fake{initialize: spinning}.build(), Config{Timeout: MaxTimeout}, Proof{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for len(w.trying) < cap(w.trying) || len(w.updating) > 0 {
+		waitTurn(t)
+	}
+	w.submit(t, "f", constant(t, "x")) // is compiled and waits for its trial
+	for range cap(w.trying) - 1 {
+		<-w.trying
+	}
+	if w.mustAsk(t, "f", "") != "x" {
+		t.Error("it does not serve")
+	}
+	if f, err := w.Get("spins"); err != nil || f.State != StatePending {
+		t.Errorf("%+v: %v", f, err)
 	}
 }
 
