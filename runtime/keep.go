@@ -310,8 +310,9 @@ func (e *engine) admit(ctx context.Context, code []byte, config *Config, o *Repl
 type ReplayOptions struct {
 	CacheDir string            // keeps compiled code, as Options.CacheDir; "" keeps none
 	Secrets  map[string][]byte // values of the secrets that Capsule.During names
-	// CompileScript and FindLines are as those of Options.
+	// CompileScript, CompileModule and FindLines are as those of Options.
 	CompileScript func(ctx context.Context, source []byte, language Language) (*quickjs.Script, error)
+	CompileModule func(ctx context.Context, code []byte, lines bool, dir string) error
 	FindLines     func(ctx context.Context, code []byte, places []uint32) ([][]string, error)
 }
 
@@ -342,6 +343,7 @@ func Replay(ctx context.Context, code []byte, c *capsule.Capsule, o ReplayOption
 	if err != nil {
 		return r, fmt.Errorf("runtime: replay: %w", err)
 	}
+	e.apart.into = o.CompileModule
 	config := Config{
 		Timeout: time.Duration(c.Limits.TimeoutMs) * time.Millisecond, MemoryBytes: c.Limits.MemoryBytes, Fuel: c.Limits.Fuel, Emit: c.Limits.Emit, Env: c.Limits.Env, Secrets: c.Limits.Secrets, State: c.Limits.State, HTTP: c.Limits.HTTP,
 	}

@@ -45,6 +45,7 @@ func newEngine(ctx context.Context, m meter, cacheDir string, logger *slog.Logge
 	settleVersion()
 	e := &engine{meter: m, cache: compileCache{cacheDir}, logger: logger, turn: make(chan struct{}, max(1, goruntime.GOMAXPROCS(0)-1))}
 	e.scripts.turn = make(chan struct{}, 1)
+	e.apart = compiler{from: apartBytes, turn: make(chan struct{}, maxApart)}
 	r := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter())
 	e.host = map[string]string{}
 	for name, builder := range hostModules(r) {

@@ -140,7 +140,7 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 	if err != nil {
 		return nil, fmt.Errorf("runtime: open: %w", err)
 	}
-	e.apart = compiler{into: o.CompileModule, from: cmp.Or(o.apartBytes, apartBytes), turn: make(chan struct{}, maxApart)}
+	e.apart.into, e.apart.from = o.CompileModule, cmp.Or(o.apartBytes, apartBytes)
 	rt := &Runtime{
 		options: o, engine: e, metrics: newMetrics(),
 		storing: make(chan struct{}, 1), updating: make(chan struct{}, maxUpdating), trying: make(chan struct{}, maxTrying), functions: map[string]*function{}, keeper: newKeeper(),

@@ -170,6 +170,17 @@ func TestFunctionFails(t *testing.T) {
 	if got := state("g"); got.State != types.StateFailed || !strings.Contains(*got.StateReason, "does not compile") {
 		t.Errorf("a first version that fails: %+v", got)
 	}
+	changed := ok(l.lambda.UpdateFunctionConfiguration(l.ctx, &awslambda.UpdateFunctionConfigurationInput{FunctionName: aws.String("g"), Timeout: aws.Int32(9)}))(t)
+	if *changed.Timeout != 9 || changed.State != types.StatePending || *changed.CodeSha256 != sha(broken) {
+		t.Errorf("other settings for it: %+v", changed)
+	}
+	if got := state("g"); got.State != types.StateFailed || *got.Timeout != 9 {
+		t.Errorf("with them: %+v", got)
+	}
+	ok(l.lambda.UpdateFunctionCode(l.ctx, &awslambda.UpdateFunctionCodeInput{FunctionName: aws.String("g"), ZipFile: guest{body: `"whole"`}.module()}))(t)
+	if got := state("g"); got.State != types.StateActive || got.LastUpdateStatus != types.LastUpdateStatusSuccessful || *got.Timeout != 9 {
+		t.Errorf("with other code: %+v", got)
+	}
 }
 
 // TestCreationThatWasCutOff has a function as a host leaves it that is killed before it has its record: asking again makes it, with other code or a second

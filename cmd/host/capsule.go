@@ -149,7 +149,7 @@ func newReplay(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			o := runtime.ReplayOptions{CompileScript: compileScript, FindLines: findLines()}
+			o := runtime.ReplayOptions{CompileScript: compileScript, CompileModule: compileModule, FindLines: findLines()}
 			if o.Secrets, err = a.secretsOf(c, secrets); err != nil {
 				return err
 			}
