@@ -48,6 +48,7 @@
 //	CacheDir/sha256-<hex of the code's digest>-m<versions of the rewriting>/
 //	  SEAL                        JSON: path, size and CRC-32C of every other file; what does not match is thrown away
 //	  wazero-<version>-…/<key>    written by the engine
+//	CacheDir/new-<random>/        the same, while Options.CompileModule fills it; what is left of one is removed by Open
 //
 // It may be lost at any time. Log lines are kept in memory, a bounded number of bytes per function; the last ones of an invocation are noted with it in
 // Options.History, once a second, away from the calls.
