@@ -102,6 +102,7 @@
 //	415  unsupported-media-type  The body's media type is not taken here
 //	421  foreign-host            The request is for another host
 //	429  throttled               All instances of the function are busy
+//	429  nothing-reserved        The function's reserved concurrency is 0
 //	429  rate-exceeded           The shard's rate is exceeded
 //	500  internal                The host failed
 //	500  damaged                 Stored records are damaged

@@ -80,6 +80,7 @@ func TestGivenLimits(t *testing.T) {
 		{"memory", "/v1/functions/f?memory=1", typeModule, "x"},
 		{"fuel", "/v1/functions/f?fuel=1", typeModule, "x"},
 		{"concurrency", "/v1/functions/f?concurrency=-1", typeModule, "x"},
+		{"idleMemory", "/v1/functions/f?idleMemory=1", typeModule, "x"},
 		{"isolation", "/v1/functions/f?isolation=process", typeModule, "x"},
 		{"batchSize", "/v1/mappings/m", typeJSON, `{"stream":"s","function":"f","batchSize":-1}`},
 		{"parallelization", "/v1/mappings/m", typeJSON, `{"stream":"s","function":"f","parallelization":-1}`},
