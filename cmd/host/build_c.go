@@ -16,8 +16,11 @@ const adviceC = "apt-get install clang lld wasi-libc libclang-rt-dev-wasm32, or 
 	"(https://github.com/WebAssembly/wasi-sdk)"
 
 // cFlags make a reactor of what every engine of today runs. Names and lines stay, for the stacks of traps.
+//
+// The compiler proper is told how much to optimize, and not the driver, which would have a wasm-opt that is on the PATH go over the module and take out names and
+// lines. The code is the same.
 var cFlags = []string{
-	"--target=wasm32-wasi", "-mexec-model=reactor", "-std=c11", "-O2", "-Wall",
+	"--target=wasm32-wasi", "-mexec-model=reactor", "-std=c11", "-Xclang", "-O2", "-Wall",
 	"-mbulk-memory", "-msign-ext", "-mnontrapping-fptoint", "-g1",
 }
 

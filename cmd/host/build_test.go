@@ -273,3 +273,18 @@ SHARDMILL_FUNCTION(.batch = copy)
 		}
 	}
 }
+
+// A wasm-opt on the PATH, which clang would run by itself, has no part in what is built: it takes out the names that stacks need.
+func TestBuildCWithoutWasmOpt(t *testing.T) {
+	_, err := findClang(t.Context())
+	skipMissing(t, err)
+	bin := t.TempDir()
+	if err := os.WriteFile(filepath.Join(bin, "wasm-opt"), []byte("#!/bin/sh\nexit 1\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", os.Getenv("PATH")+string(filepath.ListSeparator)+bin)
+	code, err := buildModule(t.Context(), filepath.Join("testdata", "touch", "c"))
+	if err != nil || !bytes.Contains(code, []byte("shardmill_next")) {
+		t.Errorf("%d bytes, without names; %v", len(code), err)
+	}
+}
