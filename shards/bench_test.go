@@ -15,7 +15,7 @@ import (
 func journalRig(tb testing.TB) *rig {
 	tb.Helper()
 	r := newRig(tb)
-	r.logs = journalOpener(r.options, journal.NewDisk(), nil)
+	r.logs = journalOpener(r.options, nil)
 	r.reopen(tb)
 	return r
 }

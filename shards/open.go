@@ -42,22 +42,21 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("shards: open: %w", err)
 	}
-	disk := journal.NewDisk()
-	s, err := openStore(ctx, o, table, journalOpener(o, disk, spares), mayHaveForgotten(o.Catalog.Alarms()))
+	s, err := openStore(ctx, o, table, journalOpener(o, spares), mayHaveForgotten(o.Catalog.Alarms()))
 	if err != nil {
-		return nil, errors.Join(err, disk.Close())
+		return nil, err
 	}
-	s.spares, s.disk = spares, disk
+	s.spares = spares
 	return s, nil
 }
 
-// journalOpener opens journals that share one disk, one cache, one set of metrics and the spare files.
-func journalOpener(o Options, disk *journal.Disk, spares *journal.Spares) openLog {
+// journalOpener opens journals that share one cache, one set of metrics and the spare files.
+func journalOpener(o Options, spares *journal.Spares) openLog {
 	cache := journal.NewCache(cmp.Or(o.CacheBytes, defaultCacheBytes))
 	metrics := journal.NewMetrics(o.Registerer)
 	return func(ctx context.Context, dir string, d *definition) (Log, error) {
 		j, err := journal.Open(ctx, journal.Options{
-			Dir: dir, FS: disk, Name: d.Name, Shards: d.journalShards(), Cache: cache, Spares: spares, Logger: o.Logger, Metric: metrics,
+			Dir: dir, Name: d.Name, Shards: d.journalShards(), Cache: cache, Spares: spares, Logger: o.Logger, Metric: metrics,
 			Sizes: journal.SegmentSizing{Segment: o.SegmentBytes},
 		})
 		if err != nil {

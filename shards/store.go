@@ -30,7 +30,6 @@ type Store struct {
 	openFiles func() (open, most int, err error)
 
 	metrics *metrics
-	disk    *journal.Disk      // of all journals; nil: each has its own
 	spares  *journal.Spares    // nil: none are kept
 	stop    context.CancelFunc // ends the trimmer, the scrubber and the scaler
 	upkeep  sync.WaitGroup     // those three
@@ -311,9 +310,6 @@ func (s *Store) Close() error {
 		})
 	}
 	err := closing.Wait()
-	if s.disk != nil {
-		err = errors.Join(err, s.disk.Close())
-	}
 	s.metrics.unregister()
 	return err
 }

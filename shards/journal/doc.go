@@ -26,9 +26,6 @@
 // lone put costs no switch of goroutines, a busy journal has one writer, and an idle one has no goroutine at all.
 // There is no timer: while one group is on its way the next one fills.
 //
-// Journals that share a [Disk] leave fdatasyncs at the same time to the kernel, on Linux, so that none of them keeps a processor
-// from the rest of the program. A lone one is made by its writer.
-//
 // # Reading
 //
 // The newest groups of all journals that share a [Cache] are in memory; a reader of those reads no disk. A reader behind them reads stretches of

@@ -39,23 +39,7 @@ type File interface {
 }
 
 // osFS is the operating system's file system.
-type osFS struct{ syncs *syncer }
-
-// Disk is the operating system's file system, for journals that share it: with many of them, fdatasyncs at the same time cost less.
-type Disk struct {
-	osFS
-	syncs syncer
-}
-
-// NewDisk makes a Disk.
-func NewDisk() *Disk {
-	d := &Disk{}
-	d.osFS.syncs = &d.syncs
-	return d
-}
-
-// Close gives back what the Disk holds. The journals on it must be closed.
-func (d *Disk) Close() error { return d.syncs.close() }
+type osFS struct{}
 
 func (osFS) MkdirAll(dir string) error { return os.MkdirAll(dir, 0o755) }
 
@@ -71,17 +55,17 @@ func (osFS) ReadDir(dir string) ([]string, error) {
 	return names, nil
 }
 
-func (o osFS) Create(name string) (File, error) {
-	return o.wrap(os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644))
+func (osFS) Create(name string) (File, error) {
+	return wrap(os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644))
 }
 
-func (o osFS) Open(name string) (File, error) {
+func (osFS) Open(name string) (File, error) {
 	f, err := os.OpenFile(name, os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
 		// A read-only disk can still be read; the first write says what is wrong.
-		return o.wrap(os.Open(name))
+		return wrap(os.Open(name))
 	}
-	return o.wrap(f, err)
+	return wrap(f, err)
 }
 
 func (osFS) Remove(name string) error { return os.Remove(name) }
@@ -96,27 +80,16 @@ func (osFS) SyncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-func (o osFS) wrap(f *os.File, err error) (File, error) {
+func wrap(f *os.File, err error) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return osFile{f, o.syncs}, nil
+	return osFile{f}, nil
 }
 
-type osFile struct {
-	*os.File
-	syncs *syncer
-}
+type osFile struct{ *os.File }
 
-func (f osFile) Sync() error { return f.syncs.datasync(f.File) }
-
-// syncBeside is Sync for what no put waits for.
-func syncBeside(f File) error {
-	if o, ok := f.(osFile); ok {
-		return o.syncs.beside(o.File)
-	}
-	return f.Sync()
-}
+func (f osFile) Sync() error { return datasync(f.File) }
 
 func (f osFile) Size() (int64, error) {
 	info, err := f.Stat()

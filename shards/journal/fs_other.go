@@ -6,12 +6,3 @@ import "os"
 
 // datasync flushes the file to the disk; on darwin os.File.Sync asks for F_FULLFSYNC, which the disk's own cache needs.
 func datasync(f *os.File) error { return f.Sync() }
-
-// syncer leaves every sync to its caller.
-type syncer struct{}
-
-func (*syncer) datasync(f *os.File) error { return datasync(f) }
-
-func (*syncer) beside(f *os.File) error { return datasync(f) }
-
-func (*syncer) close() error { return nil }

@@ -116,7 +116,7 @@ func (j *Journal) writeHeader(s *segment, f File) error {
 	if _, err := f.WriteAt(header, 0); err != nil {
 		return err
 	}
-	return syncBeside(f)
+	return f.Sync()
 }
 
 // errSync marks a failed sync: what the file holds is unknown from then on.
@@ -143,7 +143,7 @@ func (j *Journal) fill(s *segment, size int64, stop *atomic.Bool) error {
 			}
 			at += n
 		}
-		if err := syncBeside(s.file); err != nil {
+		if err := s.file.Sync(); err != nil {
 			return fmt.Errorf("%w: %w", errSync, err)
 		}
 		s.size.Store(at)
