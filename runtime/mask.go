@@ -8,7 +8,7 @@ import (
 
 const (
 	minMaskBytes = 6  // what is shorter would be found in innocent text
-	maxMasked    = 64 // values that one instance keeps in mind
+	maxMasked    = 64 // values, and lines of values, that one instance keeps in mind
 	maskedText   = "[secret]"
 )
 
@@ -17,8 +17,16 @@ type mask struct {
 	values [][]byte // the longest first, so that one that begins with another goes whole
 }
 
-// add has a value be taken out from now on. Of very many the ones given first are forgotten last.
+// add has a value be taken out from now on, and each of its lines, because logs are written line by line. Of very many the ones given first are
+// forgotten last.
 func (m *mask) add(value []byte) {
+	m.one(value)
+	for line := range bytes.Lines(value) {
+		m.one(bytes.TrimSpace(line))
+	}
+}
+
+func (m *mask) one(value []byte) {
 	same := func(v []byte) bool { return bytes.Equal(v, value) }
 	if len(value) < minMaskBytes || len(m.values) == maxMasked || slices.ContainsFunc(m.values, same) {
 		return
