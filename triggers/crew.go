@@ -48,7 +48,7 @@ func (c *crew) begin(p *poller, read, work context.Context) {
 		defer stop(errStopped)
 		ended := p.run(mine, work)
 		if c.r.trial != nil {
-			p.keepTally(work)
+			p.keepTally(work, true)
 		}
 		if ended {
 			c.follow(p, nil)

@@ -69,7 +69,7 @@
 //
 // A [Shadow] is a runner beside the mapping's, with pollers and checkpoints of its own (consumer "mapping/" and the shadow's id), whose lanes do not exchange
 // but compare (trial): they make each call with the serving version and with the candidate, both as [runtime.Trial], which has no effect but its reply. What
-// differs is halved like what fails with Isolate, down to one record. What is found is a tally per shard, saved every 2 s in a checkpoint of the consumer
+// differs is halved like what fails with Isolate, down to one record. What is found is a tally per shard, saved every 2 to 10 s in a checkpoint of the consumer
 // "shadow/" and the id, whose state is JSON (tallied). Nothing of it is on the way of the mapping's own batches. Promote changes the
 // mapping's definition, and the pollers take it up as any change.
 //

@@ -129,10 +129,11 @@ type tally struct {
 
 	mu       sync.Mutex
 	found    tallied
-	revision uint64 // of the checkpoint
-	dirty    bool   // something is not saved
-	failing  bool   // the last save failed
-	calls    uint64 // that were made, of both sides
+	revision uint64    // of the checkpoint
+	rests    time.Time // when it is to be saved again, at the earliest
+	dirty    bool      // something is not saved
+	failing  bool      // the last save failed
+	calls    uint64    // that were made, of both sides
 }
 
 // tallied is a tally as its checkpoint has it, in JSON.
@@ -145,7 +146,9 @@ type tallied struct {
 
 const (
 	tallyFormat = 1
-	tallyEvery  = 2 * time.Second // what a crash loses of the numbers at most
+	tallyEvery  = 2 * time.Second
+	tallyRate   = 10 << 10         // bytes a second, that a shard's tally is written at most: with many differences it is larger, and saved less often
+	tallyRests  = 10 * time.Second // what a crash loses of the numbers at most
 )
 
 // load takes up what is kept of a shard.
@@ -226,18 +229,18 @@ func (y *tally) compared(f *findings, n int, shard shards.ShardID, now time.Time
 	}
 }
 
-// due is the state to be saved; nil when nothing has changed since it was last.
-func (y *tally) due() (state []byte, revision uint64) {
+// due is the state to be saved; nil when nothing has changed since it was last, or, unless it is for the last time, when that was too short a while ago.
+func (y *tally) due(now time.Time, last bool) (state []byte, revision uint64) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
-	if !y.dirty {
+	if !y.dirty || !last && now.Before(y.rests) {
 		return nil, 0
 	}
 	state, err := json.Marshal(y.found)
 	if err != nil || len(state) > shards.MaxCheckpointState { // it has numbers, texts and bytes only, and a bound
 		return nil, 0
 	}
-	y.dirty = false
+	y.dirty, y.rests = false, now.Add(min(tallyRests, time.Duration(len(state))*time.Second/tallyRate))
 	return state, y.revision
 }
 
@@ -253,17 +256,17 @@ func (c *crew) keepTallies(read, work context.Context) {
 		}
 		pollers, _ := c.pollers()
 		for _, p := range pollers {
-			p.keepTally(work)
+			p.keepTally(work, false)
 		}
 	}
 }
 
 // keepTally saves what was found in a shard, if it has changed. What fails is tried again with the next save, and said once.
-func (p *poller) keepTally(ctx context.Context) {
+func (p *poller) keepTally(ctx context.Context, last bool) {
 	y := p.r.trial.tally(p.shard)
 	y.saving <- struct{}{}
 	defer func() { <-y.saving }()
-	state, revision := y.due()
+	state, revision := y.due(time.Now(), last)
 	if state == nil {
 		return
 	}

@@ -68,18 +68,18 @@ func TestTallyFits(t *testing.T) {
 		y.compared(&f, 2, 1, time.Now())
 	}
 	y.ran(&[2]attempt{{reply: new(runtime.Reply)}, {reply: &runtime.Reply{Duration: 15 * time.Minute}}}, 2)
-	state, _ := y.due()
+	state, _ := y.due(time.Now(), true)
 	found, err := parseTally(state)
 	if err != nil || len(found.Differences) != maxDifferences || found.Calls != 10 || found.Sides[candidate].Calls != 1 || len(state) > 256<<10 {
 		t.Errorf("%d bytes, %d differences, %v", len(state), len(found.Differences), err)
 	}
-	if state, _ := y.due(); state != nil {
+	if state, _ := y.due(time.Now(), true); state != nil {
 		t.Error("nothing has changed")
 	}
 	if !y.saved(0, shards.ErrRevision) || y.saved(0, shards.ErrRevision) || y.saved(3, nil) {
 		t.Error("what fails is said once")
 	}
-	if state, revision := y.due(); state == nil || revision != 3 {
+	if state, revision := y.due(time.Now(), true); state == nil || revision != 3 {
 		t.Errorf("what failed is saved again: %d", revision)
 	}
 }
@@ -152,5 +152,35 @@ func TestTallyThatIsBroken(t *testing.T) {
 	}
 	if err := b.DeleteShadow(t.Context(), "m"); err != nil {
 		t.Error(err)
+	}
+}
+
+// The more a tally has to say, the less often it is written; for the last time it always is.
+func TestTallyRests(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	for _, c := range []struct {
+		differences int
+		rests       time.Duration
+	}{{0, time.Second}, {maxDifferences, tallyRests}} {
+		y := &tally{found: tallied{Format: tallyFormat}, dirty: true}
+		for range c.differences {
+			y.found.Differences = append(y.found.Differences, Difference{Old: make([]byte, 3<<10), New: make([]byte, 3<<10)})
+		}
+		if state, _ := y.due(now, false); state == nil {
+			t.Fatal("the first save has to wait")
+		}
+		y.dirty = true
+		early, _ := y.due(now.Add(c.rests-time.Millisecond), false)
+		if c.differences > 0 && early != nil {
+			t.Errorf("with %d differences it is saved again at once", c.differences)
+		}
+		y.dirty = true
+		if state, _ := y.due(now.Add(2*c.rests), false); state == nil {
+			t.Errorf("with %d differences it is not saved after %v", c.differences, 2*c.rests)
+		}
+		y.dirty = true
+		if state, _ := y.due(now.Add(2*c.rests), true); state == nil {
+			t.Error("the last save has to wait")
+		}
 	}
 }
