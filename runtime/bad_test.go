@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -185,12 +186,19 @@ func TestBadInput(t *testing.T) {
 			for n := range min(rounds, 300) { // // until what is kept of the latest invocations is full, if it comes so far
 				round(t, n)
 			}
+			w.quiet(t)
+			stored := w.stores.all()
 			before, began := measure(t, cache), time.Now()
 			for n := range rounds {
 				round(t, 300+n)
 			}
-			took, after := time.Since(began), measure(t, cache)
+			took := time.Since(began)
+			w.quiet(t)
+			after := measure(t, cache)
 			after.kept(t, before)
+			if now := w.stores.all(); now > stored {
+				t.Errorf("%d definitions and modules are stored, %d before", now, stored)
+			}
 			if n := w.instances("bad"); n != 0 {
 				t.Errorf("%d instances", n)
 			}
@@ -201,6 +209,7 @@ func TestBadInput(t *testing.T) {
 	}
 	for name, bad := range badUploads() {
 		soak(name, 5, func(t *testing.T, n int) { bad.refused(t, w, n) })
+		soak(name+", in the background", 3, func(t *testing.T, n int) { bad.submitted(t, w, n) })
 	}
 	for name, bad := range badCalls(t) {
 		w.deploy(t, "bad", bad.f.build(), bad.config)
@@ -223,13 +232,54 @@ func TestBadInput(t *testing.T) {
 	})
 }
 
-// refused uploads it once.
-func (b badUpload) refused(t *testing.T, w *world, n int) {
-	code, name := cat(b.code, custom("round", strconv.AppendInt(nil, int64(n), 10))), b.name
-	if name == "" {
-		name = "bad"
+// quiet waits until no upload is taken into service, or given up.
+func (w *world) quiet(t *testing.T) {
+	t.Helper()
+	if err := w.store(t.Context()); err != nil {
+		t.Fatal(err)
 	}
-	_, err := w.DeployProven(t.Context(), name, code, b.config, Proof{Digest: b.digest})
+	w.Runtime.stored()
+}
+
+// all is how many definitions and modules there are.
+func (s *stores) all() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.entries) + len(s.blobs)
+}
+
+// round is its code in a round.
+func (b badUpload) round(n int) []byte {
+	return cat(b.code, custom("round", strconv.AppendInt(nil, int64(n), 10)))
+}
+
+// refused uploads it once, and waits.
+func (b badUpload) refused(t *testing.T, w *world, n int) {
+	_, err := w.DeployProven(t.Context(), cmp.Or(b.name, "bad"), b.round(n), b.config, Proof{Digest: b.digest})
+	b.told(t, err)
+}
+
+// submitted uploads it once, to be compiled in the background where it is not refused at once. It is the first version, or takes the place of one that
+// has failed as well.
+func (b badUpload) submitted(t *testing.T, w *world, n int) {
+	name := cmp.Or(b.name, "late")
+	_, err := w.Submit(t.Context(), name, b.round(n), b.config, Proof{Digest: b.digest})
+	if err == nil {
+		if _, err = w.ask(t.Context(), name, ""); !errors.Is(err, ErrUnavailable) { // waits until it has failed
+			t.Fatalf("error %v", err)
+		}
+	}
+	b.told(t, err)
+	if n%2 == 1 {
+		if err := w.Delete(t.Context(), name); err != nil && !errors.Is(err, ErrNotFound) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// told looks at what the uploader is told.
+func (b badUpload) told(t *testing.T, err error) {
+	t.Helper()
 	var field *FieldError
 	if !errors.As(err, &field) {
 		t.Fatalf("error %v", err)

@@ -27,7 +27,10 @@
 //
 //   - after a trap, an exit, a timeout, a malformed reply or a panic, and when its caller gave up,
 //   - when its memory has grown to more than three quarters of what it could grow by,
-//   - when it has been idle for Options.IdleTimeout, and when its version is no longer $LATEST.
+//   - when it has been idle for Options.IdleTimeout, and when its version is no longer $LATEST; of all those that hold more memory than Config.IdleBytes and
+//     Options.IdleBytes allow, the ones used longest ago.
+//
+// Compiled code that nobody has called for Options.IdleTimeout is unloaded, and loaded again from the cache by the next call.
 //
 // A failure of the function is a [*FunctionError], which says in which way it failed; every other error is not the
 // function's fault. When Invoke fails, nothing that the function emitted in that call has been put, unless the

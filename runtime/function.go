@@ -23,7 +23,7 @@ type State string
 // The states.
 const (
 	StatePending State = "pending" // stored; its code is compiled or loaded in the background, or by the first call
-	StateActive  State = "active"  // loaded and ready
+	StateActive  State = "active"  // ready: loaded, or not used for a while and loaded again by the next call
 	StateFailed  State = "failed"  // its code could not be loaded; see Problem. Calls try again from time to time
 )
 
@@ -164,13 +164,14 @@ func (v *version) usage() (instances int, bytes uint64) {
 	return n + m, size + more
 }
 
-// close closes the idle instances and the program that was unloaded. Instances that run hold the program, so
-// there are none.
+// close closes a program that was unloaded, and before that its idle instances. Those that run hold the program, so there are none; another one
+// may have been loaded meanwhile, and has instances of its own.
 func (v *version) close(p *program) error {
 	if p == nil {
 		return nil
 	}
-	v.drain()
+	v.pool.evict(p)
+	v.trials.evict(p)
 	return p.close()
 }
 

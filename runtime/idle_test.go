@@ -59,7 +59,7 @@ func TestIdleMemoryOfAll(t *testing.T) {
 	if !a.closed() || !b.closed() || c.closed() || d.closed() || shared.used.Load() != 2*wasmPage {
 		t.Errorf("closed %v %v %v %v, %d bytes are idle", a.closed(), b.closed(), c.closed(), d.closed(), shared.used.Load())
 	}
-	if i := pools[0].take(); i != c || shared.used.Load() != wasmPage {
+	if i := pools[0].take(nil); i != c || shared.used.Load() != wasmPage {
 		t.Errorf("%d bytes are idle beside the one that runs", shared.used.Load())
 	}
 	if err := pools[0].wait(t.Context()); err != nil {

@@ -33,6 +33,7 @@ func canceled(ctx context.Context) error {
 // memory's size be read, by others.
 type instance struct {
 	identity  *identity
+	program   *program
 	module    api.Module
 	memory    *linearMemory
 	watch     *watch
@@ -100,7 +101,7 @@ func (i *instance) start(ctx context.Context, p *program, from *snapshot) (err e
 		functions = []string{abi.ExportResumed}
 	}
 	log.begin("")
-	i.source = p.source
+	i.program, i.source = p, p.source
 	i.watch.start(ctx, i.identity.config.Timeout)
 	config := guestConfig(i.senses, i.identity.config.Env, &log.stdout, &log.stderr)
 	if p.input != nil && from == nil {

@@ -82,6 +82,16 @@ func (p *past) add(i Invocation) {
 	}
 }
 
+// last is when the latest call began that is kept; zero is never.
+func (p *past) last() time.Time {
+	var at time.Time
+	p.recent.newest(func(i *Invocation) bool {
+		at = i.Started
+		return false
+	})
+	return at
+}
+
 func (p *past) close() {
 	p.recent.close()
 	p.failed.close()

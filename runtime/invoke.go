@@ -133,7 +133,7 @@ func (rt *Runtime) run(ctx context.Context, f *function, v *version, call *Call,
 		f.costs.add(call, reply, nil)
 		return err
 	}
-	i := pool.take()
+	i := pool.take(p)
 	if i == nil {
 		started := time.Now()
 		if i, err = rt.instanceFor(ctx, p, v, log(), call); err != nil {

@@ -21,6 +21,16 @@ type loader struct {
 	problem  error         // of the last load
 	refused  bool          // it is not tried again
 	failedAt time.Time
+
+	touched bool // it was used since rest was asked last
+	quiet   int  // how often rest was asked since, in a row
+	rested  *rested
+}
+
+// rested is what is told of a program that was unloaded because nobody used it.
+type rested struct {
+	start  Start
+	reason string
 }
 
 func (l *loader) state() (State, string) {
@@ -31,6 +41,8 @@ func (l *loader) state() (State, string) {
 		return StateActive, ""
 	case l.problem != nil:
 		return StateFailed, l.problem.Error()
+	case l.rested != nil:
+		return StateActive, ""
 	}
 	return StatePending, ""
 }
@@ -39,6 +51,11 @@ func (l *loader) state() (State, string) {
 func (l *loader) start() (start Start, reason string, held int) {
 	if s := l.starter(); s != nil {
 		return s.status()
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.rested != nil {
+		return l.rested.start, l.rested.reason, 0
 	}
 	return StartUnknown, "", 0
 }
@@ -76,6 +93,7 @@ func (l *loader) try(start func()) (*program, <-chan struct{}, error) {
 		return nil, nil, ErrNotFound
 	case l.program != nil:
 		l.uses++
+		l.touched = true
 		return l.program, nil, nil
 	case l.loading != nil:
 		return nil, l.loading, nil
@@ -98,7 +116,7 @@ func (l *loader) finish(p *program, err error) {
 	if l.doomed {
 		unwanted, p = p, nil
 	}
-	l.program = p
+	l.program, l.touched = p, true
 	if l.loading != nil {
 		close(l.loading)
 		l.loading = nil
@@ -140,11 +158,35 @@ func (l *loader) doom() *program {
 	return l.unload(true)
 }
 
-// release unloads the program if nobody uses it; it will be loaded again when it is needed.
-func (l *loader) release() *program {
+// rest unloads the program when nobody uses it and nobody has while rest was asked so many times in a row; the caller must close it. It will be loaded
+// again when it is needed: it still counts as active, and is told of as it was.
+func (l *loader) rest(times int) *program {
+	start, reason, _ := l.start()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.touched || l.uses > 0 || l.program == nil {
+		l.touched, l.quiet = false, 0
+		return nil
+	}
+	if l.quiet++; l.quiet < times {
+		return nil
+	}
+	l.rested = &rested{start, reason}
 	return l.unload(true)
+}
+
+// leave has a program that was never loaded count as one that was unloaded.
+func (l *loader) leave() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.rested = new(rested)
+}
+
+// loaded is whether there is a program in memory.
+func (l *loader) loaded() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.program != nil
 }
 
 // unload takes the program out; l.mu is held.

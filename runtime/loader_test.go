@@ -31,17 +31,17 @@ func TestLoaderLoadsOnce(t *testing.T) {
 			t.Errorf("state %s", state)
 		}
 		for range 4 {
-			if l.done() != nil || l.release() != nil {
+			if l.done() != nil || l.rest(1) != nil {
 				t.Error("unloaded while in use")
 			}
 		}
 		if l.done() != nil {
 			t.Error("unloaded without being asked to")
 		}
-		if l.release() != want || l.release() != nil {
+		if l.rest(1) != want || l.rest(1) != nil {
 			t.Error("not unloaded, or twice")
 		}
-		if state, _ := l.state(); state != StatePending {
+		if state, _ := l.state(); state != StateActive {
 			t.Errorf("state %s", state)
 		}
 	})

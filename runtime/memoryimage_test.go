@@ -289,7 +289,7 @@ func TestPoolHoldsSoMuchIdleMemory(t *testing.T) {
 	if !all[0].closed() || all[1].closed() || all[2].closed() || p.idleBytes != 2*wasmPage {
 		t.Errorf("%d bytes are idle", p.idleBytes)
 	}
-	if p.take() != all[2] || p.idleBytes != wasmPage {
+	if p.take(nil) != all[2] || p.idleBytes != wasmPage {
 		t.Errorf("%d bytes are idle", p.idleBytes)
 	}
 	p.limit = 1

@@ -165,13 +165,14 @@ func (c *gauges) Describe(to chan<- *prometheus.Desc) {
 	to <- c.instances
 	to <- c.memory
 	to <- c.idle
+	to <- c.programs
 	to <- c.images
 }
 
 // gauges counts instances when it is asked to.
 type gauges struct {
-	rt                              *Runtime
-	instances, memory, idle, images *prometheus.Desc
+	rt                                        *Runtime
+	instances, programs, memory, idle, images *prometheus.Desc
 }
 
 func newGauges(rt *Runtime) *gauges {
@@ -182,6 +183,7 @@ func newGauges(rt *Runtime) *gauges {
 		rt:        rt,
 		instances: desc("instances", "Instances that exist."),
 		memory:    desc("memory_bytes", "Linear memory of the instances that exist."),
+		programs:  desc("programs", "Versions whose compiled code is in memory."),
 		idle:      desc("idle_memory_bytes", "Linear memory of the instances that wait for a call."),
 		images:    desc("snapshot_bytes", "Memory that the snapshots hold with which instances begin."),
 	}
@@ -192,7 +194,7 @@ func (c *gauges) Collect(to chan<- prometheus.Metric) {
 	for _, f := range c.rt.all() {
 		var n int
 		var bytes, idle uint64
-		images := 0
+		images, programs := 0, 0
 		for _, v := range f.versions {
 			count, size := v.usage()
 			n += count
@@ -200,9 +202,13 @@ func (c *gauges) Collect(to chan<- prometheus.Metric) {
 			idle += v.idleBytes()
 			_, _, held := v.code.start()
 			images += held
+			if v.code.loaded() {
+				programs++
+			}
 		}
 		to <- prometheus.MustNewConstMetric(c.instances, prometheus.GaugeValue, float64(n), f.name)
 		to <- prometheus.MustNewConstMetric(c.memory, prometheus.GaugeValue, float64(bytes), f.name)
+		to <- prometheus.MustNewConstMetric(c.programs, prometheus.GaugeValue, float64(programs), f.name)
 		to <- prometheus.MustNewConstMetric(c.idle, prometheus.GaugeValue, float64(idle), f.name)
 		to <- prometheus.MustNewConstMetric(c.images, prometheus.GaugeValue, float64(images), f.name)
 	}

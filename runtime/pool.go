@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -46,18 +47,18 @@ func (p *pool) wait(ctx context.Context) error {
 // giveUp returns a slot for which no instance could be made.
 func (p *pool) giveUp() { p.slots.Release(1) }
 
-// take returns the idle instance that was used last, or nil.
-func (p *pool) take() *instance {
+// take returns the idle instance of a program that was used last, or nil. Others' are of one that is being unloaded.
+func (p *pool) take(of *program) *instance {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.idle) == 0 {
-		return nil
+	for n, i := range slices.Backward(p.idle) {
+		if i.program == of {
+			p.idle = slices.Delete(p.idle, n, n+1)
+			p.idled(-int64(i.memory.size.Load()))
+			return i
+		}
 	}
-	i := p.idle[len(p.idle)-1]
-	p.idle[len(p.idle)-1] = nil
-	p.idle = p.idle[:len(p.idle)-1]
-	p.idled(-int64(i.memory.size.Load()))
-	return i
+	return nil
 }
 
 // add makes a new instance known; its maker holds a slot.
@@ -117,6 +118,24 @@ func (p *pool) dropIdle(since time.Time) {
 	dropped := p.oldest(func(i *instance) bool { return i.usedAt.Before(since) })
 	p.mu.Unlock()
 	p.close(dropped...)
+}
+
+// evict closes the idle instances of a program, which nobody uses any more. When it returns, there are none, and nobody is closing one.
+func (p *pool) evict(of *program) {
+	p.dropping.Lock()
+	defer p.dropping.Unlock()
+	var evicted []*instance
+	p.mu.Lock()
+	p.idle = slices.DeleteFunc(p.idle, func(i *instance) bool {
+		if i.program != of {
+			return false
+		}
+		p.idled(-int64(i.memory.size.Load()))
+		evicted = append(evicted, i)
+		return true
+	})
+	p.mu.Unlock()
+	p.close(evicted...)
 }
 
 // trim closes the instances used longest ago until the idle ones hold no more memory than they may.

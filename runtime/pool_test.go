@@ -40,7 +40,7 @@ func TestPoolKeepsTheLastUsed(t *testing.T) {
 			p.release(i, true)
 			pause(t, time.Minute)
 		}
-		if p.take() != all[2] {
+		if p.take(nil) != all[2] {
 			t.Error("it is not the one used last")
 		}
 		p.dropIdle(time.Now().Add(-2*time.Minute - time.Second))

@@ -48,7 +48,7 @@ type Options struct {
 
 	MaxCodeBytes int           // the largest module taken; 0 means 64 MiB
 	KeepVersions int           // how many versions of a function are kept, the newest; 0 means 10
-	IdleTimeout  time.Duration // an instance not used for so long is closed; 0 means 5 minutes
+	IdleTimeout  time.Duration // an instance not used for so long is closed, and a program unloaded; 0 means 5 minutes
 	IdleBytes    int64         // of memory that idle instances of all functions may hold, beside the one used last; 0 means 4 GiB
 	LogBytes     int           // of log lines kept in memory per function; 0 means 1 MiB
 
@@ -226,11 +226,25 @@ func (rt *Runtime) digests() map[string]bool {
 	return digests
 }
 
-// preload loads the newest version of every function, so that first calls need not wait.
+// preloadBytes bounds the code that is loaded before anybody calls it: a program of Go takes eight times as much memory.
+const preloadBytes = 128 << 20
+
+// preload loads the newest versions of functions, those called last first, so that first calls need not wait.
 func (rt *Runtime) preload(ctx context.Context) {
-	for _, f := range rt.all() {
+	all := rt.all()
+	called := map[*function]time.Time{}
+	for _, f := range all {
+		called[f] = f.past.last()
+	}
+	slices.SortStableFunc(all, func(a, b *function) int { return called[b].Compare(called[a]) })
+	size := 0
+	for _, f := range all {
 		v := f.latest()
 		if f.coming.is(v) {
+			continue
+		}
+		if size += v.size; size > preloadBytes {
+			v.code.leave()
 			continue
 		}
 		if _, err := rt.use(ctx, v); err == nil {
@@ -242,9 +256,13 @@ func (rt *Runtime) preload(ctx context.Context) {
 	}
 }
 
-// janitor closes instances that are not used, gives up snapshots that no instance was made of, and unloads old versions that have none left.
+// idleTicks is how often the janitor looks in Options.IdleTimeout.
+const idleTicks = 4
+
+// janitor closes instances that are not used, gives up snapshots that no instance was made of, and unloads programs that nobody calls: old versions'
+// when they have no instances left.
 func (rt *Runtime) janitor(ctx context.Context) {
-	tick := time.NewTicker(max(rt.options.IdleTimeout/4, time.Millisecond))
+	tick := time.NewTicker(max(rt.options.IdleTimeout/idleTicks, time.Millisecond))
 	defer tick.Stop()
 	for {
 		select {
@@ -260,9 +278,11 @@ func (rt *Runtime) janitor(ctx context.Context) {
 				if s := v.code.starter(); s != nil {
 					s.drop(since)
 				}
+				times := idleTicks
 				if n, _ := v.usage(); n == 0 && v != f.latest() && !f.named(v.number) {
-					rt.unloaded(v, v.code.release())
+					times = 1
 				}
+				rt.unloaded(v, v.code.rest(times))
 			}
 		}
 	}

@@ -289,18 +289,9 @@ func TestIdleInstancesAreDropped(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.mustAsk(t, "f", "")
-	for w.instances("f") > 0 {
-		waitTurn(t)
-	}
-	for {
-		f, err := w.Get("f")
-		if err != nil || f.State != StateActive {
-			t.Fatalf("%+v, %v", f, err)
-		}
-		if f.Versions[0].State == StatePending {
-			break
-		}
-		waitTurn(t)
+	w.awaitRest(t, "f")
+	if f, err := w.Get("f"); err != nil || f.State != StateActive || f.Versions[0].State != StateActive {
+		t.Errorf("%+v, %v", f, err)
 	}
 	w.mustAsk(t, "f", "")
 }

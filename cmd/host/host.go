@@ -47,8 +47,9 @@ type hostConfig struct {
 	stateTotal      api.Size // how much all state tables, and one of them, may hold; 0 = the defaults
 	stateTable      api.Size
 	idleMemory      api.Size // of all functions' idle instances; 0 = the default
-	secretsKey      string   // file with the key of the secrets; "" is one in the data directory, made when it is needed
-	tlsCert, tlsKey string   // PEM files; the API is served over TLS when they are given
+	idleTimeout     time.Duration
+	secretsKey      string // file with the key of the secrets; "" is one in the data directory, made when it is needed
+	tlsCert, tlsKey string // PEM files; the API is served over TLS when they are given
 
 	aws awsConfig // the AWS surface
 
@@ -223,8 +224,8 @@ func (h *host) openRuntime(ctx context.Context, metrics prometheus.Registerer) e
 		History: past, Capsules: h.capsules, Trust: trust, Pinned: func(function string, version int) bool {
 			return h.namedByMapping(function, version) || published(function, version)
 		},
-		IdleBytes: int64(h.config.idleMemory),
-		CacheDir:  h.dir.cache(), Functions: definitions, Code: code, Emitter: emitter{h.streams}, OnceEmitter: emitter{h.streams},
+		IdleBytes: int64(h.config.idleMemory), IdleTimeout: h.config.idleTimeout,
+		CacheDir: h.dir.cache(), Functions: definitions, Code: code, Emitter: emitter{h.streams}, OnceEmitter: emitter{h.streams},
 		Doors:  runtime.Doors{Secrets: readSecrets{h.secrets}, State: h.state, HTTP: fetcher},
 		Logger: h.config.logger.With("part", "runtime"), Registerer: metrics,
 	})

@@ -11,10 +11,11 @@ import (
 
 	"github.com/shardmill/shardmill/api"
 	"github.com/shardmill/shardmill/internal/egress"
+	"github.com/shardmill/shardmill/runtime"
 )
 
 // serveSettings are the flags of serve that are also SHARDMILL_* variables and keys of the config file.
-var serveSettings = []string{"data-dir", "listen", "admin-listen", "log-level", "log-format", "drain", "insecure", "tls-cert", "tls-key", "allow-host", "trust-keys", "secrets-key", "function-host", "state-limit", "state-table-limit", "idle-memory"}
+var serveSettings = []string{"data-dir", "listen", "admin-listen", "log-level", "log-format", "drain", "insecure", "tls-cert", "tls-key", "allow-host", "trust-keys", "secrets-key", "function-host", "state-limit", "state-table-limit", "idle-memory", "idle-timeout"}
 
 func newServe(a *app) *cobra.Command {
 	var config hostConfig
@@ -67,6 +68,7 @@ func newServe(a *app) *cobra.Command {
 	textFlag(flags, &config.stateTotal, "state-limit", "size", "1MiB or more", "how much all state tables of functions may hold together (default 8GiB)")
 	textFlag(flags, &config.stateTable, "state-table-limit", "size", "1MiB or more", "how much one state table may hold (default 1GiB)")
 	textFlag(flags, &config.idleMemory, "idle-memory", "size", "1MiB or more", "how much memory instances of all functions that wait for calls may hold together; those used longest ago are closed first (default 4GiB)")
+	flags.DurationVar(&config.idleTimeout, "idle-timeout", runtime.DefaultIdleTimeout, "how long an instance waits for a call until it is closed, and a function's code until it is unloaded")
 	config.aws.addFlags(flags)
 	config.doors.addFlags(flags)
 	config.failures.addFlags(flags)
@@ -82,6 +84,9 @@ func (c *hostConfig) check(ctx context.Context, from sources, insecure bool) err
 	}
 	if c.drain < 0 {
 		return usagef("%s is %v; it must be 0s (what is under way is cut off at once) or more", from.of("drain"), c.drain)
+	}
+	if c.idleTimeout < time.Second && c.idleTimeout != 0 {
+		return usagef("%s is %v; it must be 1s or more", from.of("idle-timeout"), c.idleTimeout)
 	}
 	for _, h := range c.functionHosts {
 		if _, err := egress.ParseHost(h); err != nil {
