@@ -78,7 +78,6 @@ func TestGivenLimits(t *testing.T) {
 		{"maxRecordBytes", "/v1/streams/t", typeJSON, `{"maxRecordBytes":1}`},
 		{"timeout", "/v1/functions/f?timeout=-1s", typeModule, "x"},
 		{"memory", "/v1/functions/f?memory=1", typeModule, "x"},
-		{"idleMemory", "/v1/functions/f?idleMemory=1", typeModule, "x"},
 		{"fuel", "/v1/functions/f?fuel=1", typeModule, "x"},
 		{"concurrency", "/v1/functions/f?concurrency=-1", typeModule, "x"},
 		{"idleMemory", "/v1/functions/f?idleMemory=1", typeModule, "x"},
