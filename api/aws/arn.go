@@ -49,7 +49,7 @@ func (h *Handler) parseARN(s string) (arn, error) {
 	}
 	consumer, second, _ := strings.Cut(rest, ":")
 	n, err := strconv.ParseInt(second, 10, 64)
-	if err != nil || n == 0 { // 0 is nobody's: so ends the ARN of one that is registered no more, see sourceARN
+	if err != nil || consumer == "" || n == 0 { // 0 is nobody's: so ends the ARN of one that is registered no more, see sourceARN
 		return arn{}, missing
 	}
 	return arn{stream: name, consumer: consumer, second: n}, nil

@@ -158,7 +158,7 @@ func TestParseARN(t *testing.T) {
 	for _, s := range []string{
 		"", "arn", "arn:aws:kinesis:us-east-2:000000000000:stream/s", "arn:aws:kinesis:us-east-1:000000000001:stream/s",
 		"arn:aws:kinesis:us-east-1:000000000000:table/s", "arn:aws:kinesis:us-east-1:000000000000:stream/s/consumer/c", "arn:aws:kinesis:us-east-1:000000000000:stream/s/consumer/c:x",
-		"arn:aws:kinesis:us-east-1:000000000000:stream/s/consumer/c:0",
+		"arn:aws:kinesis:us-east-1:000000000000:stream/s/consumer/c:0", "arn:aws:kinesis:us-east-1:000000000000:stream/s/consumer/:1",
 	} {
 		if got, err := h.parseARN(s); err == nil {
 			t.Errorf("%s is %+v", s, got)
