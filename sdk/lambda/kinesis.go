@@ -83,17 +83,18 @@ func alike(a, b reflect.Type) bool {
 func decodeKinesis(payload []byte, event reflect.Value, window bool) bool {
 	r := reader{b: payload, pairs: base64Pairs()}
 	records := r.records()
-	if r.failed || (string(r.b) != "}" && (!window || len(r.b) == 0 || r.b[0] != ',')) {
+	if r.failed || string(r.b) != "}" && (!window || !starts(r.b, nextMember)) {
 		return false
 	}
 	to := (*kinesisEvent)(event.UnsafePointer()) // the event's type begins with what isKinesis has compared with this one
+	to.Records = records
 	if r.b[0] == ',' {
 		rest := append([]byte{'{'}, r.b[1:]...)
-		if err := json.Unmarshal(rest, event.Interface()); err != nil || to.Records != nil {
+		err := json.Unmarshal(rest, event.Interface())
+		if same := len(to.Records) == len(records) && &to.Records[0] == &records[0]; err != nil || !same {
 			event.Elem().SetZero()
 			return false
 		}
 	}
-	to.Records = records
 	return true
 }

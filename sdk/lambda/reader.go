@@ -125,6 +125,7 @@ var (
 	beforeARN    = []byte(`","eventSourceARN":"`)
 	recordClose  = []byte(`"}`)
 	eventClose   = []byte(`]`)
+	nextMember   = []byte(`,"`)
 )
 
 // constants sets what every record has.

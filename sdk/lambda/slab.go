@@ -3,7 +3,7 @@ package lambda
 import "unsafe"
 
 // slab cuts the memory of several values out of one allocation: in WebAssembly Go's allocations cost by their number, and those of a KiB more than decoding what they hold.
-// Whoever keeps one value keeps its neighbours' memory too, so these are few: 16 times the value at most, and 16 KiB.
+// Whoever keeps one value keeps the memory of its neighbours too, so they are few: 16 values at most, of 16 KiB together.
 type slab struct {
 	rest  []byte
 	takes int // that rest is still for
