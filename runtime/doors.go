@@ -162,7 +162,7 @@ func (v *visit) begin(id *identity, call *Call) {
 	v.open, v.trial = true, call.Trial
 	v.owner = state.Table{Function: id.function, Mapping: call.Source.Mapping, Shard: call.Source.Shard}
 	if v.trial != nil {
-		v.owner.Mapping = trialTables + v.trial.Tables
+		v.owner.Mapping = state.Trials + v.trial.Tables // no mapping can be called so
 	}
 }
 

@@ -105,16 +105,13 @@ func (r *Reply) Commit() error {
 	return nil
 }
 
-// trialTables is what the owner of a trial's tables is called before the trial's name for them. Mappings cannot be called so.
-const trialTables = "trial/"
-
 // KeepTrials removes the tables of all trials but those whose names keep wants, durably.
 func (rt *Runtime) KeepTrials(keep func(tables string) bool) error {
 	if rt.options.Doors.State == nil {
 		return nil
 	}
 	_, err := rt.options.Doors.State.Drop(func(t state.Table) bool {
-		name, of := strings.CutPrefix(t.Mapping, trialTables)
+		name, of := strings.CutPrefix(t.Mapping, state.Trials)
 		return of && !keep(name)
 	})
 	return err

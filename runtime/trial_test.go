@@ -209,6 +209,20 @@ func TestTrialThatCannotCommit(t *testing.T) {
 	}
 }
 
+// What trials keep is bounded by itself: both sides are told the same, and what serves has room.
+func TestTrialsKeepLittle(t *testing.T) {
+	w, _ := openState(t, state.Options{TrialBytes: 64 << 10})
+	var says []string
+	for _, side := range []string{"a/serving", "a/shadow"} {
+		_, err := w.try(t, "f", "fill own k "+strings.Repeat("x", 100), Trial{Tables: side})
+		says = append(says, failure(t, err, FailRefused).Message)
+	}
+	if says[0] != says[1] || !strings.Contains(says[0], "the tables of either version of a shadow may have 65536 bytes together") {
+		t.Errorf("%q", says)
+	}
+	w.mustAsk(t, "f", "fill own k "+strings.Repeat("x", 100))
+}
+
 // A trial sends what can do no harm, and that only where it may; the rest is counted.
 func TestTrialRequests(t *testing.T) {
 	w := open(t, func(o *Options) { o.Doors.HTTP = web{} })

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -118,7 +119,7 @@ func (s *Store) write(group []*commit) {
 	var g grouped
 	err := guarded(func() error {
 		return s.db.Update(func(tx *bolt.Tx) error {
-			g = grouped{store: s, tables: tx.Bucket(bucketTables), stored: tx.Bucket(bucketSizes), sizes: map[string]Size{}}
+			g = grouped{store: s, tables: tx.Bucket(bucketTables), stored: tx.Bucket(bucketSizes), sizes: map[string]Size{}, added: map[string]int64{}}
 			for _, c := range group {
 				if c.err = s.room(c); c.err == nil {
 					c.err = g.take(c)
@@ -166,7 +167,10 @@ func (s *Store) settle(g *grouped) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for id, size := range g.sizes {
-		s.total += size.Bytes - s.sizes[id].Bytes
+		s.totals[account(id)] += size.Bytes - s.sizes[id].Bytes
+		if s.totals[account(id)] == 0 {
+			delete(s.totals, account(id))
+		}
 		if size == (Size{}) {
 			delete(s.sizes, id)
 		} else {
@@ -215,8 +219,8 @@ func freeBytes(dir string) (uint64, error) {
 type grouped struct {
 	store          *Store
 	tables, stored *bolt.Bucket
-	sizes          map[string]Size // of the tables that it changes
-	total          int64           // bytes that it adds
+	sizes          map[string]Size  // of the tables that it changes
+	added          map[string]int64 // bytes, by account
 }
 
 func (g *grouped) size(id string) Size {
@@ -234,7 +238,7 @@ func (g *grouped) take(c *commit) error {
 		if err := g.tables.DeleteBucket([]byte(id)); err != nil && !errors.Is(err, berrors.ErrBucketNotFound) {
 			return err
 		}
-		g.total -= g.size(id).Bytes
+		g.added[account(id)] -= g.size(id).Bytes
 		g.sizes[id] = Size{}
 	}
 	if c.batch == nil {
@@ -257,7 +261,7 @@ func (g *grouped) take(c *commit) error {
 		if err := g.apply(id, c.batch.changes[id], revision); err != nil {
 			return err
 		}
-		g.total += sizes[id].Bytes - g.size(id).Bytes
+		g.added[account(id)] += sizes[id].Bytes - g.size(id).Bytes
 		g.sizes[id] = sizes[id]
 	}
 	c.batch.stored = int64(revision)
@@ -267,7 +271,7 @@ func (g *grouped) take(c *commit) error {
 // grown is how large the tables of a batch are with it; one that becomes larger than it may be is an ErrFull.
 func (g *grouped) grown(b *Batch) (map[string]Size, error) {
 	sizes := map[string]Size{}
-	added := int64(0)
+	added := map[string]int64{}
 	for id, keys := range b.changes {
 		before := g.size(id)
 		z := before
@@ -286,18 +290,57 @@ func (g *grouped) grown(b *Batch) (map[string]Size, error) {
 		}
 		if limit := g.store.options.TableBytes; z.Bytes > before.Bytes && z.Bytes > limit {
 			t, _ := decodeTable(id)
+			if account(id) != "" {
+				t.Mapping = "" // both sides of a comparison are told the same
+			}
 			return nil, fmt.Errorf("%w: table %s would have %d bytes; it may have %d", ErrFull, t, z.Bytes, limit)
 		}
-		added += z.Bytes - before.Bytes
+		added[account(id)] += z.Bytes - before.Bytes
 		sizes[id] = z
 	}
-	g.store.mu.Lock()
-	total := g.store.total + g.total + added
-	g.store.mu.Unlock()
-	if limit := g.store.options.TotalBytes; added > 0 && total > limit {
-		return nil, fmt.Errorf("%w: all tables together would have %d bytes; they may have %d", ErrFull, total, limit)
+	return sizes, g.within(added)
+}
+
+// account is what the bytes of a table count for: a trial, or "" for all that belong to none.
+func account(id string) string {
+	if t, ok := decodeTable(id); ok && strings.HasPrefix(t.Mapping, Trials) {
+		return t.Mapping
 	}
-	return sizes, nil
+	return ""
+}
+
+// within refuses to add what brings an account over its limit. Whose it is, and how much it would be, is not told of trials: their calls are compared,
+// and what they are told with them.
+func (g *grouped) within(added map[string]int64) error {
+	o := &g.store.options
+	g.store.mu.Lock()
+	defer g.store.mu.Unlock()
+	for account, n := range added {
+		after := g.store.totals[account] + g.added[account] + n
+		switch trials := min(maxTrials*o.TrialBytes, o.TotalBytes); {
+		case n <= 0:
+		case account == "" && after > o.TotalBytes:
+			return fmt.Errorf("%w: all tables together would have %d bytes; they may have %d", ErrFull, after, o.TotalBytes)
+		case account == "":
+		case after > o.TrialBytes:
+			return fmt.Errorf("%w: the tables of either version of a shadow may have %d bytes together", ErrFull, o.TrialBytes)
+		case g.tried()+n > trials:
+			return fmt.Errorf("%w: the tables of all shadows may have %d bytes together", ErrFull, trials)
+		}
+	}
+	return nil
+}
+
+// tried is how much all trials have; the store's lock must be held.
+func (g *grouped) tried() (sum int64) {
+	for _, bytes := range []map[string]int64{g.store.totals, g.added} {
+		for account, n := range bytes {
+			if account != "" {
+				sum += n
+			}
+		}
+	}
+	return sum
 }
 
 // apply changes the entries of one table, in the order of their keys, which is the cheapest for the file.

@@ -42,6 +42,7 @@
 //	batch          4,096 changed keys, 8 MiB of keys and values
 //	list           1,000 entries, and 1 MiB unless one entry alone is larger
 //	table, store   as Options say: bytes of keys and values, with 16 more for each entry
+//	trials         64 MiB for all tables of one, 1 GiB for those of all, beside the store's limit
 //	free space     64 MiB are left on the disk for others; deletions may use all but 1 MiB of that
 //
 // # Non-goals

@@ -48,7 +48,7 @@ func newMetrics(s *Store) (*metrics, error) {
 		}),
 		sizes: &sizes{
 			store: s, tables: desc("tables", "Tables that hold something."),
-			keys: desc("keys", "Entries of all tables."), bytes: desc("bytes", "Bytes of all tables, as they count for the limit."),
+			keys: desc("keys", "Entries of all tables."), bytes: desc("bytes", "Bytes of all tables but those of shadows, as they count for the limit."),
 		},
 	}
 	if s.options.Registerer == nil {
@@ -96,7 +96,7 @@ func (z *sizes) Describe(to chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (z *sizes) Collect(to chan<- prometheus.Metric) {
 	z.store.mu.Lock()
-	tables, keys, bytes := len(z.store.sizes), int64(0), z.store.total
+	tables, keys, bytes := len(z.store.sizes), int64(0), z.store.totals[""]
 	for _, size := range z.store.sizes {
 		keys += size.Keys
 	}

@@ -32,6 +32,8 @@ const (
 
 	DefaultTableBytes = 1 << 30
 	DefaultTotalBytes = 8 << 30
+	DefaultTrialBytes = 64 << 20
+	maxTrials         = 16 // so many trials' bytes may all trials together hold
 
 	entryOverhead = 16          // bytes that an entry counts besides key and value
 	openTimeout   = time.Second // for the file's lock
@@ -52,6 +54,10 @@ var (
 	// ErrClosed: the store is closed.
 	ErrClosed = errors.New("the state is closed")
 )
+
+// Trials is what the Mapping of a table begins with that belongs to a trial, of which nothing is worth as much as any other table: the rest is the
+// trial's name. Such tables have limits of their own, and do not count for those of the others together.
+const Trials = "trial/"
 
 // Table names a table: a shared one by its name, a private one by its owner as well.
 type Table struct {
@@ -79,7 +85,8 @@ type TableSize struct {
 type Options struct {
 	Dir        string // required; it has to be there
 	TableBytes int64  // the most that one table may hold; 0: 1 GiB
-	TotalBytes int64  // the most that all tables may hold together; 0: 8 GiB
+	TotalBytes int64  // the most that all tables but those of trials may hold together; 0: 8 GiB
+	TrialBytes int64  // the most that the tables of one trial may hold together; 0: 64 MiB. All trials: 16 times that, and not over TotalBytes
 
 	Logger     *slog.Logger          // nil discards
 	Registerer prometheus.Registerer // nil registers nothing
@@ -97,9 +104,9 @@ type Store struct {
 	waiting []*commit
 	writing bool
 	closed  bool
-	failed  error           // why no more is written
-	sizes   map[string]Size // by id, of what is committed
-	total   int64           // bytes of all tables
+	failed  error            // why no more is written
+	sizes   map[string]Size  // by id, of what is committed
+	totals  map[string]int64 // bytes of all tables, by account
 	writers sync.WaitGroup
 }
 
@@ -112,13 +119,14 @@ var (
 // Open opens the store in a directory, or makes it. Errors: ErrDamaged, those of the file.
 func Open(o Options) (*Store, error) {
 	o.TableBytes, o.TotalBytes = cmp.Or(o.TableBytes, DefaultTableBytes), cmp.Or(o.TotalBytes, DefaultTotalBytes)
+	o.TrialBytes = cmp.Or(o.TrialBytes, min(DefaultTrialBytes, o.TotalBytes))
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.free == nil {
 		o.free = freeBytes
 	}
-	s := &Store{options: o, sizes: map[string]Size{}}
+	s := &Store{options: o, sizes: map[string]Size{}, totals: map[string]int64{}}
 	err := guarded(func() (err error) {
 		s.db, err = bolt.Open(filepath.Join(o.Dir, "state.db"), 0o600, &bolt.Options{
 			Timeout: openTimeout, NoFreelistSync: true, FreelistType: bolt.FreelistMapType,
@@ -164,7 +172,7 @@ func (s *Store) restore() error {
 				return fmt.Errorf("%w: the size of table %q", ErrDamaged, id)
 			}
 			s.sizes[string(id)] = size
-			s.total += size.Bytes
+			s.totals[account(string(id))] += size.Bytes
 			return nil
 		})
 	})

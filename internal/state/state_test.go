@@ -406,6 +406,74 @@ shardmill_state_commits_total{outcome="ok"} 4
 	}
 }
 
+// Each trial may hold little, all together not much more, and none of it is taken from the other tables; so it is after the store was opened again.
+func TestTrialsHaveLimitsOfTheirOwn(t *testing.T) {
+	o := Options{Dir: t.TempDir(), TotalBytes: 20_000, TrialBytes: 1000}
+	s := open(t, o)
+	trial := func(name string, shard uint32) Table {
+		return Table{Name: "seen", Function: "f", Mapping: Trials + name, Shard: shard}
+	}
+	fill := func(table Table, key string, n int) error {
+		b := s.Begin()
+		if _, err := b.Put(table, key, make([]byte, n), Any); err != nil {
+			t.Fatal(err)
+		}
+		return b.Commit()
+	}
+	check := func(table Table, key string, n int, says string) {
+		t.Helper()
+		if err := fill(table, key, n); says == "" && err != nil || says != "" && (!errors.Is(err, ErrFull) || !strings.HasSuffix(err.Error(), says)) {
+			t.Errorf("%d bytes to %v: %v, want %q", n, table, err, says)
+		}
+	}
+	const own, all = "the tables of either version of a shadow may have 1000 bytes together", "the tables of all shadows may have 16000 bytes together"
+	check(trial("a/serving", 1), "k", 500, "")
+	check(trial("a/serving", 2), "k", 500, own)
+	check(trial("a/serving", 2), "k", 400, "")
+	check(trial("a/shadow", 2), "k", 900, "")
+	check(trial("a/serving", 1), "k", 10, "") // there is room again
+	check(trial("a/serving", 2), "k", 900, "")
+	check(seen, "k", 19_000, "")
+	for i := range 14 {
+		check(trial(fmt.Sprint("b", i), 1), "k", 983, "")
+	}
+	check(trial("c", 1), "k", 900, all)
+	check(seen, "l", 1000, "all tables together would have 20034 bytes; they may have 20000")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, o)
+	check(trial("c", 1), "k", 900, all)
+	check(trial("a/serving", 1), "k", 500, own)
+	if _, err := s.Drop(func(t Table) bool { return strings.HasPrefix(t.Mapping, Trials+"b") }); err != nil {
+		t.Fatal(err)
+	}
+	check(trial("c", 1), "k", 900, "")
+	if len(s.totals) != 4 || s.totals[""] != 19_017 {
+		t.Errorf("%v", s.totals)
+	}
+}
+
+// Both versions that are compared are told the same of a table that is full.
+func TestFullTableOfATrial(t *testing.T) {
+	s := open(t, Options{Dir: t.TempDir(), TableBytes: 100})
+	var says []string
+	for _, side := range []string{"serving", "shadow"} {
+		b := s.Begin()
+		if _, err := b.Put(Table{Name: "seen", Function: "f", Mapping: Trials + side}, "k", make([]byte, 100), Any); err != nil {
+			t.Fatal(err)
+		}
+		err := b.Commit()
+		if !errors.Is(err, ErrFull) {
+			t.Fatal(err)
+		}
+		says = append(says, err.Error())
+	}
+	if says[0] != says[1] || !strings.Contains(says[0], "table seen of function f would have 117 bytes") {
+		t.Errorf("%q", says)
+	}
+}
+
 func TestDrop(t *testing.T) {
 	o := Options{Dir: t.TempDir()}
 	s := open(t, o)
