@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -43,6 +44,9 @@ func testLogCheckpoints(t *testing.T, l *logUnderTest) {
 	check()
 	l.reopen()
 	check()
+	if got := l.Consumers(); !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("consumers %q", got)
+	}
 	for range 2 { // the second time there is none
 		if err := l.DeleteCheckpoints(t.Context(), "a"); err != nil {
 			t.Fatal(err)
@@ -54,6 +58,9 @@ func testLogCheckpoints(t *testing.T, l *logUnderTest) {
 	_, b := l.Checkpoint("b", 0)
 	if a || a7 || !b {
 		t.Errorf("after the deletion: a %v, a in shard 7 %v, b %v", a, a7, b)
+	}
+	if got := l.Consumers(); !slices.Equal(got, []string{"b"}) {
+		t.Errorf("consumers %q", got)
 	}
 	save(Checkpoint{Consumer: "a"}, nil)
 }

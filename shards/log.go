@@ -60,6 +60,8 @@ type Log interface {
 	SaveCheckpoint(ctx context.Context, c journal.Checkpoint) (revision uint64, err error)
 	// Checkpoint is the newest one of a consumer and shard.
 	Checkpoint(consumer string, shard uint32) (journal.Checkpoint, bool)
+	// Consumers are the names of those that have checkpoints, ascending; a marker is none.
+	Consumers() []string
 	// DeleteCheckpoints forgets those of a consumer, in all shards. There may be none.
 	DeleteCheckpoints(ctx context.Context, consumer string) error
 

@@ -336,6 +336,18 @@ func (l *memLog) Checkpoint(consumer string, shard uint32) (journal.Checkpoint, 
 	return c, ok
 }
 
+func (l *memLog) Consumers() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	names := map[string]bool{}
+	for key := range l.checkpoints {
+		if key.shard != journal.NoShard {
+			names[key.name] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
 func (l *memLog) DeleteCheckpoints(ctx context.Context, consumer string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -385,6 +385,50 @@ func TestCheckpoints(t *testing.T) {
 	}
 }
 
+// Checkpoints are deleted by their consumers in all streams; a stream that cannot is told, and holds up no other.
+func TestDeleteCheckpointsOfSeveral(t *testing.T) {
+	r := newRig(t)
+	for _, name := range []string{"a", "b"} {
+		st := r.create(t, Config{Name: name, Shards: 2})
+		for _, consumer := range []string{"c", "d"} {
+			for _, shard := range st.Shards() {
+				if _, err := st.SaveCheckpoint(t.Context(), Checkpoint{Consumer: consumer, Shard: uint32(shard)}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if _, err := st.PutOnce(t.Context(), runOf(t, "k"), Marker{Producer: "c", Ordinal: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	there := func(name, consumer string) bool {
+		_, ok := r.stream(t, name).Checkpoint(consumer, r.stream(t, name).Shards()[1])
+		return ok
+	}
+	var asked []string
+	if err := r.DeleteCheckpoints(t.Context(), func(consumer string) bool { asked = append(asked, consumer); return consumer == "d" }); err != nil {
+		t.Fatal(err)
+	}
+	if slices.Sort(asked); !slices.Equal(asked, []string{"c", "c", "d", "d"}) {
+		t.Errorf("asked about %q", asked)
+	}
+	if there("a", "d") || there("b", "d") || !there("a", "c") || !there("b", "c") {
+		t.Error("not those of one consumer are gone")
+	}
+	if err := r.memLog(t, r.stream(t, "a")).Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.DeleteCheckpoints(t.Context(), func(string) bool { return true }); !errors.Is(err, ErrClosed) {
+		t.Errorf("with a stream that takes nothing: %v", err)
+	}
+	if there("b", "c") {
+		t.Error("the other stream was not gone on with")
+	}
+	if m, ok := r.Marker("c"); !ok || m.Ordinal != 1 {
+		t.Errorf("the producer's marker: %+v", m)
+	}
+}
+
 func TestUpkeep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)

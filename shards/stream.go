@@ -190,6 +190,26 @@ func (st *Stream) DeleteCheckpoints(ctx context.Context, consumer string) error 
 	return nil
 }
 
+// DeleteCheckpoints durably forgets, in all streams that can be used, the checkpoints of the consumers that left picks out of those that
+// have any. Streams go on after one that fails.
+func (s *Store) DeleteCheckpoints(ctx context.Context, left func(consumer string) bool) error {
+	var failed []error
+	for _, st := range s.each() {
+		if st.usable() != nil {
+			continue
+		}
+		for _, consumer := range st.log.Consumers() {
+			if !left(consumer) {
+				continue
+			}
+			if err := st.DeleteCheckpoints(ctx, consumer); err != nil && !errors.Is(err, ErrNotFound) {
+				failed = append(failed, err)
+			}
+		}
+	}
+	return errors.Join(failed...)
+}
+
 // Damage lists the damaged records that have been found and not been accepted, in all shards.
 func (st *Stream) Damage() ([]DamageError, error) {
 	if err := st.usable(); err != nil {

@@ -73,6 +73,9 @@
 // "shadow/" and the id, whose state is JSON (tallied). Nothing of it is on the way of the mapping's own batches. Promote changes the
 // mapping's definition, and the pollers take it up as any change.
 //
+// A definition is made after the first checkpoints, and ends before the last: Open deletes those of mappings and shadows that are in no definition
+// (sweepCheckpoints).
+//
 // # Doors
 //
 // A function that handles call kind 1 has the SDK's door: record batches. One that handles only kind 4 has Lambda's: its JSON event

@@ -12,7 +12,8 @@ type fakeTable struct {
 	mu       sync.Mutex
 	entries  map[string]catalog.Entry
 	revision uint64
-	fail     error // of every write
+	fail     error  // of every write
+	writing  func() // called before each write; nil = nobody
 }
 
 func (t *fakeTable) List() []catalog.Entry {
@@ -26,6 +27,9 @@ func (t *fakeTable) List() []catalog.Entry {
 }
 
 func (t *fakeTable) write(key string, value []byte, check func(catalog.Entry, bool) error) (uint64, error) {
+	if t.writing != nil {
+		t.writing()
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.fail != nil {

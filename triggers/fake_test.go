@@ -1,10 +1,13 @@
 package triggers
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -26,6 +29,8 @@ type fakeStreams struct {
 	mu      sync.Mutex
 	streams map[string]*fakeStream
 	made    int
+
+	sweepErr error // of deleting what is left
 }
 
 func (f *fakeStreams) create(name string, shardCount int) *fakeStream {
@@ -65,6 +70,18 @@ func (f *fakeStreams) Open(name string) (Source, error) {
 	return nil, fmt.Errorf("open %q: %w", name, shards.ErrNotFound)
 }
 
+// DeleteCheckpoints makes them Leftovers.
+func (f *fakeStreams) DeleteCheckpoints(_ context.Context, left func(consumer string) bool) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, st := range f.streams {
+		st.mu.Lock()
+		maps.DeleteFunc(st.checkpoints, func(_ string, cp shards.Checkpoint) bool { return left(cp.Consumer) })
+		st.mu.Unlock()
+	}
+	return f.sweepErr
+}
+
 type fakeStream struct {
 	id string
 
@@ -79,6 +96,7 @@ type fakeStream struct {
 	saveDelay   time.Duration
 	saveErr     func(shards.Checkpoint) error            // asked before each save
 	saving      func(context.Context, shards.Checkpoint) // told before that; nil = nobody
+	deleting    func()                                   // called before checkpoints are deleted; nil = nobody
 	lostAnswer  bool                                     // the next save succeeds and returns an error
 }
 
@@ -264,6 +282,12 @@ func (st *fakeStream) SaveCheckpoint(ctx context.Context, cp shards.Checkpoint) 
 }
 
 func (st *fakeStream) DeleteCheckpoints(_ context.Context, consumer string) error {
+	st.mu.Lock()
+	deleting := st.deleting
+	st.mu.Unlock()
+	if deleting != nil {
+		deleting()
+	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if st.gone {
@@ -452,7 +476,9 @@ type bench struct {
 	destinations Failures // in place of failures
 	outlet       *outlet  // where functions emit to; its markers are the host's
 	table        *fakeTable
-	stream       *fakeStream // named "s"
+	stream       *fakeStream   // named "s"
+	shared       bool          // others than its mappings have checkpoints there
+	logged       *bytes.Buffer // of the next Triggers that is opened; nil = nothing is logged
 }
 
 // newBench has the stream "s" and the function "f", and no mapping. In a bubble its Triggers are closed
@@ -470,6 +496,12 @@ func newBench(t *testing.T, shardCount int) *bench {
 // options are the zero value of what may be zero.
 func (b *bench) options() Options {
 	o := Options{Streams: b.streams, Functions: b.functions, Definitions: b.table, Events: b.events}
+	if !b.shared {
+		o.Leftovers = b.streams
+	}
+	if b.logged != nil {
+		o.Logger = slog.New(slog.NewTextHandler(b.logged, nil))
+	}
 	if b.outlet != nil {
 		o.Markers = b.outlet
 	}

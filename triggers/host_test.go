@@ -68,7 +68,7 @@ func (h *host) start() {
 	h.runtime, err = runtime.Open(ctx, runtime.Options{Functions: functions, Code: code, Emitter: h, CacheDir: filepath.Join(h.dir, "cache")})
 	h.check(err)
 	o := h.options
-	o.Streams, o.Functions = FromStore(h.store), h.runtime
+	o.Streams, o.Functions, o.Leftovers = FromStore(h.store), h.runtime, h.store
 	o.Definitions, err = h.catalog.Table(ctx, "mappings")
 	h.check(err)
 	h.Triggers, err = Open(ctx, o)

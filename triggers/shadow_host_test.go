@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/shardmill/shardmill/runtime"
+	"github.com/shardmill/shardmill/shards"
 )
 
 // With the real parts: a shadow's outputs are compared with those of the serving version and are in no stream, across restarts; the promoted one's are.
@@ -53,10 +54,19 @@ func testComparesAShadow(t *testing.T, h *host) {
 	if d := s.Differences[0]; string(d.Old) != "odd 100" || string(d.New) != "odd 100!" || string(d.Key) != "100" || d.Stream != "out" || d.First != d.Last || d.First == 0 {
 		t.Errorf("%+v", d)
 	}
+	gone := "mapping/" + newID() // as if the host had ended while a mapping was deleted
+	for _, consumer := range []string{gone, "another"} {
+		_, err = in.SaveCheckpoint(t.Context(), shards.Checkpoint{Consumer: consumer, Shard: uint32(in.Shards()[0])})
+		h.check(err)
+	}
 	h.stop()
 	h.start()
 	in, err = h.store.Stream("in")
 	h.check(err)
+	_, left := in.Checkpoint(gone, in.Shards()[0])
+	if _, kept := in.Checkpoint("another", in.Shards()[0]); left || !kept {
+		t.Errorf("after a restart: checkpoints of a mapping that is gone %v, of another consumer %v", left, kept)
+	}
 	if again, err := h.Triggers.Shadow("m"); err != nil || again.Records != 200 || again.Changed != 1 || again.ID != s.ID || len(again.Differences) != 1 {
 		t.Errorf("after a restart: %+v, %v", again, err)
 	}

@@ -43,6 +43,13 @@ type Checkpoints interface {
 	DeleteCheckpoints(ctx context.Context, consumer string) error
 }
 
+// Leftovers deletes checkpoints that nobody will look at again; a *shards.Store is one.
+type Leftovers interface {
+	// DeleteCheckpoints blocks until those are durably gone, in all streams, whose consumers left picks. It asks about each consumer that has any,
+	// of whatever kind, and writes nothing when none is picked.
+	DeleteCheckpoints(ctx context.Context, left func(consumer string) bool) error
+}
+
 // Reader reads one shard in order. Next is called by one goroutine at a time; the others may be called
 // beside it.
 type Reader interface {

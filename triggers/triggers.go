@@ -27,6 +27,10 @@ type Options struct {
 	Failures    Failures // nil: mappings can have no on-failure destination
 	Markers     Markers  // nil: mappings cannot have ExactlyOnce
 
+	// Leftovers are the streams in which only mappings of Definitions have checkpoints: what a crash has left of others is deleted by Open.
+	// nil: it stays.
+	Leftovers Leftovers
+
 	// Events makes what Lambda's events of a mapping, from the stream with an ID, share. nil: functions that take only those, because they handle
 	// call kind 4 and not 1, cannot be driven.
 	Events Events
@@ -91,6 +95,7 @@ func Open(ctx context.Context, opts Options) (*Triggers, error) {
 	}
 	t.sweep(ctx)
 	t.sweepTrials()
+	t.sweepCheckpoints(ctx)
 	return t, ctx.Err()
 }
 
@@ -308,7 +313,7 @@ func (t *Triggers) delete(ctx context.Context, name string) error {
 	r.stopping(Deleting)
 	t.halt(ctx, r)
 	shadow := r.stored().Shadow
-	// The definition goes first: checkpoints without one are never looked at again.
+	// The definition goes first: checkpoints without one are never looked at again, and the next start removes them.
 	err := t.opts.Definitions.Delete(ctx, name, r.def.revision)
 	if err != nil && !errors.Is(err, catalog.ErrNotFound) {
 		again := t.newRunner(name)

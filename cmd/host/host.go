@@ -261,7 +261,7 @@ func (h *host) openTriggers(ctx context.Context, metrics prometheus.Registerer) 
 		return err
 	}
 	h.mappings, err = triggers.Open(ctx, triggers.Options{
-		Streams: triggers.FromStore(h.streams), Functions: h.functions, Definitions: definitions, Markers: h.streams,
+		Streams: triggers.FromStore(h.streams), Functions: h.functions, Definitions: definitions, Markers: h.streams, Leftovers: h.streams,
 		Events:       h.events,
 		Failures:     failures{destinations, h.streams, h.settings, h.config.aws.region, h.config.aws.account},
 		DrainTimeout: h.config.drain, RetryBase: h.config.retryBase, RetryMax: h.config.retryMax,

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/shardmill/shardmill/internal/field"
@@ -87,6 +88,19 @@ func (j *Journal) Checkpoints() []Checkpoint {
 		return cmp.Or(cmp.Compare(a.Consumer, b.Consumer), cmp.Compare(a.Shard, b.Shard))
 	})
 	return list
+}
+
+// Consumers are the names of those that have checkpoints in shards, in order. Those that have only a marker are not among them.
+func (j *Journal) Consumers() []string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	names := map[string]bool{}
+	for key := range j.checkpoints {
+		if key.shard != NoShard {
+			names[key.consumer] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
 }
 
 // DeleteCheckpoints durably forgets all checkpoints of a consumer. Errors: those of Append.
