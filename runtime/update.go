@@ -11,7 +11,7 @@ import (
 // maxAttempts is how often the compilation of an update is begun. A host that ended in the midst of it may have ended of it.
 const maxAttempts = 3
 
-// maxUpdating is how many updates are compiled, or wait with their code in memory, at once.
+// maxUpdating is how many updates are compiled, or wait for their trial, with their code in memory, at once.
 const maxUpdating = 2
 
 // maxTrying is how many updates are tried at once: each is an instance that runs.
@@ -143,16 +143,12 @@ func (rt *Runtime) attempt(ctx context.Context, u *update) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
-	select {
-	case rt.trying <- struct{}{}:
-		defer func() { <-rt.trying }()
-	case <-ctx.Done():
-		return p, ctx.Err()
-	}
+	defer func() { <-rt.trying }()
 	return rt.probe(ctx, u.version, p, info)
 }
 
-// buildUpdate compiles an update, and counts that. Updates take turns, so that only the code of those under way is in memory.
+// buildUpdate compiles an update, and counts that, and takes a turn to try it. Updates take turns, so that only those under way are in memory: one that
+// is compiled keeps its turn until it is tried.
 func (rt *Runtime) buildUpdate(ctx context.Context, u *update) (*program, *moduleInfo, error) {
 	select {
 	case rt.updating <- struct{}{}:
@@ -179,7 +175,16 @@ func (rt *Runtime) buildUpdate(ctx context.Context, u *update) (*program, *modul
 	if err != nil {
 		return nil, nil, err
 	}
-	return rt.build(ctx, u.version, code)
+	p, info, err := rt.build(ctx, u.version, code)
+	if err != nil {
+		return nil, nil, err
+	}
+	select {
+	case rt.trying <- struct{}{}:
+		return p, info, nil
+	case <-ctx.Done():
+		return nil, nil, errors.Join(ctx.Err(), p.close())
+	}
 }
 
 // postpone leaves an update to the next start. That this host was told to stop was not the update's doing, so the attempt does not count.

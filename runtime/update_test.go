@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/shardmill/shardmill/internal/catalog"
@@ -321,6 +323,39 @@ func TestTrialsDoNotHoldUpdates(t *testing.T) {
 	}
 	if f, err := w.Get("spins"); err != nil || f.State != StatePending {
 		t.Errorf("%+v: %v", f, err)
+	}
+}
+
+// While no trial ends, only so many updates are compiled: what waits for a trial is in memory.
+func TestUpdatesThatWaitForTrialsAreBounded(t *testing.T) {
+	var compiled atomic.Int32
+	w := open(t, apart(func(context.Context, []byte, bool, string) error {
+		compiled.Add(1)
+		return errors.New("not here")
+	}))
+	for range cap(w.trying) {
+		w.trying <- struct{}{}
+	}
+	const updates = 5
+	for n := range updates {
+		w.submit(t, strconv.Itoa(n), constant(t, strconv.Itoa(n)))
+	}
+	for range 100 { // as long as one that is too many takes, and more
+		waitTurn(t)
+	}
+	for int(compiled.Load()) < cap(w.updating) {
+		waitTurn(t)
+	}
+	if n := int(compiled.Load()); n != cap(w.updating) {
+		t.Errorf("%d updates were compiled", n)
+	}
+	for range cap(w.trying) {
+		<-w.trying
+	}
+	for n := range updates {
+		if got := w.mustAsk(t, strconv.Itoa(n), ""); got != strconv.Itoa(n) {
+			t.Errorf("%d answers %q", n, got)
+		}
 	}
 }
 
