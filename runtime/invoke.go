@@ -38,12 +38,18 @@ func (rt *Runtime) Invoke(ctx context.Context, call Call, reply *Reply) error {
 		reply.Invocation = ulid.MustNew(ulid.Timestamp(started), ulid.DefaultEntropy()).String()
 	}
 	if call.Trial != nil {
-		if err := rt.try(ctx, f, v, &call, reply); err != nil {
-			return fmt.Errorf("runtime: try %q version %d: %w", f.name, v.number, err)
-		}
+		err = rt.try(ctx, f, v, &call, reply)
+	} else {
+		err = rt.invoke(ctx, f, v, &call, reply)
+	}
+	switch {
+	case errors.Is(err, errDropped): // while the call waited for it: another one may be what is asked for now
+		return rt.Invoke(ctx, call, reply)
+	case call.Trial != nil && err != nil:
+		return fmt.Errorf("runtime: try %q version %d: %w", f.name, v.number, err)
+	case call.Trial != nil:
 		return nil
 	}
-	err = rt.invoke(ctx, f, v, &call, reply)
 	rt.keepCapsule(v, &call, reply, started, err)
 	f.metrics.observe(err, reply, call.records())
 	v.calls.Add(1)

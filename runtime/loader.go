@@ -11,13 +11,16 @@ import (
 // again.
 const retryLoad = 5 * time.Second
 
+// errDropped: the version is gone, with its function or because something newer has taken its place.
+var errDropped = fmt.Errorf("%w: its version is gone", ErrNotFound)
+
 // loader holds the compiled code of a version while it is used or may be soon.
 type loader struct {
 	mu       sync.Mutex
 	program  *program
 	uses     int           // calls that hold the program
 	doomed   bool          // the version is gone: unload with the last use
-	loading  chan struct{} // closed when the load under way ends; nil when there is none
+	loading  chan struct{} // closed when the load under way ends, or nobody needs it any more; nil when there is none
 	problem  error         // of the last load
 	refused  bool          // it is not tried again
 	failedAt time.Time
@@ -90,7 +93,7 @@ func (l *loader) try(start func()) (*program, <-chan struct{}, error) {
 	defer l.mu.Unlock()
 	switch {
 	case l.doomed:
-		return nil, nil, ErrNotFound
+		return nil, nil, errDropped
 	case l.program != nil:
 		l.uses++
 		l.touched = true
@@ -117,13 +120,18 @@ func (l *loader) finish(p *program, err error) {
 		unwanted, p = p, nil
 	}
 	l.program, l.touched = p, true
-	if l.loading != nil {
-		close(l.loading)
-		l.loading = nil
-	}
+	l.wake()
 	l.mu.Unlock()
 	if unwanted != nil {
 		unwanted.close()
+	}
+}
+
+// wake has those go on who wait for the load; l.mu is held.
+func (l *loader) wake() {
+	if l.loading != nil {
+		close(l.loading)
+		l.loading = nil
 	}
 }
 
@@ -150,11 +158,12 @@ func (l *loader) done() *program {
 	return l.unload(l.doomed)
 }
 
-// doom makes the version unusable; it returns the program when the caller must close it.
+// doom makes the version unusable, and has those go on who wait for it; it returns the program when the caller must close it.
 func (l *loader) doom() *program {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.doomed = true
+	l.wake()
 	return l.unload(true)
 }
 

@@ -100,3 +100,22 @@ func TestDoomedLoader(t *testing.T) {
 		t.Error("not unloaded with its last use, or twice")
 	}
 }
+
+// Who waits for code that nobody needs any more does not wait until it is compiled.
+func TestDoomEndsWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l loader
+		l.expect()
+		ended := make(chan error, 1)
+		go func() {
+			_, err := l.use(t.Context(), nil)
+			ended <- err
+		}()
+		synctest.Wait()
+		l.doom()
+		if err := <-ended; !errors.Is(err, ErrNotFound) {
+			t.Errorf("%v", err)
+		}
+		l.refuse(errSuperseded) // by the one who compiled it
+	})
+}

@@ -2,10 +2,13 @@ package runtime
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -107,6 +110,59 @@ func TestFirstVersionIsWaitedFor(t *testing.T) {
 	}
 	if f := w.settled(t, "f"); f.State != StateActive || f.Update != nil || len(f.Versions) != 1 {
 		t.Errorf("compiled: %+v", f)
+	}
+}
+
+// watched is a context that tells when somebody first waits for its end.
+type watched struct {
+	context.Context
+	once  sync.Once
+	waits chan struct{}
+}
+
+func (c *watched) Done() <-chan struct{} {
+	c.once.Do(func() { close(c.waits) })
+	return c.Context.Done()
+}
+
+// A call that waits for a first version, whose place something newer takes, is made with that; one that asks for the version by number finds none.
+func TestCallOfAFirstVersionThatIsReplaced(t *testing.T) {
+	w := open(t)
+	release := w.hold()
+	w.submit(t, "f", constant(t, "first"))
+	ended := make(chan error, 3)
+	for _, call := range []Call{{}, {Alias: "prod"}, {Version: 1}} {
+		if call.Alias != "" {
+			if _, _, err := w.PutAlias(t.Context(), "f", Alias{Name: call.Alias, Version: 1}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		call.Function, call.Kind = "f", KindInvoke
+		ctx := &watched{Context: context.WithoutCancel(t.Context()), waits: make(chan struct{})}
+		go func() {
+			var reply Reply
+			err := w.Invoke(ctx, call, &reply)
+			switch {
+			case call.Version == 1 && errors.Is(err, ErrNoVersion):
+				err = nil
+			case call.Version == 1:
+				err = fmt.Errorf("version 1: %w", cmp.Or(err, errors.New("it was called")))
+			case err == nil && (string(reply.Body) != "second" || reply.Version != 2):
+				err = fmt.Errorf("version %d answers %q", reply.Version, reply.Body)
+			}
+			ended <- err
+		}()
+		<-ctx.waits
+	}
+	w.submit(t, "f", constant(t, "second"))
+	release()
+	for range cap(ended) {
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+	if past := w.past(t, "f", true); len(past) != 0 {
+		t.Errorf("%+v", past)
 	}
 }
 
