@@ -57,7 +57,8 @@ func (f *function) withLines(invocations []Invocation, most int) []notedInvocati
 		return b.Started.Compare(a.Started)
 	})
 	lines := map[string][]LogLine{}
-	for _, l := range f.logs.newest(func(l *LogLine) bool { return !l.Time.Before(since) }) {
+	// A line of no call may stand there late, see starter.tell.
+	for _, l := range f.logs.newest(func(l *LogLine) bool { return l.Invocation == "" || !l.Time.Before(since) }) {
 		if !l.failure {
 			lines[l.Invocation] = append(lines[l.Invocation], l)
 		}

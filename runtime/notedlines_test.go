@@ -105,6 +105,7 @@ func TestWithLines(t *testing.T) {
 	say("failed", 1, 900, false)
 	say("failed", 1, 5000, true)
 	say("ok", 2, 400, false)
+	say("", -60, 10, false) // of the initialization in an upload's trial, told when an instance was made
 	say("ok", 2, 500, false)
 	say("newer", 3, 3000, false)
 	all := []Invocation{call("failed", 1, "error", 2), call("quiet", 2, "ok", 0), call("ok", 2, "ok", 2), call("newer", 3, "ok", 1)}
