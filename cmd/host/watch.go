@@ -43,6 +43,15 @@ func watchSource(ctx context.Context, dir string, quiet time.Duration, ready, ch
 			if e.Op == fsnotify.Chmod {
 				continue
 			}
+			// Before it is looked at, because another one may have taken its place already.
+			if e.Name == filepath.Clean(dir) && (e.Has(fsnotify.Remove) || e.Has(fsnotify.Rename)) {
+				for _, path := range w.WatchList() {
+					_ = w.Remove(path) // many have gone by themselves
+				}
+				settled.Reset(quiet)
+				back.Reset(10 * quiet)
+				continue
+			}
 			if info, err := os.Stat(e.Name); err == nil && info.IsDir() {
 				if e.Has(fsnotify.Create) && !skipFolder(e.Name) {
 					// Files may have come with the folder before the watch on it began.
@@ -54,12 +63,6 @@ func watchSource(ctx context.Context, dir string, quiet time.Duration, ready, ch
 			}
 			if isSource(e.Name) {
 				settled.Reset(quiet)
-			}
-			if e.Name == filepath.Clean(dir) && (e.Has(fsnotify.Remove) || e.Has(fsnotify.Rename)) {
-				for _, path := range w.WatchList() {
-					_ = w.Remove(path) // many have gone by themselves
-				}
-				back.Reset(10 * quiet)
 			}
 		case <-back.C:
 			if watchTree(w, dir) == nil {

@@ -77,6 +77,49 @@ func TestWatchSourceComesBack(t *testing.T) {
 	}
 }
 
+// TestWatchSourceIsReplaced puts another folder in the place of the one that is watched, before anybody can see that it has gone.
+func TestWatchSourceIsReplaced(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "function")
+	file := filepath.Join(dir, "main.go")
+	writeFile(t, file, "package main")
+	ctx, cancel := context.WithCancel(t.Context())
+	ready, changed, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		ended <- watchSource(ctx, dir, 20*time.Millisecond, func() { close(ready) }, func() {
+			changed <- struct{}{}
+			changed <- struct{}{}
+		})
+	}()
+	<-ready
+	writeFile(t, file, "package main // changed")
+	<-changed // until it is received from again, nothing is looked at
+	if err := os.Rename(dir, dir+".away"); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, file, "package main // another")
+	<-changed
+	for range 2 { // it has gone, and has come back; or both at once
+		select {
+		case <-changed:
+			<-changed
+		case err := <-ended:
+			t.Fatal(err)
+		}
+		writeFile(t, file, "package main // and changed")
+	}
+	cancel()
+	for {
+		select {
+		case <-changed:
+		case err := <-ended:
+			if err != nil {
+				t.Fatal(err)
+			}
+			return
+		}
+	}
+}
+
 func TestWatchSourceDebounces(t *testing.T) {
 	dir := t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())
