@@ -52,6 +52,12 @@ func TestLanesPutOnce(t *testing.T) {
 
 // What a lane had settled above the checkpoint stays known while a batch that reaches beyond it is settled in parts: a second crash puts it no second time.
 func TestLanesAheadAreRememberedBehindThem(t *testing.T) {
+	for _, window := range []time.Duration{0, 15 * time.Minute} { // that the mapping has from the second life on
+		lanesAheadAreRemembered(t, window)
+	}
+}
+
+func lanesAheadAreRemembered(t *testing.T, window time.Duration) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 1)
 		put := copying(b.outlet, "a")
@@ -81,14 +87,14 @@ func TestLanesAheadAreRememberedBehindThem(t *testing.T) {
 		for n := range int32(2) {
 			life.Store(n + 2)
 			restart(b, true)
-			b.put(func(m *Mapping) { m.ExactlyOnce = true })
+			b.put(func(m *Mapping) { m.ExactlyOnce, m.TumblingWindow = true, window })
 			b.stream.putRecords(0, []record.Record{{Key: key[0], Data: fmt.Append(nil, "life ", n+2)}})
 			time.Sleep(time.Minute)
 			synctest.Wait()
 		}
 		want := map[string]int{"slow": 1, "1": 1, "ahead": 1, "3": 1, "life 2": 1, "life 3": 1}
 		if got := b.outlet.emitted("a"); !maps.Equal(got, want) {
-			t.Errorf("emitted %v", got)
+			t.Errorf("with a window of %v: emitted %v", window, got)
 		}
 	})
 }

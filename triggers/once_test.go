@@ -392,7 +392,7 @@ func FuzzState(f *testing.F) {
 	w.open(time.Hour.Microseconds(), time.Minute)
 	w.keep([]byte("state"))
 	lanes := ahead{upto: place{9, 1}, low: []place{{}, {7, 0}}, parked: map[string]place{"k": {5, 0}}}
-	for _, inner := range [][]byte{nil, w.blob, lanes.encode()} {
+	for _, inner := range [][]byte{nil, w.blob, lanes.encode(), both(w.blob, lanes.encode()), both(w.blob, nil)} {
 		f.Add(inner)
 		f.Add((&calls{ordinal: 7, inside: 3}).wrap(inner))
 		f.Add((&calls{ordinal: 7, lanes: [MaxParallelization]uint64{0, 5}}).wrap(inner))
@@ -403,12 +403,14 @@ func FuzzState(f *testing.F) {
 		if err != nil || !s.calls.used() {
 			return
 		}
-		inner := s.window.blob
+		var above []byte
 		if s.ahead != nil {
-			inner = s.ahead.blob
+			above = s.ahead.blob
 		}
+		inner := both(s.window.blob, above)
 		back, err := parseState(s.calls.wrap(inner))
-		if err != nil || back.calls != s.calls || !bytes.Equal(back.window.blob, s.window.blob) || (back.ahead == nil) != (s.ahead == nil) {
+		if err != nil || back.calls != s.calls || !bytes.Equal(back.window.blob, s.window.blob) ||
+			(back.ahead == nil) != (s.ahead == nil) || s.ahead != nil && !bytes.Equal(back.ahead.blob, above) {
 			t.Errorf("%v: %+v became %+v", err, s, back)
 		}
 	})

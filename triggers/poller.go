@@ -254,15 +254,12 @@ func (p *poller) settled(work context.Context, l *lane) error {
 
 // mark is what a checkpoint at a position is to have; 0 = where the last one was.
 func (p *poller) mark(position uint64) mark {
-	state, at := p.window.blob, position
+	at := position
 	if at == 0 {
 		cp, _ := p.saver.checkpoint()
 		at = cp.Sequence
 	}
-	if state == nil {
-		state = p.feed.above(place{at + 1, p.calls.inside})
-	}
-	return p.markOf(position, state)
+	return p.markOf(position, both(p.window.blob, p.feed.above(place{at + 1, p.calls.inside})))
 }
 
 // markOf is a mark with a state of a window or of lanes.
