@@ -193,14 +193,19 @@ func (v *voyage) run(t *testing.T) error {
 
 // restart ends the host, by a crash or in order, and starts it again.
 func restart(b *bench, crash bool) {
+	shut(b, crash)
+	b.outlet.restart()
+	b.open()
+}
+
+// shut is the end of a host, after which none of its calls is made any more.
+func shut(b *bench, crash bool) {
 	ctx, cancel := context.WithCancel(context.Background())
 	if crash {
 		cancel()
 	}
 	defer cancel()
 	_ = b.Close(ctx)
-	b.outlet.restart()
-	b.open()
 }
 
 // put stores records, some of them aggregated, whose texts are the numbers from n on.
