@@ -42,12 +42,13 @@ examples:
 		CGO_ENABLED=0 $(GO) run ./cmd/host function build $$dir -o dist/$$(basename $$dir).wasm || exit 1; \
 	done
 
-# The passes of the WebAssembly compiler are left out of race detection: they are not ours, share nothing and synchronize
-# nothing, and would take most of the time of all tests. Only packages without synchronization of their own may be named.
+# Left out of race detection are the passes of the WebAssembly compiler and the rewriting of modules: they start no goroutine, share nothing and
+# synchronize nothing, and would take most of the time of all tests. Only packages without synchronization of their own may be named.
 WAZEVO = github.com/tetratelabs/wazero/internal/engine/wazevo
+ALONE  = $(WAZEVO)/ssa $(WAZEVO)/backend/... $(addprefix github.com/shardmill/shardmill/runtime/,wasm fuel)
 
 race:
-	$(GO) test -race -gcflags='$(WAZEVO)/ssa=-race=false' -gcflags='$(WAZEVO)/backend/...=-race=false' -timeout 12m ./...
+	$(GO) test -race $(ALONE:%=-gcflags='%=-race=false') -timeout 12m ./...
 	$(GO) test -run TestDamage ./internal/state # without the race detector, see its file
 
 # The binary builds without cgo wherever it is meant to run.
