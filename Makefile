@@ -58,8 +58,8 @@ cross:
 		CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build -o /dev/null ./cmd/host || exit 1; \
 	done
 
-# The second line measures how soon a poison record is found. The line before the last measures the same puts against kinesalite, where "make conformance" has installed it; it says so where not. The last
-# measures a function against an equal plugin of extism.
+# The line before the last measures the same puts against kinesalite, where "make conformance" has installed it; it says so where not. The last measures a function
+# against an equal plugin of extism.
 bench: build
 	./shardmill bench --quick
 	$(GO) test -tags conformance -count 1 -run Figures -v ./api/aws/conformance

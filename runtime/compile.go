@@ -26,6 +26,7 @@ const maxApart = 2
 // ModuleError says that a module is at fault that could not be compiled.
 type ModuleError struct{ Problem string }
 
+// Error is the problem, a sentence without its end.
 func (e *ModuleError) Error() string { return e.Problem }
 
 // compiler compiles large modules somewhere else. Its zero value does not.

@@ -37,6 +37,7 @@ const MaxSourceBytes = 4 << 20
 // SourceError is a source that is not taken: what is wrong, a line each, with file:line:column.
 type SourceError struct{ Problems []string }
 
+// Error is all problems, a line each.
 func (e *SourceError) Error() string { return strings.Join(e.Problems, "\n") }
 
 // scriptName is what a bundle's value is bound to.
