@@ -56,10 +56,13 @@ const (
 
 // Options of New. Streams and Settings are needed.
 type Options struct {
-	Streams    Streams
-	Settings   Settings
-	Functions  Functions             // with Mappings: serves Lambda's API too; nil: it does not
-	Mappings   Mappings              // with Functions
+	Streams   Streams
+	Settings  Settings
+	Functions Functions // with Mappings: serves Lambda's API too; nil: it does not
+	Mappings  Mappings  // with Functions
+
+	Destinations Destinations // of documents of asynchronous invocations, besides functions; nil: there are none
+
 	Region     string                // part of every ARN; "": DefaultRegion
 	Account    string                // 12 digits, part of every ARN; "": DefaultAccount
 	Limits     shards.Limits         // of provisioned streams that are created here; shards.Unlimited is what the hardware can
@@ -131,7 +134,7 @@ func New(o Options) (*Handler, error) {
 		h.table[op.name] = op
 	}
 	if o.Functions != nil && o.Mappings != nil {
-		h.lambda = newLambda(o)
+		h.lambda = newLambda(o, h.functionARN)
 	}
 	stopping, stop := context.WithCancel(context.Background())
 	h.stop = sync.OnceFunc(stop)

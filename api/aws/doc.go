@@ -4,8 +4,8 @@
 // # Types
 //
 // A [Handler] is the http.Handler of the path "/" and of Lambda's paths ([IsLambda]). What it stands on is declared here: [Streams] is
-// the log, which *shards.Store is, [Functions] and [Mappings] are *runtime.Runtime and *triggers.Triggers, and [Settings] keeps the few settings that
-// belong to none of them.
+// the log, which *shards.Store is, [Functions] and [Mappings] are *runtime.Runtime and *triggers.Triggers, [Settings] keeps the few settings that
+// belong to none of them, and [Destinations] takes the documents of asynchronous invocations.
 //
 // # Protocol
 //
@@ -46,7 +46,7 @@
 //
 // The runtime knows no roles, descriptions, tags or policies. They are in Settings under the key "function/" and the function's name, as one JSON
 // document (functionRecord), with the versions that were published, which [Published] keeps from being dropped, and the digests of the files
-// that code came in. A function without one was made natively. Invocations of the type Event wait in the stream [AsyncStream]; what a record of it
+// that code came in, and the configurations of asynchronous invocations. A function without one was made natively. Invocations of the type Event wait in the stream [AsyncStream]; what a record of it
 // holds is said there.
 //
 // # Sequence numbers

@@ -29,7 +29,9 @@ const (
 	maxUnderWay    = 64 << 20 // bytes of payloads in memory; others wait in the stream
 	leastUnderWay  = 64 << 10 // what one takes of that at least: so there are at most 1,024
 	asyncCalls     = 16       // at the same time
-	asyncRetries   = 2
+	asyncRetries   = 2        // of a function that does not say
+	maxAnswers     = 64 << 20 // bytes of answers that are to be delivered; calls wait for room
+	maxDeliveries  = 16       // of documents at the same time
 	maxAsyncAge    = 6 * time.Hour
 )
 
@@ -39,13 +41,18 @@ var asyncWaits = [asyncRetries]time.Duration{time.Minute, 2 * time.Minute}
 // events calls functions for invocations of the type Event, in the background: at least once, in any order. They wait in a stream; the
 // checkpoint is below the oldest one that has not ended, so that a restart takes up what was under way.
 type events struct {
-	streams   Streams
-	functions Functions
-	settings  Settings
-	logger    *slog.Logger
+	streams      Streams
+	functions    Functions
+	settings     Settings
+	destinations Destinations                            // nil: functions only
+	arn          func(function, qualifier string) string // of what was called
+	logger       *slog.Logger
 
-	calls   *semaphore.Weighted // of functions
-	room    *semaphore.Weighted // bytes under way
+	calls      *semaphore.Weighted // of functions
+	room       *semaphore.Weighted // bytes under way
+	answers    *semaphore.Weighted // bytes of them that are to be delivered
+	deliveries *semaphore.Weighted // of documents
+
 	spawn   func(f func(context.Context))
 	stop    func()
 	mu      sync.Mutex
@@ -60,11 +67,12 @@ type asyncHeader struct {
 	Added   time.Time `json:"added"`
 }
 
-// newEvents takes up what waits. stop ends it, and waits for that.
-func newEvents(o Options) *events {
+// newEvents takes up what waits. stop ends it, and waits for that. arn is the ARN of a function with a qualifier.
+func newEvents(o Options, arn func(function, qualifier string) string) *events {
 	q := &events{
-		streams: o.Streams, functions: o.Functions, settings: o.Settings, logger: o.Logger,
+		streams: o.Streams, functions: o.Functions, settings: o.Settings, destinations: o.Destinations, arn: arn, logger: o.Logger,
 		calls: semaphore.NewWeighted(asyncCalls), room: semaphore.NewWeighted(maxUnderWay),
+		answers: semaphore.NewWeighted(maxAnswers), deliveries: semaphore.NewWeighted(maxDeliveries),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var tasks sync.WaitGroup
@@ -185,17 +193,28 @@ func asyncCall(rec record.Record) (call runtime.Call, added time.Time, err error
 	return call, h.Added, nil
 }
 
-// see tries a call until it has ended; false when ctx ended first. What is given up goes to the function's dead-letter stream, if it has one.
+// see tries a call until it has ended; false when ctx ended first. What became of it goes where the function's settings say.
 func (q *events) see(ctx context.Context, call runtime.Call, added time.Time) bool {
+	e := ending{call: call}
 	failures, refusals := 0, 0
 	for {
-		err := q.try(ctx, call)
+		var ok bool
+		if e.rules, ok = q.rules(ctx, call); !ok {
+			return false
+		}
+		if e.rules.MaxAge != nil && time.Since(added) > e.rules.maxAge() {
+			e.condition = conditionAge
+			return q.conclude(ctx, &e, errTooOld)
+		}
+		err := q.try(ctx, &e)
 		if ctx.Err() != nil {
 			return false
 		}
-		wait, again := retryAsync(err, failures, refusals, time.Since(added))
-		if !again {
-			return err == nil || q.giveUp(ctx, call, err)
+		var wait time.Duration
+		wait, e.condition = retryAsync(err, failures, refusals, time.Since(added), &e.rules)
+		if e.condition != "" {
+			defer q.answers.Release(int64(len(e.answer)))
+			return q.conclude(ctx, &e, err)
 		}
 		if failed := (*runtime.FunctionError)(nil); errors.As(err, &failed) {
 			failures, refusals = failures+1, 0
@@ -208,30 +227,58 @@ func (q *events) see(ctx context.Context, call runtime.Call, added time.Time) bo
 	}
 }
 
-func (q *events) try(ctx context.Context, call runtime.Call) error {
+// errTooOld is why a call that was not tried again is given up.
+var errTooOld = errors.New("it has waited longer than the function's MaximumEventAgeInSeconds")
+
+// try makes one attempt, and notes in e what came of it. The answer is kept if it is to be delivered; it is in answers then.
+func (q *events) try(ctx context.Context, e *ending) error {
 	if err := q.calls.Acquire(ctx, 1); err != nil {
 		return err
 	}
 	defer q.calls.Release(1)
 	var reply runtime.Reply
-	return q.functions.Invoke(ctx, call, &reply)
+	err := q.functions.Invoke(ctx, e.call, &reply)
+	failed := (*runtime.FunctionError)(nil)
+	switch {
+	case errors.As(err, &failed):
+		e.calls, e.version, e.failed = e.calls+1, failed.Version, failed
+	case err == nil:
+		e.calls, e.version, e.failed = e.calls+1, reply.Version, nil
+		// A document without the answer is better than none: one that Lambda would not take is left out.
+		if n := int64(len(reply.Body)); e.rules.OnSuccess != "" && n <= maxPayload {
+			if err := q.answers.Acquire(ctx, n); err != nil {
+				return err
+			}
+			e.answer = reply.Body
+		}
+	}
+	return err
 }
 
-// retryAsync decides what follows an attempt: the function's own failures are tried twice more, throttles and the host's failures until the
-// call is six hours old.
-func retryAsync(err error, failures, refusals int, age time.Duration) (wait time.Duration, again bool) {
+// retryAsync decides what follows an attempt: the function's own failures are tried again as often as its rules say, throttles and the host's failures until
+// the next attempt would come when the call is too old. condition "": it is tried again after the wait.
+func retryAsync(err error, failures, refusals int, age time.Duration, rules *asyncRules) (wait time.Duration, ended condition) {
 	var failed *runtime.FunctionError
 	switch {
-	case err == nil, errors.Is(err, runtime.ErrNotFound), age > maxAsyncAge:
-		return 0, false
-	case errors.As(err, &failed):
-		if failures >= asyncRetries {
-			return 0, false
-		}
-		return asyncWaits[failures], true
+	case err == nil:
+		return 0, conditionSuccess
+	case errors.Is(err, runtime.ErrNotFound):
+		return 0, conditionRetries
+	case !errors.As(err, &failed):
+		wait = asyncBackoff(refusals)
+	case failures >= rules.retries():
+		return 0, conditionRetries
+	default:
+		wait = asyncWaits[failures]
 	}
-	return min(time.Second<<min(refusals, 9), 5*time.Minute), true
+	if age+wait > rules.maxAge() {
+		return 0, conditionAge
+	}
+	return wait, ""
 }
+
+// asyncBackoff is the wait after the nth failure in a row that is not the function's.
+func asyncBackoff(n int) time.Duration { return min(time.Second<<min(n, 9), 5*time.Minute) }
 
 // pause waits; false when ctx ended first.
 func pause(ctx context.Context, d time.Duration) bool {
@@ -245,10 +292,10 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// giveUp logs a call and puts its payload into the dead-letter stream, under the invocation's ID. It tries until that has happened, unless there is
+// giveUp logs a call that was given up and puts its payload into the dead-letter stream, under the invocation's ID. It tries until that has happened, unless there is
 // no such stream; false when ctx ended first.
-func (q *events) giveUp(ctx context.Context, call runtime.Call, cause error) bool {
-	q.logger.Error("an asynchronous invocation was given up", "function", call.Function, "invocation", call.ID, "error", cause)
+func (q *events) giveUp(ctx context.Context, call runtime.Call, why condition, cause error) bool {
+	q.logger.Error("an asynchronous invocation was given up", "function", call.Function, "invocation", call.ID, "condition", why, "error", cause)
 	for n := 0; ; n++ {
 		r, _, err := readRecord(q.settings, call.Function)
 		if err == nil && r.DeadLetter == "" {
@@ -264,7 +311,7 @@ func (q *events) giveUp(ctx context.Context, call runtime.Call, cause error) boo
 			q.logger.Error("a given up invocation has no place in its dead-letter stream", "invocation", call.ID, "stream", r.DeadLetter, "error", err)
 			return true
 		}
-		if !pause(ctx, min(time.Second<<min(n, 9), 5*time.Minute)) {
+		if !pause(ctx, asyncBackoff(n)) {
 			return false
 		}
 	}

@@ -94,7 +94,7 @@ func TestEventsOutliveTheHost(t *testing.T) {
 	second := newEvents(Options{Streams: l.store, Settings: l.handler.settings, Logger: slog.New(slog.DiscardHandler), Functions: stubFunctions{invoke: func(call runtime.Call, _ *runtime.Reply) error {
 		again <- string(call.Body)
 		return nil
-	}}})
+	}}}, l.handler.functionARN)
 	defer second.stop()
 	if body := <-again; body != "4" {
 		t.Errorf("called again is %s", body)
@@ -118,7 +118,7 @@ func TestDeadLetters(t *testing.T) {
 	}
 	q := l.handler.lambda.events
 	cause := errors.New("it failed")
-	if !q.giveUp(l.ctx, runtime.Call{Function: "f", ID: "i-1", Body: []byte(`{"a":1}`)}, cause) {
+	if !q.giveUp(l.ctx, runtime.Call{Function: "f", ID: "i-1", Body: []byte(`{"a":1}`)}, conditionRetries, cause) {
 		t.Error("it has not ended")
 	}
 	r := ok(ok(l.store.Stream("dead"))(t).Reader(0, shards.Start{}))(t)
@@ -127,7 +127,7 @@ func TestDeadLetters(t *testing.T) {
 	}
 	// A stream that is gone, or that does not take the payload, holds nobody up.
 	l.must(l.store.Delete(l.ctx, "dead"))
-	if !q.giveUp(l.ctx, runtime.Call{Function: "f", ID: "i-2"}, cause) {
+	if !q.giveUp(l.ctx, runtime.Call{Function: "f", ID: "i-2"}, conditionRetries, cause) {
 		t.Error("it has not ended")
 	}
 	changed := ok(l.lambda.UpdateFunctionConfiguration(l.ctx, &awslambda.UpdateFunctionConfigurationInput{FunctionName: aws.String("f"), Description: aws.String("x")}))(t)
@@ -186,7 +186,7 @@ func TestEventRetries(t *testing.T) {
 				var mu sync.Mutex
 				var at []time.Duration
 				began := time.Now()
-				q := &events{calls: semaphore.NewWeighted(1), settings: noSettings{}, logger: slog.New(slog.DiscardHandler), functions: stubFunctions{invoke: func(runtime.Call, *runtime.Reply) error {
+				q := &events{calls: semaphore.NewWeighted(1), answers: semaphore.NewWeighted(1), settings: noSettings{}, logger: slog.New(slog.DiscardHandler), functions: stubFunctions{invoke: func(runtime.Call, *runtime.Reply) error {
 					mu.Lock()
 					defer mu.Unlock()
 					at = append(at, time.Since(began))
@@ -211,26 +211,39 @@ func TestEventRetries(t *testing.T) {
 // TestRetryAsync is the table of what follows an attempt.
 func TestRetryAsync(t *testing.T) {
 	failed := &runtime.FunctionError{}
+	none, minute := &asyncRules{}, &asyncRules{asyncConfig: asyncConfig{MaxAge: aws.Int(60)}}
+	once, twice := &asyncRules{asyncConfig: asyncConfig{Retries: aws.Int(0)}}, &asyncRules{asyncConfig: asyncConfig{Retries: aws.Int(1), MaxAge: aws.Int(100)}}
 	for _, tt := range []struct {
 		err                error
 		failures, refusals int
 		age                time.Duration
+		rules              *asyncRules
 		wait               time.Duration
-		again              bool
+		ended              condition
 	}{
-		{nil, 0, 0, 0, 0, false},
-		{failed, 0, 0, 0, time.Minute, true},
-		{failed, 1, 0, 0, 2 * time.Minute, true},
-		{failed, 2, 0, 0, 0, false},
-		{failed, 0, 0, 7 * time.Hour, 0, false},
-		{runtime.ErrThrottled, 2, 0, 0, time.Second, true},
-		{runtime.ErrThrottled, 0, 30, 0, 5 * time.Minute, true},
-		{runtime.ErrThrottled, 0, 0, 7 * time.Hour, 0, false},
-		{errors.New("the host's"), 0, 3, 0, 8 * time.Second, true},
-		{runtime.ErrNoVersion, 0, 0, 0, 0, false},
+		{nil, 0, 0, 0, none, 0, conditionSuccess},
+		{nil, 2, 0, 7 * time.Hour, minute, 0, conditionSuccess},
+		{failed, 0, 0, 0, none, time.Minute, ""},
+		{failed, 1, 0, 0, none, 2 * time.Minute, ""},
+		{failed, 2, 0, 0, none, 0, conditionRetries},
+		{failed, 0, 0, 7 * time.Hour, none, 0, conditionAge},
+		{runtime.ErrThrottled, 2, 0, 0, none, time.Second, ""},
+		{runtime.ErrThrottled, 0, 30, 0, none, 5 * time.Minute, ""},
+		{runtime.ErrThrottled, 0, 0, 7 * time.Hour, none, 0, conditionAge},
+		{errors.New("the host's"), 0, 3, 0, none, 8 * time.Second, ""},
+		{runtime.ErrNoVersion, 0, 0, 0, none, 0, conditionRetries},
+
+		{failed, 0, 0, 0, once, 0, conditionRetries},
+		{runtime.ErrThrottled, 0, 0, 0, once, time.Second, ""},
+		{failed, 0, 0, 0, minute, time.Minute, ""},
+		{failed, 0, 0, time.Millisecond, minute, 0, conditionAge}, // the second attempt would be too late
+		{runtime.ErrThrottled, 0, 5, 20 * time.Second, minute, 32 * time.Second, ""},
+		{runtime.ErrThrottled, 0, 5, 30 * time.Second, minute, 0, conditionAge},
+		{failed, 0, 0, 40 * time.Second, twice, time.Minute, ""},
+		{failed, 1, 0, time.Hour, twice, 0, conditionRetries},
 	} {
-		if wait, again := retryAsync(tt.err, tt.failures, tt.refusals, tt.age); wait != tt.wait || again != tt.again {
-			t.Errorf("%v after %d and %d: %v, %t", tt.err, tt.failures, tt.refusals, wait, again)
+		if wait, ended := retryAsync(tt.err, tt.failures, tt.refusals, tt.age, tt.rules); wait != tt.wait || ended != tt.ended {
+			t.Errorf("%v after %d and %d at %v: %v, %q, want %v, %q", tt.err, tt.failures, tt.refusals, tt.age, wait, ended, tt.wait, tt.ended)
 		}
 	}
 }

@@ -51,7 +51,7 @@ func (l *lambdaRig) addEngines(t testing.TB, dir string) func(*Options) {
 		})
 		l.must(err)
 		t.Cleanup(func() { l.must(l.mappings.Close(ctx)) })
-		o.Functions, o.Mappings = l.functions, l.mappings
+		o.Functions, o.Mappings, o.Destinations = l.functions, l.mappings, streamDestinations{l.store}
 	}
 }
 

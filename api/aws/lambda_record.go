@@ -25,7 +25,9 @@ type functionRecord struct {
 	Policy       []statement       `json:"policy,omitempty"`
 	Published    []published       `json:"published,omitempty"` // by version
 	Uploads      map[string]upload `json:"uploads,omitempty"`   // by the module's digest
-	Modified     time.Time         `json:"modified,omitzero"`
+
+	Async    map[string]asyncConfig `json:"async,omitempty"` // for asynchronous invocations, see asyncKey
+	Modified time.Time              `json:"modified,omitzero"`
 }
 
 // published is a version that PublishVersion has made one of Lambda's.

@@ -43,9 +43,10 @@ var (
 
 // lambda is what Lambda's operations share.
 type lambda struct {
-	functions Functions
-	mappings  Mappings
-	routes    []route
+	functions    Functions
+	mappings     Mappings
+	destinations Destinations // of documents of asynchronous invocations; nil: functions only
+	routes       []route
 
 	changing sync.Mutex // held while definitions are read and changed: new mappings' names, tags
 
@@ -60,9 +61,9 @@ type lambda struct {
 // maxUploads is how many uploads are taken at the same time: each may need four times its size, which is up to 64 MiB.
 const maxUploads = 2
 
-func newLambda(o Options) *lambda {
+func newLambda(o Options, arn func(function, qualifier string) string) *lambda {
 	return &lambda{
-		functions: o.Functions, mappings: o.Mappings, routes: routes(), events: newEvents(o), uploads: make(chan struct{}, maxUploads),
+		functions: o.Functions, mappings: o.Mappings, destinations: o.Destinations, routes: routes(), events: newEvents(o, arn), uploads: make(chan struct{}, maxUploads),
 		names: map[string]string{}, busy: map[string]bool{},
 	}
 }
@@ -85,6 +86,7 @@ func routes() []route {
 		later     = "/functions/{FunctionName}"
 		mappings  = "/2015-03-31/event-source-mappings"
 		tags      = "/2017-03-31/tags/{ARN}"
+		async     = "/2019-09-25" + later + "/event-invoke-config"
 	)
 	return []route{
 		rest("AddPermission", "POST", function+"/policy", deploy, 201, addPermission),
@@ -95,6 +97,7 @@ func routes() []route {
 		bare("DeleteEventSourceMapping", "DELETE", mappings+"/{UUID}", drive, 202, deleteMapping),
 		bare("DeleteFunction", "DELETE", function, deploy, 204, deleteFunction),
 		bare("DeleteFunctionConcurrency", "DELETE", "/2017-10-31"+later+"/concurrency", deploy, 204, deleteConcurrency),
+		bare("DeleteFunctionEventInvokeConfig", "DELETE", async, deploy, 204, deleteEventInvoke),
 		bare("GetAccountSettings", "GET", "/2016-08-19/account-settings", look, 200, getAccountSettings),
 		bare("GetAlias", "GET", function+"/aliases/{Name}", look, 200, getAlias),
 		bare("GetEventSourceMapping", "GET", mappings+"/{UUID}", watch, 200, getMapping),
@@ -102,6 +105,7 @@ func routes() []route {
 		bare("GetFunctionCodeSigningConfig", "GET", "/2020-06-30"+later+"/code-signing-config", look, 200, getCodeSigning),
 		bare("GetFunctionConcurrency", "GET", "/2019-09-30"+later+"/concurrency", look, 200, getConcurrency),
 		bare("GetFunctionConfiguration", "GET", function+"/configuration", look, 200, getFunctionConfiguration),
+		bare("GetFunctionEventInvokeConfig", "GET", async, look, 200, getEventInvoke),
 		bare("GetFunctionRecursionConfig", "GET", "/2024-08-31"+later+"/recursion-config", look, 200, getRecursion),
 		bare("GetPolicy", "GET", function+"/policy", look, 200, getPolicy),
 		bare("GetProvisionedConcurrencyConfig", "GET", "/2019-09-30"+later+"/provisioned-concurrency", look, 200, getProvisionedConcurrency),
@@ -109,11 +113,13 @@ func routes() []route {
 		own("Invoke", "POST", function+"/invocations", invoke, invokeFunction).large(maxPayload),
 		bare("ListAliases", "GET", function+"/aliases", look, 200, listAliases),
 		bare("ListEventSourceMappings", "GET", mappings, watch, 200, listMappings),
+		bare("ListFunctionEventInvokeConfigs", "GET", async+"/list", look, 200, listEventInvoke),
 		bare("ListFunctions", "GET", functions, look, 200, listFunctions),
 		bare("ListTags", "GET", tags, watch, 200, listLambdaTags),
 		bare("ListVersionsByFunction", "GET", function+"/versions", look, 200, listVersions),
 		rest("PublishVersion", "POST", function+"/versions", deploy, 201, publishVersion),
 		rest("PutFunctionConcurrency", "PUT", "/2017-10-31"+later+"/concurrency", deploy, 200, putConcurrency),
+		rest("PutFunctionEventInvokeConfig", "PUT", async, deploy, 200, putEventInvoke),
 		bare("RemovePermission", "DELETE", function+"/policy/{StatementId}", deploy, 204, removePermission),
 		rest("TagResource", "POST", tags, drive, 204, tagLambda),
 		bare("UntagResource", "DELETE", tags, drive, 204, untagLambda),
@@ -121,5 +127,6 @@ func routes() []route {
 		rest("UpdateEventSourceMapping", "PUT", mappings+"/{UUID}", drive, 202, updateMapping),
 		rest("UpdateFunctionCode", "PUT", function+"/code", deploy, 200, updateFunctionCode).large(maxUploadBody),
 		rest("UpdateFunctionConfiguration", "PUT", function+"/configuration", deploy, 200, updateFunctionConfiguration),
+		rest("UpdateFunctionEventInvokeConfig", "POST", async, deploy, 200, updateEventInvoke),
 	}
 }

@@ -236,6 +236,9 @@ func deleteAlias(c *call) (any, error) {
 	if errors.Is(err, runtime.ErrNoAlias) {
 		return nil, nil
 	}
+	if err == nil {
+		err = c.forgetAsync(&f, c.params["Name"])
+	}
 	return nil, err
 }
 

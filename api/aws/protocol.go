@@ -58,7 +58,13 @@ func (c *call) identify() {
 	}
 	header := c.w.Header()
 	header["X-Amz-Id-2"] = []string{base64.StdEncoding.EncodeToString(b[:])}
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80 // a UUID of version 4
+	c.id = requestID([16]byte(b[:]))
+	header["X-Amzn-Requestid"] = []string{c.id}
+}
+
+// requestID is a UUID of version 4, made of random bytes.
+func requestID(b [16]byte) string {
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
 	text := make([]byte, 0, 36)
 	for i, n := range []int{4, 6, 8, 10, 16} {
 		from := [...]int{0, 4, 6, 8, 10}[i]
@@ -67,8 +73,15 @@ func (c *call) identify() {
 		}
 		text = hex.AppendEncode(text, b[from:n])
 	}
-	c.id = string(text)
-	header["X-Amzn-Requestid"] = []string{c.id}
+	return string(text)
+}
+
+// newRequestID is that of an invocation that no request has asked for.
+func newRequestID() string {
+	var b [16]byte
+	binary.LittleEndian.PutUint64(b[:], rand.Uint64())
+	binary.LittleEndian.PutUint64(b[8:], rand.Uint64())
+	return requestID(b)
 }
 
 // exposed are the headers that a page of another origin may read.

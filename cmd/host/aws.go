@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
 
 	"github.com/shardmill/shardmill/api/aws"
+	"github.com/shardmill/shardmill/internal/destination"
 	"github.com/shardmill/shardmill/shards"
 )
 
@@ -47,13 +50,29 @@ func (h *host) openAWS(ctx context.Context, metrics prometheus.Registerer) (*aws
 		return nil, err
 	}
 	o := aws.Options{
-		Streams: h.streams, Settings: settings, Functions: h.functions, Mappings: mappings{h.mappings, h.state}, Region: h.config.aws.region, Account: h.config.aws.account,
+		Streams: h.streams, Settings: settings, Functions: h.functions, Mappings: mappings{h.mappings, h.state}, Destinations: outcomes{h.destinations},
+		Region: h.config.aws.region, Account: h.config.aws.account,
 		Logger: h.config.logger.With("part", "aws"), Registerer: metrics,
 	}
 	if h.config.aws.limits == "aws" {
 		o.Limits = shards.LimitsAWS
 	}
 	return aws.New(o)
+}
+
+// outcomes delivers the documents of asynchronous invocations to where mappings' failures can go, too.
+type outcomes struct{ to *destination.Destinations }
+
+// Check refuses a destination that cannot work.
+func (o outcomes) Check(ctx context.Context, uri string) error { return o.to.Check(ctx, uri) }
+
+// Deliver returns when the document is stored. In a stream its partition key is the invocation's ID.
+func (o outcomes) Deliver(ctx context.Context, uri string, d aws.Document) error {
+	err := o.to.Deliver(ctx, uri, destination.Document{ID: d.ID, Key: d.Key, Shard: d.ID, Whole: d.Whole, Brief: d.Brief})
+	if errors.Is(err, destination.ErrMisconfigured) {
+		return fmt.Errorf("%w: %w", aws.ErrMisconfigured, err)
+	}
+	return err
 }
 
 // bySurface gives AWS's clients to their handler, and everybody else to the native one. AWS's clients name an operation in a header

@@ -1,10 +1,17 @@
 package main
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/shardmill/shardmill/api/aws"
+	"github.com/shardmill/shardmill/internal/field"
+	"github.com/shardmill/shardmill/shards"
 )
 
 func TestBySurface(t *testing.T) {
@@ -82,5 +89,48 @@ func TestAWSOnTheListener(t *testing.T) {
 		if res.StatusCode != http.StatusOK {
 			t.Errorf("GET %s is answered %d", path, res.StatusCode)
 		}
+	}
+}
+
+// TestOutcomes delivers documents of asynchronous invocations to a stream and a folder, and tells what lasts from what may pass.
+func TestOutcomes(t *testing.T) {
+	folder := t.TempDir()
+	h := testHost(t, func(c *hostConfig) { c.failures.folders = []string{folder} })
+	for name, size := range map[string]int{"large": 1 << 20, "small": 4 << 10} {
+		if _, _, err := h.streams.Create(t.Context(), shards.Config{Name: name, Shards: 1, MaxRecordBytes: size}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	to := outcomes{h.destinations}
+	doc := aws.Document{ID: "i-1", Key: "aws/lambda/async/f/d-i-1", Whole: []byte(strings.Repeat("w", 5<<10)), Brief: []byte("brief")}
+	for uri, want := range map[string]string{"stream:large": string(doc.Whole), "stream:small": "brief", "file://" + folder: string(doc.Whole)} {
+		if err := errors.Join(to.Check(t.Context(), uri), to.Deliver(t.Context(), uri, doc)); err != nil {
+			t.Fatal(err)
+		}
+		if name, ok := strings.CutPrefix(uri, "stream:"); ok {
+			st, err := h.streams.Stream(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := st.Reader(0, shards.Start{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			run, err := r.Next(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if rec := run.First(); string(rec.Key) != "i-1" || string(rec.Data) != want {
+				t.Errorf("%s has %d bytes of %s", uri, len(rec.Data), rec.Key)
+			}
+		} else if got, err := os.ReadFile(filepath.Join(folder, doc.Key)); err != nil || string(got) != want {
+			t.Errorf("%s has %d bytes, %v", uri, len(got), err)
+		}
+	}
+	if err := to.Check(t.Context(), "stream:none"); !errors.Is(err, field.ErrInvalid) {
+		t.Errorf("a stream that is not there: %v", err)
+	}
+	if err := to.Deliver(t.Context(), "stream:none", doc); !errors.Is(err, aws.ErrMisconfigured) {
+		t.Errorf("delivered to a stream that is not there: %v", err)
 	}
 }

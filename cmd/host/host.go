@@ -21,6 +21,7 @@ import (
 	"github.com/shardmill/shardmill/internal/broker"
 	"github.com/shardmill/shardmill/internal/capsule"
 	"github.com/shardmill/shardmill/internal/catalog"
+	"github.com/shardmill/shardmill/internal/destination"
 	"github.com/shardmill/shardmill/internal/secrets"
 	"github.com/shardmill/shardmill/internal/state"
 	"github.com/shardmill/shardmill/runtime"
@@ -84,6 +85,8 @@ type host struct {
 	functions *runtime.Runtime
 	mappings  *triggers.Triggers
 	capsules  *capsule.Store
+
+	destinations *destination.Destinations
 }
 
 var (
@@ -256,21 +259,20 @@ func (h *host) openTriggers(ctx context.Context, metrics prometheus.Registerer) 
 	if err != nil {
 		return err
 	}
-	destinations, err := h.openDestinations(metrics)
-	if err != nil {
+	if h.destinations, err = h.openDestinations(metrics); err != nil {
 		return err
 	}
 	h.mappings, err = triggers.Open(ctx, triggers.Options{
 		Streams: triggers.FromStore(h.streams), Functions: h.functions, Definitions: definitions, Markers: h.streams, Leftovers: h.streams,
 		Events:       h.events,
-		Failures:     failures{destinations, h.streams, h.settings, h.config.aws.region, h.config.aws.account},
+		Failures:     failures{h.destinations, h.streams, h.settings, h.config.aws.region, h.config.aws.account},
 		DrainTimeout: h.config.drain, RetryBase: h.config.retryBase, RetryMax: h.config.retryMax,
 		Logger: h.config.logger.With("part", "triggers"), Registerer: metrics,
 	})
 	if err != nil {
 		return err
 	}
-	h.sweepFailures(destinations)
+	h.sweepFailures(h.destinations)
 	return nil // they are stopped with the API's server, see drain
 }
 

@@ -48,7 +48,7 @@ type Streams interface {
 type Document struct {
 	ID    string // the same at every try to deliver it; a UUID
 	Key   string // its place below a prefix or folder, the same at every try; see triggers/event.ObjectKey
-	Shard string // that its records are of, as it is written: shardId-000000000000
+	Shard string // that its records are of, as it is written: shardId-000000000000; in a stream, the document's partition key
 	Whole []byte // with the payload
 	Brief []byte // without; for streams whose records cannot be as large as the whole
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -43,7 +44,7 @@ func TestTerraform(t *testing.T) {
 		return strings.TrimSpace(run(t, 30*time.Second, binary, append(words, "--endpoint", host, "--output", "json")...))
 	}
 	first := settings{zip: buildConsumer(t, "first"), timeout: 5, batches: 10}
-	project.apply(t, first, "9 added, 0 changed, 0 destroyed")
+	project.apply(t, first, "12 added, 0 changed, 0 destroyed")
 	cli("stream", "put", "orders", "--partition-key", "k", "--data", `{"n":1}`)
 	waitFor(t, "record at the consumer that fans out", func() bool {
 		return strings.Contains(cli("function", "logs", "consumer"), `first consumed {\"n\":1} of arn:aws:kinesis:us-east-1:000000000000:stream/orders/consumer/fan:`)
@@ -53,17 +54,18 @@ func TestTerraform(t *testing.T) {
 	}
 
 	second := settings{zip: buildConsumer(t, "second"), timeout: 7, batches: 25, enabled: true}
-	project.apply(t, second, "0 added, 3 changed, 0 destroyed") // the function, the alias, and the mapping
+	project.apply(t, second, "0 added, 4 changed, 0 destroyed") // the function, the alias, its asynchronous invocations, and the mapping
 	if answer := cli("function", "invoke", "consumer", "{}", "--alias", "live"); answer != `{"build":"second","level":"debug"}` {
 		t.Errorf("the alias leads to %s, want the second build with its variables", answer)
 	}
 	checkFlow(t, cli)
+	checkOutcome(t, host, cli)
 
 	second.enabled = false
 	project.apply(t, second, "0 added, 1 changed, 0 destroyed")
 	project.run(t, 3*time.Minute, second.args("destroy", "-auto-approve")...)
 	for _, what := range []string{"stream", "function", "mapping"} {
-		if left := cli(what, "list"); left != "" {
+		if left := cli(what, "list"); left != "" && !strings.HasPrefix(left, `{"name":"lambda-async"`) { // the host's own
 			t.Errorf("after destroy there is still the %s %s", what, left)
 		}
 	}
@@ -93,6 +95,29 @@ func checkFlow(t *testing.T, cli func(words ...string) string) {
 	})
 	if strings.Count(failed, "\n") != 0 || !strings.Contains(failed, "RetryAttemptsExhausted") {
 		t.Errorf("the stream of failures has %q, want one document of a record that was tried as often as the mapping says", failed)
+	}
+}
+
+// checkOutcome holds that an asynchronous invocation of the alias tells its end where the project says.
+func checkOutcome(t *testing.T, host string, cli func(words ...string) string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, host+"/2015-03-31/functions/consumer:live/invocations", strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("X-Amz-Invocation-Type", "Event")
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	var done string
+	waitFor(t, "document of what succeeded", func() bool {
+		done = cli("stream", "tail", "done", "--from", "oldest", "--follow=false")
+		return done != ""
+	})
+	if res.StatusCode != http.StatusAccepted || !strings.Contains(done, "Success") || !strings.Contains(done, "second") || !strings.Contains(done, "function:consumer:live") {
+		t.Errorf("an asynchronous invocation is answered %d and told as %s", res.StatusCode, done)
 	}
 }
 

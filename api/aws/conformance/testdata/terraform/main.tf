@@ -33,6 +33,11 @@ resource "aws_kinesis_stream" "failed" {
   stream_mode_details { stream_mode = "ON_DEMAND" }
 }
 
+resource "aws_kinesis_stream" "done" {
+  name        = "done"
+  shard_count = 1
+}
+
 resource "aws_kinesis_stream_consumer" "fan" {
   name       = "fan"
   stream_arn = aws_kinesis_stream.orders.arn
@@ -63,6 +68,22 @@ resource "aws_lambda_alias" "live" {
   description      = "what serves"
   function_name    = aws_lambda_function.consumer.function_name
   function_version = aws_lambda_function.consumer.version
+}
+
+resource "aws_lambda_function_event_invoke_config" "live" {
+  function_name                = aws_lambda_function.consumer.function_name
+  qualifier                    = aws_lambda_alias.live.name
+  maximum_retry_attempts       = 0
+  maximum_event_age_in_seconds = var.batch_size * 6
+  destination_config {
+    on_failure { destination = aws_kinesis_stream.failed.arn }
+    on_success { destination = aws_kinesis_stream.done.arn }
+  }
+}
+
+resource "aws_lambda_function_event_invoke_config" "latest" {
+  function_name          = aws_lambda_function.consumer.function_name
+  maximum_retry_attempts = 1
 }
 
 resource "aws_lambda_permission" "bucket" {
