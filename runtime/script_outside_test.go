@@ -110,6 +110,7 @@ const checks: { [name: string]: (ctx: any) => any } = {
 		t.put("json", { a: [1] }); t.put("bytes", new Uint8Array([0, 255]).buffer); t.put("text", "é");
 		return [t.get("json").json(), [...t.get("bytes").data], t.get("text"), t.get("text").length, t.get("json").revision > 0n, t.get("none") === undefined];
 	},
+	entry: (ctx) => { ctx.table("t").put("copy", ctx.table("t").get("json")); return ctx.table("t").get("copy") },
 	answer: async (ctx) => {
 		const r = await ctx.fetch(new String("https://a.example/x"), { method: "post", headers: new Map([["x-a", "é"]]), body: { b: 1 }, timeout: 1e12 });
 		return [r.status, r.ok, r.headers.get("x-B"), r.headers.has("none"), [...r.headers], await r.text(), (await r.bytes()).length, await r.json().catch((e: any) => e.name)];
@@ -121,6 +122,7 @@ export default { invoke: (body: any, ctx: any) => checks[body.text](ctx) };
 	w.deployScript(t, "f", source, Config{Timeout: time.Minute, Concurrency: 1, State: []string{"t"}, HTTP: []string{"POST,GET https://a.example"}, Env: map[string]string{"A": "1=2", "B": ""}})
 	for _, tt := range [][2]string{
 		{"values", `[{"a":[1]},[0,255],"é",2,true,true]`},
+		{"entry", `{"a":[1]}`},
 		{"answer", `[201,true,"é",false,[["X-B","é"]],"POST {\"b\":1}",12,"SyntaxError"]`},
 		{"env", `["1=2","",2,true]`},
 		{"keep", ""},

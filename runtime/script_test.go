@@ -54,6 +54,7 @@ export default {
 		for (const r of records) {
 			switch (r.text) {
 			case "pass": ctx.emit("b", r); break;
+			case "data\x00": ctx.emit("b", { key: "data", data: r }); break;
 			case "drop": ctx.drop(r, "not wanted"); break;
 			case "retry": ctx.retry(r); break;
 			case "reject": ctx.reject(r.index, "ü".repeat(1000)); break;
@@ -70,7 +71,7 @@ export default {
 	},
 	async invoke(body, ctx) {
 		await null;
-		const say: any = { empty: undefined, text: "plain", bytes: new Uint8Array([0, 255]), number: 7, null: null };
+		const say: any = { empty: undefined, text: "plain", bytes: new Uint8Array([0, 255]), number: 7, null: null, same: body };
 		return say[body.text];
 	},
 } satisfies Handlers;
@@ -84,15 +85,15 @@ export default {
 		t.Fatal(err)
 	}
 	reply, err := w.batch(t, "f", records(t, "schlüssel", "pass", "drop", "facts", "retry"), hashed.Run(),
-		records(t, "k", "reject", `{"bytes":[1,2,3]}`, `{"long":50000}`, `{"bytes":[]}`))
+		records(t, "k", "reject", `{"bytes":[1,2,3]}`, `{"long":50000}`, `{"bytes":[]}`, "data\x00"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []string{
-		"a/schlüssel/" + `["f",1,"m","in",3,2,2,"0","1970-01-01T00:00:00.000Z","undefined",9,true,true]`,
-		"a/h/" + fmt.Sprintf(`["f",1,"m","in",3,2,4,"%d","2023-11-14T22:13:20.123Z","1329227995784915872903807060280344578",9,true,true]`, int64(1<<44|5)),
+		"a/schlüssel/" + `["f",1,"m","in",3,2,2,"0","1970-01-01T00:00:00.000Z","undefined",10,true,true]`,
+		"a/h/" + fmt.Sprintf(`["f",1,"m","in",3,2,4,"%d","2023-11-14T22:13:20.123Z","1329227995784915872903807060280344578",10,true,true]`, int64(1<<44|5)),
 		"a/long/" + strings.Repeat("€", 50000),
-		"b/schlüssel/pass", "b/bytes/\x01\x02\x03", "b/bytes/",
+		"b/schlüssel/pass", "b/bytes/\x01\x02\x03", "b/bytes/", "b/data/data\x00",
 	}
 	slices.Sort(want)
 	got := slices.Sorted(slices.Values(w.emitted.records))
@@ -103,7 +104,7 @@ export default {
 	if !slices.Equal(reply.Outcomes, outcomes) {
 		t.Errorf("outcomes %v, want %v", reply.Outcomes, outcomes)
 	}
-	for body, want := range map[string]string{"empty": "", "text": "plain", "bytes": "\x00\xff", "number": "7", "null": "null"} {
+	for body, want := range map[string]string{"empty": "", "text": "plain", "bytes": "\x00\xff", "number": "7", "null": "null", "same": "same"} {
 		if got := w.mustAsk(t, "f", body); got != want {
 			t.Errorf("%s is answered with %q, want %q", body, got, want)
 		}

@@ -33,7 +33,10 @@ declare module "shardmill" {
     invoke?(body: Payload, ctx: Context): unknown;
   }
 
-  /** Bytes that came with the call. They can be read until the handler has ended, its promise included. */
+  /**
+   * Bytes that came with the call. They can be read until the handler has ended, its promise included. Wherever data is taken, a payload, a
+   * record or an entry of a table stands for its bytes.
+   */
   export interface Payload {
     /** In bytes. */
     readonly length: number;

@@ -257,6 +257,7 @@
       return inputJSON(this.#at, this.#length);
     }
     toJSON() { return this.text; }
+    static is(p) { return p !== null && typeof p === "object" && #at in p; }
   }
 
   // A record stands in the input area as sdk/record/doc.go draws it. It keeps no more than where: making these objects is much of what a batch costs.
@@ -487,10 +488,10 @@
     }
   }
 
-  // contentOf is text or bytes of their own: bytes as they are now, other values as JSON.
+  // contentOf is text or bytes of their own: bytes as they are now, those of what came with the call or was read too; other values as JSON.
   function contentOf(value, what) {
     if (typeof value === "string") return value;
-    const b = bytesOf(value);
+    const b = Payload.is(value) || Record.is(value) || value instanceof Content ? value.data : bytesOf(value);
     if (b) return b.slice();
     const text = value === undefined ? undefined : stringify(value);
     if (text === undefined) throw new TypeError(`${what} must be text, bytes or what JSON can say, not ${typeof value}`);

@@ -12,16 +12,24 @@
 
 const encoder = new TextEncoder(), decoder = new TextDecoder();
 
-const bytesOf = (data) => (data instanceof Uint8Array ? data : encoder.encode(typeof data === "string" ? data : JSON.stringify(data)));
+const payloads = new WeakSet(); // what came with a call, or was read: it is its bytes wherever data is taken
+
+const bytesOf = (data) => {
+  if (payloads.has(data)) return data.data;
+  return data instanceof Uint8Array ? data : encoder.encode(typeof data === "string" ? data : JSON.stringify(data));
+};
 
 const payload = (data) => {
   const bytes = bytesOf(data);
-  return {
+  const made = {
     length: bytes.length,
     data: bytes,
     get text() { return decoder.decode(bytes); },
     json() { return JSON.parse(this.text); },
+    toJSON() { return this.text; },
   };
+  payloads.add(made);
+  return made;
 };
 
 class HostError extends Error {

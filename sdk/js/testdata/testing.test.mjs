@@ -44,6 +44,24 @@ test("requests", async () => {
   assert.deepEqual(requests, [["POST", "http://a.example", "1", "[1]"]]);
 });
 
+test("what came with the call is its bytes", async () => {
+  const tables = { t: { k: "[1]" } };
+  const f = run({
+    batch([r], ctx) {
+      ctx.emit("out", { key: r.key, data: r });
+      ctx.setState(ctx.state);
+      ctx.table("t").put("copy", ctx.table("t").get("k"));
+      ctx.emit("out", { key: "list", data: [r] });
+    },
+    invoke: (body) => body,
+  }, { tables });
+  const said = await f.batch([{ key: "a", data: "1\n" }]);
+  assert.deepEqual(said.emitted, [{ stream: "out", key: "a", data: "1\n" }, { stream: "out", key: "list", data: '["1\\n"]' }]);
+  assert.equal(said.state, "");
+  assert.equal(tables.t.copy, "[1]");
+  assert.equal((await f.invoke('{"a": 1}')).body, '{"a": 1}');
+});
+
 test("transforms", async () => {
   const f = run({ transform(records, ctx) {
     ctx.drop(records[0], "empty");
