@@ -163,6 +163,22 @@ type downloaded struct {
 	Digest string `json:"digest"`
 }
 
+// writeCode writes a file, and over one that is there only where that is asked for: under the name of a function there may be its source.
+func writeCode(file string, code []byte, over bool) error {
+	if over {
+		return os.WriteFile(file, code, 0o644)
+	}
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("%s is there already; -o %[1]s writes over it", file)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(code)
+	return errors.Join(err, f.Close())
+}
+
 func newFunctionDownload(a *app) *cobra.Command {
 	var version int
 	var out string
@@ -180,7 +196,7 @@ func newFunctionDownload(a *app) *cobra.Command {
 				return err
 			}
 			file := cmp.Or(out, args[0]+extensionOf(code.Language))
-			if err := os.WriteFile(file, code.Bytes, 0o644); err != nil {
+			if err := writeCode(file, code.Bytes, out != ""); err != nil {
 				return err
 			}
 			if a.output == outputJSON {
@@ -191,6 +207,6 @@ func newFunctionDownload(a *app) *cobra.Command {
 		},
 	}
 	countFlag(c.Flags(), &version, "version", "1 or more", "which version's module (default: the newest)")
-	c.Flags().StringVarP(&out, "out", "o", "", "file to write (default: the function's name with .wasm, .js or .ts)")
+	c.Flags().StringVarP(&out, "out", "o", "", "file to write (default: the function's name with .wasm, .js or .ts, where there is no such file)")
 	return c
 }

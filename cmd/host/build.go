@@ -75,8 +75,8 @@ func escapeGlob(path string) string {
 	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(path)
 }
 
-// buildFunction compiles the function in folder dir to a WebAssembly reactor module at out, or bundles its source there. It is the one place that knows
-// how a function is built, in any language. A failed build leaves out as it was and is a *buildError; where the compiler is missing, it is a
+// buildFunction compiles the function in folder dir to a WebAssembly reactor module at out, whose folder it makes, or bundles its source there. It is the
+// one place that knows how a function is built, in any language. A failed build leaves out as it was and is a *buildError; where the compiler is missing, it is a
 // *toolchainError.
 func buildFunction(ctx context.Context, dir, out string) error {
 	if info, err := os.Stat(dir); err != nil {
@@ -86,6 +86,12 @@ func buildFunction(ctx context.Context, dir, out string) error {
 	}
 	out, err := filepath.Abs(out)
 	if err != nil {
+		return fmt.Errorf("build function: %w", err)
+	}
+	if writesOverSource(dir, out) {
+		return &buildError{Dir: dir, Output: out + " is its source; name another file (-o)"}
+	}
+	if err := os.MkdirAll(filepath.Dir(out), 0o777); err != nil { // -o build/function.mjs of a fresh checkout
 		return fmt.Errorf("build function: %w", err)
 	}
 	partial := out + ".partial"

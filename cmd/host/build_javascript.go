@@ -31,6 +31,20 @@ func buildJavaScript(_ context.Context, dir, out string) error {
 	return os.WriteFile(out, bundle, 0o666)
 }
 
+// writesOverSource is whether out is the script that folder dir is built from: `function build .` in a folder named index would write over index.js.
+func writesOverSource(dir, out string) bool {
+	entry, err := quickjs.Entry(dir)
+	if err != nil || languageOf(dir).name != scriptLanguage {
+		return false
+	}
+	source, err := os.Stat(entry)
+	if err != nil {
+		return false
+	}
+	target, err := os.Stat(out)
+	return err == nil && os.SameFile(source, target)
+}
+
 // bundleScript is the file and all that it imports as one source.
 func bundleScript(file string) ([]byte, error) {
 	bundle, err := quickjs.Bundle(file)

@@ -139,6 +139,31 @@ func TestDeployScript(t *testing.T) {
 	}
 }
 
+// Neither a build nor a download writes over a script's source that it was not told to.
+func TestSourceIsKept(t *testing.T) {
+	h := testHost(t)
+	c := cli{env: map[string]string{"SHARDMILL_ENDPOINT": "http://" + h.addr()}}
+	t.Chdir(t.TempDir())
+	const source = "export default { invoke: () => 1 } // mine\n"
+	writeFile(t, "index/index.js", source)
+	t.Chdir("index")
+	if r := c.run(t.Context(), "function", "build", "."); r.status == 0 || !strings.Contains(r.stderr, "index.js is its source") {
+		t.Errorf("%+v", r)
+	}
+	if r := c.run(t.Context(), "function", "deploy", "index", "."); r.status != 0 {
+		t.Fatalf("%+v", r)
+	}
+	if r := c.run(t.Context(), "function", "download", "index"); r.status == 0 || !strings.Contains(r.stderr, "index.js is there already; -o index.js writes over it") {
+		t.Errorf("%+v", r)
+	}
+	if got := readString(t, "index.js"); got != source {
+		t.Errorf("the source is now %q", got)
+	}
+	if r := c.run(t.Context(), "function", "download", "index", "-o", "index.js"); r.status != 0 || readString(t, "index.js") == source {
+		t.Errorf("%+v", r)
+	}
+}
+
 // dev needs nothing installed for a script: not even a PATH.
 func TestDevScript(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())

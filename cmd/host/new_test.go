@@ -44,7 +44,28 @@ var projectTests = map[string][]string{
 	"rust":           {"cargo", "test", "--offline"},
 	"c":              {"make", "test"},
 	"assemblyscript": {"npm", "test"},
-	"typescript":     {"node", "--test"}, // npm test builds before, with a shardmill on the PATH
+	"typescript":     {"node", "--test"}, // npm test builds before, with a shardmill on the PATH: see npmBuild
+}
+
+// npmBuild runs what package.json of a project runs before its tests. There is no shardmill on the PATH here.
+func npmBuild(t *testing.T, dir string) {
+	t.Helper()
+	var manifest struct{ Scripts map[string]string }
+	text, err := os.ReadFile(filepath.Join(dir, "package.json"))
+	if err == nil {
+		err = json.Unmarshal(text, &manifest)
+	}
+	if err != nil || manifest.Scripts["pretest"] != "npm run build" {
+		t.Fatalf("%+v, %v", manifest, err)
+	}
+	args, found := strings.CutPrefix(manifest.Scripts["build"], "shardmill ")
+	if !found {
+		t.Fatalf("npm run build is %q", manifest.Scripts["build"])
+	}
+	t.Chdir(dir)
+	if res := (cli{}).run(t.Context(), strings.Fields(args)...); res.status != exitOK {
+		t.Fatalf("%+v", res)
+	}
 }
 
 // A new project of every language passes its own test, builds, and does the same as the others.
@@ -68,7 +89,7 @@ func TestNewProjects(t *testing.T) {
 			}
 			code := built(t, dir) // skips where there is no compiler
 			if language == "typescript" {
-				writeFile(t, filepath.Join(dir, "build", "hello-1.mjs"), string(code))
+				npmBuild(t, dir)
 			}
 			if _, err := exec.LookPath(command[0]); err != nil {
 				t.Skipf("LEFT OUT: no %s", command[0])
