@@ -1,6 +1,7 @@
 package aws
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -189,6 +190,11 @@ var lambdaSentinels = []struct {
 	{context.DeadlineExceeded, codeService, 500, "The request took too long and was given up."},
 }
 
+// lambdaMembers has, by the runtime's names of fields, those of the members of Lambda's requests that they come from.
+var lambdaMembers = map[string]string{
+	"name": "FunctionName", "env": "Environment", "alias": "Name", "description": "Description", "canary": "AdditionalVersionWeights", "share": "AdditionalVersionWeights",
+}
+
 // lambdaFaultOf is what an error of one of Lambda's operations is answered with.
 func lambdaFaultOf(err error) *fault {
 	var known *fault
@@ -197,7 +203,9 @@ func lambdaFaultOf(err error) *fault {
 	}
 	var refused *field.Error
 	if errors.As(err, &refused) {
-		return refuseParameter("%s", refused.Error())
+		told := *refused
+		told.Field = cmp.Or(lambdaMembers[told.Field], told.Field)
+		return refuseParameter("%s", told.Error())
 	}
 	for _, row := range lambdaSentinels {
 		if errors.Is(err, row.err) {

@@ -40,6 +40,9 @@ func addPermission(c *call, in *permissionInput) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if qualifier == runtime.Latest {
+		return nil, refuseParameter("We currently do not support adding policies for %s.", runtime.Latest)
+	}
 	document := statementDocument{Sid: in.StatementId, Effect: "Allow", Action: in.Action, Resource: c.functionARN(f.Name, qualifier), Principal: principalOf(in.Principal)}
 	for key, value := range map[string]string{
 		"AWS:SourceAccount": in.SourceAccount, "aws:PrincipalOrgID": in.PrincipalOrgID,
@@ -57,10 +60,10 @@ func addPermission(c *call, in *permissionInput) (any, error) {
 		return nil, err
 	}
 	_, err = c.changeRecord(&f, func(r *functionRecord) error {
-		if slices.ContainsFunc(r.Policy, func(s statement) bool { return s.ID == in.StatementId }) {
+		if r.findStatement(in.StatementId, qualifier) >= 0 {
 			return conflict("The statement id (%s) provided already exists. Please provide a new statement id, or remove the existing statement.", in.StatementId)
 		}
-		if r.Policy = append(r.Policy, statement{in.StatementId, text}); len(policyText(r)) > maxPolicy {
+		if r.Policy = append(r.Policy, statement{in.StatementId, qualifier, text}); len(r.policyText(qualifier)) > maxPolicy {
 			return &fault{code: "PolicyLengthExceededException", status: 400, message: "The final policy size is bigger than the limit (20480)."}
 		}
 		return nil
@@ -91,15 +94,25 @@ func (d *statementDocument) condition(operator, key, value string) {
 	d.Condition[operator][key] = value
 }
 
-// policyText is the whole policy of a function.
-func policyText(r *functionRecord) string {
+// findStatement is the index of a statement of the policy of a function, or of one of its versions or aliases: each has a policy of its own. -1: there is none.
+func (r *functionRecord) findStatement(id, qualifier string) int {
+	return slices.IndexFunc(r.Policy, func(s statement) bool { return s.ID == id && s.Qualifier == qualifier })
+}
+
+// policyText is the whole policy of a function, a version or an alias; "" is none.
+func (r *functionRecord) policyText(qualifier string) string {
 	document := struct {
 		Version   string
 		Id        string
 		Statement []json.RawMessage
 	}{Version: "2012-10-17", Id: "default"}
 	for _, s := range r.Policy {
-		document.Statement = append(document.Statement, s.Document)
+		if s.Qualifier == qualifier {
+			document.Statement = append(document.Statement, s.Document)
+		}
+	}
+	if len(document.Statement) == 0 {
+		return ""
 	}
 	b, err := json.Marshal(document)
 	if err != nil {
@@ -114,23 +127,24 @@ type lambdaPolicyOutput struct {
 }
 
 func getPolicy(c *call) (any, error) {
-	f, v, r, _, err := c.found()
+	f, v, r, qualifier, err := c.found()
 	if err != nil {
 		return nil, err
 	}
-	if len(r.Policy) == 0 {
+	text := r.policyText(qualifier)
+	if text == "" {
 		return nil, missing("The resource you requested does not exist.")
 	}
-	return lambdaPolicyOutput{policyText(&r), revisionOf(&f, &v, &r)}, nil
+	return lambdaPolicyOutput{text, revisionOf(&f, &v, &r)}, nil
 }
 
 func removePermission(c *call) (any, error) {
-	f, _, _, _, err := c.found()
+	f, _, _, qualifier, err := c.found()
 	if err != nil {
 		return nil, err
 	}
 	_, err = c.changeRecord(&f, func(r *functionRecord) error {
-		i := slices.IndexFunc(r.Policy, func(s statement) bool { return s.ID == c.params["StatementId"] })
+		i := r.findStatement(c.params["StatementId"], qualifier)
 		if i < 0 {
 			return missing("Statement %s is not found in resource policy.", cut(c.params["StatementId"]))
 		}

@@ -45,6 +45,48 @@ func TestStatements(t *testing.T) {
 	refused(t, err, "ValidationException", fmt.Sprintf(pattern, "a.b", "statementId", "([a-zA-Z0-9-_]+)"))
 }
 
+// TestPoliciesOfQualifiers has a policy for a function and one for each of its aliases, as on AWS: a statement's ID is that of one of them, and
+// what is said of an alias goes with it.
+func TestPoliciesOfQualifiers(t *testing.T) {
+	l := newLambdaRig(t)
+	l.createFunction("f", guest{}, func(in *awslambda.CreateFunctionInput) { in.Publish = true })
+	f, live := aws.String("f"), aws.String("live")
+	createLive := func() {
+		ok(l.lambda.CreateAlias(l.ctx, &awslambda.CreateAliasInput{FunctionName: f, Name: live, FunctionVersion: aws.String("1")}))(t)
+	}
+	createLive()
+	to := func(qualifier string) func(*awslambda.AddPermissionInput) {
+		return func(in *awslambda.AddPermissionInput) { in.Qualifier = aws.String(qualifier) }
+	}
+	plain := *ok(l.permit("f", "s", nil))(t).Statement
+	ofAlias := *ok(l.permit("f", "s", to("live")))(t).Statement
+	ofVersion := *ok(l.permit("f:1", "s", nil))(t).Statement
+	if !strings.Contains(ofAlias, `"Resource":"`+lambdaARN+`function:f:live"`) || !strings.Contains(ofVersion, `function:f:1"`) {
+		t.Errorf("%s, %s", ofAlias, ofVersion)
+	}
+	_, err := l.permit("f", "s", to("live"))
+	refusedWith[*types.ResourceConflictException](t, err, 409, "The statement id (s) provided already exists. Please provide a new statement id, or remove the existing statement.")
+	_, err = l.permit("f", "s", to("$LATEST"))
+	refusedWith[*types.InvalidParameterValueException](t, err, 400, "We currently do not support adding policies for $LATEST.")
+	policy := func(qualifier *string) (*awslambda.GetPolicyOutput, error) {
+		return l.lambda.GetPolicy(l.ctx, &awslambda.GetPolicyInput{FunctionName: f, Qualifier: qualifier})
+	}
+	for want, qualifier := range map[string]*string{plain: nil, ofAlias: live, ofVersion: aws.String("1")} {
+		if got := *ok(policy(qualifier))(t).Policy; !strings.HasSuffix(got, `"Statement":[`+want+`]}`) {
+			t.Errorf("policy %s, want %s", got, want)
+		}
+	}
+	ok(l.lambda.RemovePermission(l.ctx, &awslambda.RemovePermissionInput{FunctionName: f, StatementId: aws.String("s")}))(t)
+	_, err = policy(nil)
+	refusedWith[*types.ResourceNotFoundException](t, err, 404, "The resource you requested does not exist.")
+	ok(policy(live))(t)
+	ok(l.lambda.DeleteAlias(l.ctx, &awslambda.DeleteAliasInput{FunctionName: f, Name: live}))(t)
+	createLive()
+	_, err = policy(live)
+	refusedWith[*types.ResourceNotFoundException](t, err, 404, "The resource you requested does not exist.")
+	ok(policy(aws.String("1")))(t)
+}
+
 // TestPolicy keeps statements.
 func TestPolicy(t *testing.T) {
 	l := newLambdaRig(t)

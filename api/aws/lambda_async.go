@@ -169,16 +169,6 @@ func deleteEventInvoke(c *call) (any, error) {
 	return nil, err
 }
 
-// forgetAsync removes the configuration of a version or an alias that was deleted.
-func (c *call) forgetAsync(f *runtime.Function, key string) error {
-	r, err := c.record(f)
-	if _, found := r.Async[key]; err != nil || !found {
-		return err
-	}
-	_, err = c.changeRecord(f, func(r *functionRecord) error { delete(r.Async, key); return nil })
-	return err
-}
-
 type listEventInvokeOutput struct {
 	NextMarker                 string `json:",omitzero"`
 	FunctionEventInvokeConfigs []eventInvokeOutput

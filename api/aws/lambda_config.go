@@ -74,6 +74,12 @@ type vpcConfig struct {
 	Ipv6AllowedForDualStack anything
 }
 
+// Limits of functions in Lambda's units: seconds, and MiB.
+const (
+	maxTimeout    = int(runtime.MaxTimeout / time.Second)
+	maxMemorySize = runtime.MaxMemoryBytes >> 20
+)
+
 // refuse says what functions cannot have here. Settings that have the value which AWS gives them by default are taken: tools send them.
 func (in *functionSettings) refuse() error {
 	for _, s := range []struct {
@@ -98,6 +104,12 @@ func (in *functionSettings) refuse() error {
 		if s.given {
 			return refuseParameter("%s is not supported by functions here.", s.name)
 		}
+	}
+	if in.Timeout != nil && *in.Timeout > maxTimeout {
+		return refuseParameter("Timeout is %d; it must be 1 to %d seconds.", *in.Timeout, maxTimeout)
+	}
+	if in.MemorySize != nil && *in.MemorySize > maxMemorySize {
+		return refuseParameter("MemorySize is %d; it must be 128 to %d MB.", *in.MemorySize, maxMemorySize)
 	}
 	return nil
 }

@@ -385,7 +385,7 @@ func (c *call) deleteVersion(f *runtime.Function, number int) error {
 	}
 	_, err := c.changeRecord(f, func(r *functionRecord) error {
 		r.Published = slices.DeleteFunc(r.Published, func(p published) bool { return p.Version == number })
-		delete(r.Async, versionText(number))
+		r.forget(versionText(number))
 		return nil
 	})
 	return err

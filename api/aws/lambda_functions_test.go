@@ -235,7 +235,7 @@ func TestFunctionRefusals(t *testing.T) {
 		"The target " + streamsAt + "none of DeadLetterConfig is not there: it can be the ARN of a stream (" + streamsAt + "NAME).": func(in *input) {
 			in.DeadLetterConfig = &types.DeadLetterConfig{TargetArn: aws.String(streamsAt + "none")}
 		},
-		"timeout is 15m1s; it must be 1ms to 15m": func(in *input) { in.Timeout = aws.Int32(901) },
+		"Timeout is 901; it must be 1 to 900 seconds.": func(in *input) { in.Timeout = aws.Int32(901) },
 	} {
 		refusedWith[*types.InvalidParameterValueException](t, create(change), 400, message)
 	}
@@ -393,6 +393,12 @@ func TestAliases(t *testing.T) {
 		_, err = l.lambda.UpdateAlias(l.ctx, &awslambda.UpdateAliasInput{FunctionName: f, Name: live, RoutingConfig: &types.AliasRoutingConfiguration{AdditionalVersionWeights: weights}})
 		refused(t, err, codeParameter, "")
 	}
+	_, err = l.lambda.UpdateAlias(l.ctx, &awslambda.UpdateAliasInput{FunctionName: f, Name: live, RoutingConfig: &types.AliasRoutingConfiguration{AdditionalVersionWeights: map[string]float64{"9": 0.5}}})
+	refusedWith[*types.ResourceNotFoundException](t, err, 404, "Function not found: "+lambdaARN+"function:f:9")
+	_, err = l.lambda.UpdateAlias(l.ctx, &awslambda.UpdateAliasInput{FunctionName: f, Name: live, RoutingConfig: &types.AliasRoutingConfiguration{AdditionalVersionWeights: map[string]float64{"1": 1.5}}})
+	refused(t, err, codeParameter, "AdditionalVersionWeights is 1.5; it must be 0 to 1")
+	_, err = l.lambda.CreateAlias(l.ctx, &awslambda.CreateAliasInput{FunctionName: f, Name: aws.String("12"), FunctionVersion: aws.String("1")})
+	refused(t, err, codeParameter, "Name is 12; it must be 1 to 128 of the characters a-z A-Z 0-9 - _, and not digits only")
 	_, err = l.lambda.GetAlias(l.ctx, &awslambda.GetAliasInput{FunctionName: f, Name: aws.String("none")})
 	refusedWith[*types.ResourceNotFoundException](t, err, 404, "Cannot find alias arn: "+lambdaARN+"function:f:none")
 	for range 2 { // the second time there is none, which is no error

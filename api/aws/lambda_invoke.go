@@ -38,6 +38,9 @@ func invokeFunction(c *call, body []byte) error {
 	} else if len(body) > most {
 		return payloadTooLarge(most, invokeName)
 	}
+	if kind := c.r.Header.Get("X-Amz-Log-Type"); kind != "" && kind != "None" && kind != "Tail" {
+		return faultf(codeValidation, "1 validation error detected: Value '%s' at 'logType' failed to satisfy constraint: Member must satisfy enum value set: [None, Tail]", cut(kind))
+	}
 	if v.Kinds != 0 && !v.Kinds.Has(runtime.KindInvoke) { // 0: it is being compiled
 		return refuseParameter("The function does not handle direct invocations.")
 	}

@@ -83,6 +83,8 @@ func TestInvoke(t *testing.T) {
 		in.InvocationType, in.Payload = types.InvocationTypeEvent, make([]byte, 1<<20+1)
 	})
 	refusedWith[*types.RequestTooLargeException](t, err, 413, "Request must be smaller than 1048576 bytes for the InvokeFunction operation")
+	_, err = call("good", func(in *awslambda.InvokeInput) { in.LogType = "All" })
+	refused(t, err, "ValidationException", "1 validation error detected: Value 'All' at 'logType' failed to satisfy constraint: Member must satisfy enum value set: [None, Tail]")
 	_, err = call("good", func(in *awslambda.InvokeInput) { in.InvocationType = "Soon" })
 	refused(t, err, codeValidation, "")
 }

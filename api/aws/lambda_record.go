@@ -42,10 +42,17 @@ type upload struct {
 	Size   int    `json:"size"`
 }
 
-// statement is one of a function's policy.
+// statement is one of the policy of a function, or of a version or an alias of it.
 type statement struct {
-	ID       string          `json:"id"`
-	Document json.RawMessage `json:"document"`
+	ID        string          `json:"id"`
+	Qualifier string          `json:"qualifier,omitempty"`
+	Document  json.RawMessage `json:"document"`
+}
+
+// forget removes what is kept about a version or an alias, by its number or name.
+func (r *functionRecord) forget(qualifier string) {
+	delete(r.Async, qualifier)
+	r.Policy = slices.DeleteFunc(r.Policy, func(s statement) bool { return s.Qualifier == qualifier })
 }
 
 // recordKey is where the record of a function is kept.

@@ -181,7 +181,11 @@ func (in *aliasInput) apply(f *runtime.Function, a *runtime.Alias) error {
 func (c *call) putAlias(f *runtime.Function, a runtime.Alias) (any, error) {
 	stored, _, err := c.lambda.functions.PutAlias(c.r.Context(), f.Name, a)
 	if errors.Is(err, runtime.ErrNoVersion) {
-		return nil, missing("Function not found: %s", c.functionARN(f.Name, versionText(a.Version)))
+		number := a.Version
+		if slices.ContainsFunc(f.Versions, func(v runtime.VersionDetail) bool { return v.Version == number }) {
+			number = a.Canary
+		}
+		return nil, missing("Function not found: %s", c.functionARN(f.Name, versionText(number)))
 	}
 	return c.aliasOutput(f, stored), err
 }
@@ -237,9 +241,19 @@ func deleteAlias(c *call) (any, error) {
 		return nil, nil
 	}
 	if err == nil {
-		err = c.forgetAsync(&f, c.params["Name"])
+		err = c.forget(&f, c.params["Name"])
 	}
 	return nil, err
+}
+
+// forget removes what is kept about a version or an alias that was deleted.
+func (c *call) forget(f *runtime.Function, qualifier string) error {
+	r, err := c.record(f)
+	if _, found := r.Async[qualifier]; err != nil || !found && r.policyText(qualifier) == "" {
+		return err
+	}
+	_, err = c.changeRecord(f, func(r *functionRecord) error { r.forget(qualifier); return nil })
+	return err
 }
 
 type listAliasesOutput struct {
