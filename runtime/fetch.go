@@ -126,8 +126,26 @@ func (v *visit) fetch(ctx context.Context, m api.Memory, args []uint64) int64 {
 	if err := v.config.mayFetch(r.Method, u); err != nil {
 		return v.denied("http", err.Error())
 	}
+	if problem := oddHeader(r.Header); problem != "" {
+		return v.refuse(abi.StatusInvalid, "%s", problem)
+	}
 	q := asked(abi.ImportHTTPFetch, []byte(r.Method), []byte(r.URL), headerPart(r), r.Body)
 	return v.ask(ctx, q, func() int64 { return v.request(ctx, r, u) })
+}
+
+// oddHeader is what is wrong with a request's header fields, "" being nothing: they never come to be right, and a function that takes them for a server that is
+// not there would try for ever.
+func oddHeader(header []abi.HTTPHeader) string {
+	const token = "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz" // RFC 9110 §5.6.2
+	for _, h := range header {
+		if h.Name == "" || strings.Trim(h.Name, token) != "" {
+			return fmt.Sprintf("%.40q is no name of a header field", h.Name)
+		}
+		if strings.ContainsFunc(h.Value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
+			return fmt.Sprintf("the header field %.40q has a value with a line break or a control character in it", h.Name)
+		}
+	}
+	return ""
 }
 
 // request makes a request that is granted.

@@ -336,7 +336,9 @@ func (i *instance) failure(ctx context.Context, err error) error {
 func (i *instance) classify(ctx context.Context, err error) (*FunctionError, error) {
 	message, stack := splitStack(err)
 	if cause := i.watch.cause(); cause != stopCanceled && cause != stopClosed { // nobody sees those
-		stack = i.source.readable(stack)
+		if stack = i.source.readable(stack); i.program.input != nil {
+			stack = withoutEngine(stack)
+		}
 	}
 	var exit *exited
 	var host hostFailure

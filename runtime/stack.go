@@ -70,6 +70,18 @@ func (s *source) readable(stack string) string {
 	return b.String()
 }
 
+// withoutEngine is a script's stack without the frames of the engine, a module without a name whose functions have none: they are not the author's, and
+// say nothing. What is left is the door of the host where the script was stopped, if it was at one.
+func withoutEngine(stack string) string {
+	var kept []string
+	for line := range strings.Lines(stack) {
+		if !strings.HasPrefix(line, ".") {
+			kept = append(kept, line)
+		}
+	}
+	return strings.TrimSuffix(strings.Join(kept, ""), "\n")
+}
+
 // placeOf reads what the engine tells of a place, thanks to the rewriter's beacon: "\t0x1f: shardmill:1".
 func placeOf(line string) (place uint32, found bool) {
 	number, found := strings.CutPrefix(strings.TrimSpace(line), "0x")
