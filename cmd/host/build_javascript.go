@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,8 +57,7 @@ func bundleScript(file string) ([]byte, error) {
 
 // isScript is whether a file's name is that of a source in JavaScript or TypeScript.
 func isScript(path string) bool {
-	extension := filepath.Ext(path)
-	return extension == ".js" || extension == ".ts"
+	return slices.Contains([]string{".js", ".ts", ".mjs", ".mts"}, filepath.Ext(path))
 }
 
 // proofOf says what code is: a module, or a bundle in JavaScript.

@@ -127,6 +127,16 @@ func TestDeployScript(t *testing.T) {
 	if down, up := readString(t, out), readString(t, built); down != up {
 		t.Errorf("what is stored is not what was built:\n%s\n%s", down, up)
 	}
+	for name, says := range map[string]string{"f.zip": "a zip, not a WebAssembly module", "f": "a program for Linux (ELF)"} {
+		writeFile(t, filepath.Join(dir, name), map[string]string{"f.zip": "PK\x03\x04\x14\x00", "f": "\x7fELF\x02\x01\x01\x00"}[name])
+		if r := c.run(t.Context(), "function", "deploy", "odd", filepath.Join(dir, name)); r.status == 0 || !strings.Contains(r.stderr, says) {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+	writeFile(t, filepath.Join(dir, "one.mts"), "import { two } from \"./two\";\nexport default { invoke(body: any): unknown { return two } };\n")
+	if r := c.run(t.Context(), "function", "deploy", "odd", filepath.Join(dir, "one.mts")); r.status != 0 {
+		t.Errorf("%+v", r)
+	}
 	writeFile(t, filepath.Join(dir, "two.ts"), "export function two() { return 1\n")
 	if r := c.run(t.Context(), "function", "deploy", "file", dir); r.status == 0 || !strings.Contains(r.stderr, "two.ts:2:1: ") {
 		t.Errorf("%+v", r)

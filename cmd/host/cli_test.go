@@ -312,6 +312,8 @@ func TestUsage(t *testing.T) {
 		{"frobnicate", exitUsage, ``, `has no verb "frobnicate"; it has agent, bench,`},
 		{"stream create", exitUsage, ``, `^shardmill: shardmill stream create needs NAME: shardmill stream create NAME \[flags\]\n`},
 		{"stream create a b", exitUsage, ``, `takes no argument "b"`},
+		{"function describe ''", exitUsage, ``, `^shardmill: NAME is empty: shardmill function describe NAME \[flags\]\n`},
+		{"state delete t ''", exitUsage, ``, `^shardmill: KEY is empty: `},
 		{"stream create a --shards many", exitUsage, ``, `--shards is "many"; it must be 1 to 1000\n`},
 		{"stream create a --shards 0", exitUsage, ``, `--shards is 0; it must be 1 to 1000\n`},
 		{"stream create a --retention 0s", exitUsage, ``, `--retention is 0s; it must be 1h to 365d\n`},

@@ -51,7 +51,9 @@ func newFunctionDeploy(a *app) *cobra.Command {
 				return err
 			}
 			settle(cmd.Flags(), &config, &own)
-			proof.Language = proofOf(wasm).Language
+			if isBuilt(args[1]) {
+				proof.Language = proofOf(wasm).Language
+			}
 			if key != "" {
 				if proof.Signature, err = signModule(key, wasm); err != nil {
 					return err
@@ -85,6 +87,13 @@ func newFunctionDeploy(a *app) *cobra.Command {
 	c.Flags().BoolVar(&leave, "no-wait", false, "do not wait until the version is compiled and serves (see function describe)")
 	c.Flags().StringVar(&key, "sign", "", "PEM file with the ed25519 key to sign the module with (openssl genpkey -algorithm ed25519); for hosts with --trust-keys")
 	return c
+}
+
+// isBuilt is whether what is uploaded of a path is made of it here. Any other file is taken for a module, so that the host says what a zip or a program is
+// that is none.
+func isBuilt(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir() || isScript(path)
 }
 
 // loadFunction reads a module from a .wasm file, bundles a script, or builds it from a folder; the settings are the folder's own.

@@ -66,8 +66,11 @@ func (a *app) sentence(err error) string {
 func problemSentence(p *api.Problem) string {
 	text := oneLine(p)
 	if advice, ok := adviceFor[p.Kind()]; ok && p.Reason != "" {
-		text = strings.TrimRight(p.Reason, ".")
-		if p.Kind() != api.KindConflict || !strings.HasPrefix(p.Instance, "/v1/mappings/") { // a mapping's says what to do
+		switch text = strings.TrimRight(p.Reason, "."); {
+		case p.Kind() == api.KindConflict && strings.HasPrefix(p.Instance, "/v1/mappings/"): // says what to do
+		case p.Kind() == api.KindConflict && strings.HasPrefix(p.Instance, "/v1/state/"):
+			text += `; "shardmill state list TABLE --output json" shows the revisions`
+		default:
 			text += "; " + advice
 		}
 	}
@@ -162,6 +165,11 @@ func arguments(cmd *cobra.Command, args []string) error {
 		return usagef("%s needs %s: %s", cmd.CommandPath(), names[len(args)], cmd.UseLine())
 	case len(args) > len(names):
 		return usagef("%s takes no argument %q: %s", cmd.CommandPath(), args[len(names)], cmd.UseLine())
+	}
+	for i, arg := range args { // what a variable that is not set comes to: an empty KEY must not be none
+		if name := strings.Trim(names[i], "[]"); arg == "" && name != "BODY" && name != "VALUE" {
+			return usagef("%s is empty: %s", name, cmd.UseLine())
+		}
 	}
 	return nil
 }

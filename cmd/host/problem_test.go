@@ -28,6 +28,8 @@ func TestProblemsInThisProgramsWords(t *testing.T) {
 		{of(api.KindConflict, api.Problem{Instance: "/v1/streams/s", Reason: "It is busy."}), `put: It is busy; "shardmill stream describe" shows what there is`},
 		{of(api.KindConflict, api.Problem{Instance: "/v1/mappings/m", Reason: "Stream cannot be changed; delete the mapping.", Detail: "x"}),
 			"put: Stream cannot be changed; delete the mapping"},
+		{of(api.KindConflict, api.Problem{Instance: "/v1/state/t/entries/k", Reason: "The entry has changed."}),
+			`put: The entry has changed; "shardmill state list TABLE --output json" shows the revisions`},
 		{of(api.KindNoSpace, api.Problem{Reason: "No space.", Detail: "No space. Send it again.", Put: &api.PutAnswer{Put: 1234, Failed: 2, UndecidedFrom: 1237}}),
 			`put: No space; delete a stream or a function, shorten a retention with "shardmill stream update", or make space on the host's disk, or mend it; then try again` +
 				`. 1,234 records are on disk, 2 refused; send the lines from line 1,237 on again ("tail -n +1237" gives them)`},
