@@ -336,7 +336,7 @@ func (i *instance) failure(ctx context.Context, err error) error {
 func (i *instance) classify(ctx context.Context, err error) (*FunctionError, error) {
 	message, stack := splitStack(err)
 	if cause := i.watch.cause(); cause != stopCanceled && cause != stopClosed { // nobody sees those
-		if stack = i.source.readable(stack); i.program.input != nil {
+		if stack = i.source.readable(stack); i.program != nil && i.program.input != nil { // a command's instance has no program: it makes one call
 			stack = withoutEngine(stack)
 		}
 	}
