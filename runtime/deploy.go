@@ -383,9 +383,9 @@ func (rt *Runtime) Delete(ctx context.Context, name string) error {
 		rt.discard(v)
 	}
 	f.logs.close()
-	f.past.close()
+	f.past.close(true)
 	rt.dropState(name)
-	rt.noteDeleted(ctx, name)
+	rt.diary.bury(ctx, f)
 	rt.metrics.forget(name)
 	rt.removeCode(ctx, all)
 	return nil

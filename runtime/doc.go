@@ -54,7 +54,7 @@
 //	CacheDir/new-<random>/        the same, while Options.CompileModule fills it; what is left of one is removed by Open
 //
 // It may be lost at any time. Log lines are kept in memory, a bounded number of bytes per function; the last ones of an invocation are noted with it in
-// Options.History, once a second, away from the calls.
+// Options.History, once a second, away from the calls: diary.go tells how, so that each function's latest outlive a restart however much the others are called.
 //
 // # Scripts
 //

@@ -2,11 +2,9 @@ package runtime
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -15,9 +13,6 @@ import (
 const (
 	KeptInvocations = 100 // the newest, and besides as many of the newest that failed
 
-	// noteInterval is how often what was not noted yet is written to Options.History; it is what a crash loses.
-	noteInterval  = time.Second
-	maxNoteBytes  = 256 << 10
 	maxNotedStack = 8 << 10
 	maxNotedText  = 2 << 10
 )
@@ -49,12 +44,6 @@ func (i *Invocation) Duration() time.Duration { return time.Duration(i.DurationN
 // Failed is whether the call came to an error of any sort.
 func (i *Invocation) Failed() bool { return i.Outcome != outcomeOK }
 
-// History keeps notes, the newest of them, over restarts. What it loses is only missed by who looks back. *catalog.History is one.
-type History interface {
-	Append(ctx context.Context, note []byte) error
-	Notes(ctx context.Context) ([][]byte, error)
-}
-
 // invocationRing keeps a function's latest invocations.
 type invocationRing = ring[Invocation]
 
@@ -67,10 +56,15 @@ type past struct {
 	recent *invocationRing
 	failed *invocationRing
 	dirty  atomic.Bool // something is not noted yet
-	noted  [2]uint64   // of recent and failed, the number of the first that is not noted; the note keeper's
+	gone   atomic.Bool // the function was deleted: nothing is noted any more
+	series [2]series   // what is noted: of those that went well, and of those that failed. The diary's
 }
 
-func newPast() *past { return &past{recent: newInvocationRing(), failed: newInvocationRing()} }
+func newPast() *past {
+	p := &past{recent: newInvocationRing(), failed: newInvocationRing()}
+	p.series = [2]series{{from: p.recent}, {from: p.failed, failed: true}}
+	return p
+}
 
 func (p *past) add(i Invocation) {
 	p.recent.append(i)
@@ -92,7 +86,9 @@ func (p *past) last() time.Time {
 	return at
 }
 
-func (p *past) close() {
+// close ends everyone who follows. What comes is not noted where the function is gone.
+func (p *past) close(gone bool) {
+	p.gone.Store(gone)
 	p.recent.close()
 	p.failed.close()
 }
@@ -134,136 +130,6 @@ func (rt *Runtime) Invocations(ctx context.Context, name string, failed, follow 
 			}
 		}
 	}, nil
-}
-
-// note is a note of the history: invocations with their lines, or that a function was deleted with all it had.
-type note struct {
-	Invocations []notedInvocation `json:"invocations,omitempty"`
-	Deleted     string            `json:"deleted,omitempty"`
-}
-
-// remember takes in what the history has of the functions that are there.
-func (rt *Runtime) remember(ctx context.Context) {
-	if rt.options.History == nil {
-		return
-	}
-	notes, err := rt.options.History.Notes(ctx)
-	if err != nil {
-		rt.options.Logger.Warn("earlier invocations cannot be read", "error", err)
-		return
-	}
-	kept := map[string][]notedInvocation{}
-	for _, text := range notes {
-		var n note
-		if json.Unmarshal(text, &n) != nil {
-			continue // a damaged note is one that is lost
-		}
-		delete(kept, n.Deleted)
-		for _, i := range n.Invocations {
-			kept[i.Function] = append(kept[i.Function], i)
-		}
-	}
-	for _, f := range rt.all() {
-		slices.SortStableFunc(kept[f.name], func(a, b notedInvocation) int { return a.Started.Compare(b.Started) })
-		for _, i := range kept[f.name] {
-			f.past.add(i.Invocation)
-		}
-		f.recall(kept[f.name])
-		f.past.noted = [2]uint64{f.past.recent.next(), f.past.failed.next()}
-		f.past.dirty.Store(false)
-	}
-}
-
-// takeNotes writes what is new to the history, now and then and at the end.
-func (rt *Runtime) takeNotes(ctx context.Context) {
-	tick := time.NewTicker(noteInterval)
-	defer tick.Stop()
-	failing := false
-	for {
-		ended := false
-		select {
-		case <-ctx.Done():
-			ended = true
-		case <-tick.C:
-		}
-		err := rt.noteAll(context.WithoutCancel(ctx))
-		if err != nil && !failing {
-			rt.options.Logger.Warn("invocations cannot be noted; a restart will not know of them", "error", err)
-		}
-		failing = err != nil
-		if ended {
-			return
-		}
-	}
-}
-
-// noteAll writes the invocations that are not noted yet, of all functions, in few notes. Those that fail are not tried again.
-func (rt *Runtime) noteAll(ctx context.Context) error {
-	var errs []error
-	var text []byte
-	flush := func() {
-		if len(text) > 0 {
-			errs = append(errs, rt.options.History.Append(ctx, append(text, "]}"...)))
-			text = text[:0]
-		}
-	}
-	var dirty []*function
-	for _, f := range rt.all() {
-		if f.past.dirty.Swap(false) {
-			dirty = append(dirty, f)
-		}
-	}
-	for _, f := range dirty {
-		for _, i := range f.withLines(f.past.unnoted(), max(minNotedLines, maxNotedLines/len(dirty))) {
-			one, err := json.Marshal(&i)
-			if err != nil {
-				errs = append(errs, err)
-				continue
-			}
-			if len(text)+len(one) > maxNoteBytes {
-				flush()
-			}
-			if len(text) == 0 {
-				text = append(text, `{"invocations":[`...)
-			} else {
-				text = append(text, ',')
-			}
-			text = append(text, one...)
-		}
-	}
-	flush()
-	return errors.Join(errs...)
-}
-
-// unnoted are the invocations that came since it was last asked, as far as they are kept. One that failed is in both rings; it
-// comes once.
-func (p *past) unnoted() (out []Invocation) {
-	seen := map[string]bool{}
-	for n, r := range []*invocationRing{p.failed, p.recent} {
-		values, number, _ := r.read(p.noted[1-n], make([]Invocation, 0, KeptInvocations))
-		p.noted[1-n] = number + uint64(len(values))
-		for _, i := range values {
-			if !seen[i.ID] {
-				seen[i.ID] = true
-				out = append(out, i)
-			}
-		}
-	}
-	return out
-}
-
-// noteDeleted has the history forget a function.
-func (rt *Runtime) noteDeleted(ctx context.Context, name string) {
-	if rt.options.History == nil {
-		return
-	}
-	text, err := json.Marshal(note{Deleted: name})
-	if err == nil {
-		err = rt.options.History.Append(ctx, text)
-	}
-	if err != nil {
-		rt.options.Logger.Warn("the invocations of a deleted function are not forgotten", "function", name, "error", err)
-	}
 }
 
 // cutText keeps a note short.

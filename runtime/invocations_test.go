@@ -4,36 +4,80 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/shardmill/shardmill/internal/catalog"
 	"github.com/shardmill/shardmill/sdk/record"
 )
 
 // notebook is a History in memory.
 type notebook struct {
 	mu    sync.Mutex
-	notes [][]byte
+	early [][]byte // of an earlier program
+	notes map[string][]byte
+	puts  int
 	fail  error
 }
 
-func (n *notebook) Append(_ context.Context, note []byte) error {
+func (n *notebook) Put(_ context.Context, key string, note []byte) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.fail != nil {
 		return n.fail
 	}
-	n.notes = append(n.notes, slices.Clone(note))
+	if n.notes == nil {
+		n.notes = map[string][]byte{}
+	}
+	n.notes[key] = slices.Clone(note)
+	n.puts++
 	return nil
 }
 
-func (n *notebook) Notes(context.Context) ([][]byte, error) {
+func (n *notebook) Forget(_ context.Context, key string) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return slices.Clone(n.notes), n.fail
+	if key == catalog.EarlyKey {
+		n.early = nil
+	}
+	delete(n.notes, key)
+	return n.fail
+}
+
+func (n *notebook) Notes(_ context.Context, take func(key string, note []byte)) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, note := range n.early {
+		take(catalog.EarlyKey, note)
+	}
+	for key, note := range n.notes {
+		take(key, slices.Clone(note))
+	}
+	return n.fail
+}
+
+// copy is what a host that is killed now leaves.
+func (n *notebook) copy() *notebook {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return &notebook{early: slices.Clone(n.early), notes: maps.Clone(n.notes)}
+}
+
+// keys are those with a prefix.
+func (n *notebook) keys(prefix string) (out []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for key := range n.notes {
+		if strings.HasPrefix(key, prefix) {
+			out = append(out, key)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 func remembering(n *notebook) func(*Options) { return func(o *Options) { o.History = n } }
@@ -112,7 +156,7 @@ func TestInvocationsOutliveARestart(t *testing.T) {
 	for range 5 {
 		w.mustAsk(t, "f", "")
 	}
-	if err := w.noteAll(t.Context()); err != nil {
+	if err := w.diary.write(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	_, _ = w.ask(t.Context(), "g", "panic")
@@ -121,7 +165,7 @@ func TestInvocationsOutliveARestart(t *testing.T) {
 	if err := w.Close(t.Context()); err != nil { // notes the rest
 		t.Fatal(err)
 	}
-	notes := len(book.notes)
+	puts := book.puts
 
 	w = reopen(t, w.stores, remembering(book))
 	if got := w.past(t, "f", false); fmt.Sprint(ids(got)) != fmt.Sprint(ids(want)) || len(got) != 6 {
@@ -130,8 +174,8 @@ func TestInvocationsOutliveARestart(t *testing.T) {
 	if got := w.past(t, "g", true); len(got) != 1 || got[0].ID != wantFailed[0].ID || got[0].Stack != wantFailed[0].Stack || !got[0].Started.Equal(wantFailed[0].Started) {
 		t.Errorf("of g %+v is there, want %+v", got, wantFailed)
 	}
-	if err := w.noteAll(t.Context()); err != nil || len(book.notes) != notes {
-		t.Errorf("what was noted is noted again: %d notes, %d before, %v", len(book.notes), notes, err)
+	if err := w.diary.write(t.Context()); err != nil || book.puts != puts {
+		t.Errorf("what was noted is noted again: %d notes, %d before, %v", book.puts, puts, err)
 	}
 
 	// A function that is deleted takes its past along, whatever is made under its name later.
@@ -158,16 +202,25 @@ func ids(past []Invocation) (out []string) {
 
 // Whatever the notes have become, the functions serve; and a history that fails costs no call anything.
 func TestDamagedNotesAreLost(t *testing.T) {
-	book := &notebook{notes: [][]byte{nil, []byte("{"), []byte(`{"invocations":[{"id":"a","function":"f","outcome":"ok"},{"id":"b","function":"gone"}]}`), []byte(`[]`), []byte(`{"deleted":5}`)}}
-	w := open(t, remembering(book))
+	book := &notebook{early: [][]byte{nil, []byte("{"), []byte(`{"invocations":[{"id":"a","function":"f","outcome":"ok"},{"id":"b","function":"gone"}]}`), []byte(`[]`), []byte(`{"deleted":5}`)}}
+	w := open(t)
 	w.deploy(t, "f", constant(t, "x"), Config{})
+	page, err := pack(note{Number: 3, Invocations: []notedInvocation{{Invocation: Invocation{ID: "c", Function: "f", Outcome: "ok"}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bomb, err := pack(note{Number: 4, Deleted: strings.Repeat("x", 2*maxPageText)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	book.notes = map[string][]byte{"ok.f": page[:len(page)-9], "failed.f": bomb, "ok.": page, "ok.gone": []byte("x"), "failed.gone": page, "round.0": nil, "round.1": []byte(`{"n":-1}`), "odd": []byte("{}")}
 	w = reopen(t, w.stores, remembering(book))
 	if got := w.past(t, "f", false); len(got) != 1 || got[0].ID != "a" {
 		t.Errorf("%+v", got)
 	}
 	book.fail = errors.New("disk full")
 	w.mustAsk(t, "f", "")
-	if err := w.noteAll(t.Context()); err == nil {
+	if err := w.diary.write(t.Context()); err == nil {
 		t.Error("the failure of the history was swallowed")
 	}
 	w = reopen(t, w.stores, remembering(book))
@@ -219,12 +272,12 @@ func TestNotesAreShort(t *testing.T) {
 	for n := range 2 * KeptInvocations {
 		f.record(&Call{}, &Reply{Invocation: fmt.Sprint(n)}, time.Now(), huge)
 	}
-	if err := w.Close(t.Context()); err != nil || len(book.notes) < 2 { // all is noted then, and nobody writes any more
+	if err := w.Close(t.Context()); err != nil || len(book.notes) == 0 { // all is noted then, and nobody writes any more
 		t.Errorf("%d notes: %v", len(book.notes), err)
 	}
-	for _, note := range book.notes {
-		if len(note) > maxNoteBytes+maxNotedStack+3*maxNotedText {
-			t.Errorf("a note has %d bytes", len(note))
+	for key, note := range book.notes {
+		if len(note) > maxPageBytes {
+			t.Errorf("%s has %d bytes", key, len(note))
 		}
 	}
 }

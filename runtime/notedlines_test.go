@@ -26,14 +26,13 @@ func TestLogLinesOutliveAKill(t *testing.T) {
 	for id, body := range map[string]string{"a": "print one\n{\"level\":\"WARN\",\"msg\":\"two\"}", "b": "panic the message", "c": "echo nothing"} {
 		_ = w.Invoke(t.Context(), Call{Function: "f", Kind: KindInvoke, ID: id, Body: []byte(body)}, new(Reply))
 	}
-	if err := w.noteAll(t.Context()); err != nil {
+	if err := w.diary.write(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	want, past := w.lines(t, "f"), w.past(t, "f", false)
 	w.mustAsk(t, "f", "print not noted") // and lost
 
-	notes := slices.Clone(book.notes)
-	w = reopen(t, w.stores, remembering(&notebook{notes: notes}))
+	w = reopen(t, w.stores, remembering(book.copy()))
 	got := w.lines(t, "f")
 	if !slices.Equal(messages(got), messages(want)) {
 		t.Errorf("lines are %q, want %q", messages(got), messages(want))
@@ -66,7 +65,7 @@ func TestNotedLinesAreBounded(t *testing.T) {
 	for range 10 {
 		w.mustAsk(t, "f", "log 1500")
 	}
-	if err := w.noteAll(t.Context()); err != nil {
+	if err := w.diary.write(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	size := 0
@@ -150,7 +149,7 @@ func TestQuietFunctionsAreNotRead(t *testing.T) {
 
 // Notes of earlier hosts have no lines; damaged ones have odd ones.
 func TestOddLinesAreRead(t *testing.T) {
-	book := &notebook{notes: [][]byte{
+	book := &notebook{early: [][]byte{
 		[]byte(`{"invocations":[{"id":"old","function":"f","version":1,"outcome":"trap","message":"m","stack":"s"}]}`),
 		[]byte(`{"invocations":[{"id":"new","function":"f","outcome":"ok","lines":[{"m":"x"},{}]}]}`),
 		[]byte(`{"invocations":[{"id":"bad","function":"f","outcome":"ok","lines":[{"m":5}]}]}`),
@@ -158,7 +157,7 @@ func TestOddLinesAreRead(t *testing.T) {
 	w := open(t)
 	w.deploy(t, "f", constant(t, "x"), Config{})
 	w = reopen(t, w.stores, remembering(book))
-	want := []string{"error old trap: m\ns", "info new x", "info new "}
+	want := []string{"info new x", "info new ", "error old trap: m\ns"} // all at one time
 	if got := messages(w.lines(t, "f")); !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}

@@ -213,7 +213,7 @@ func TestCallsWhileUnloading(t *testing.T) {
 
 // Only so much code is loaded before anybody calls it, that of functions called last first.
 func TestPreloadIsBounded(t *testing.T) {
-	book := &notebook{notes: [][]byte{[]byte(`{"invocations":[{"id":"a","function":"b","version":1,"outcome":"ok","started":"2026-01-02T03:04:05Z"}]}`)}}
+	book := &notebook{early: [][]byte{[]byte(`{"invocations":[{"id":"a","function":"b","version":1,"outcome":"ok","started":"2026-01-02T03:04:05Z"}]}`)}}
 	w := open(t)
 	for _, name := range []string{"a", "b", "c"} {
 		w.deploy(t, name, constant(t, name), Config{})

@@ -114,6 +114,7 @@ type Runtime struct {
 	metrics *metrics
 	gauges  *gauges
 	keeper  *keeper
+	diary   *diary // nil without Options.History
 	idle    idleMemory
 
 	storing  chan struct{}                 // held by the one that changes what is stored
@@ -147,11 +148,12 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 	}
 	rt.idle.limit, rt.idle.pools = o.IdleBytes, rt.pools
 	rt.gauges = newGauges(rt)
+	rt.diary = newDiary(rt)
 	if err := rt.register(); err != nil {
 		return nil, fmt.Errorf("runtime: open: %w", err)
 	}
 	rt.restore()
-	rt.remember(ctx)
+	rt.diary.remember(ctx)
 	if err := e.cache.retain(rt.digests()); err != nil {
 		o.Logger.Warn("old compiled code could not be removed", "error", err)
 	}
@@ -168,8 +170,8 @@ func (rt *Runtime) background(ctx context.Context) {
 	rt.spawn(rt.preload)
 	rt.resume()
 	rt.spawn(rt.janitor)
-	if rt.options.History != nil {
-		rt.spawn(rt.takeNotes)
+	if rt.diary != nil {
+		rt.spawn(rt.diary.keep)
 	}
 }
 
@@ -410,7 +412,7 @@ func (rt *Runtime) Close(ctx context.Context) error {
 	var errs []error
 	for _, f := range rt.all() {
 		f.logs.close()
-		f.past.close()
+		f.past.close(false)
 		for _, v := range f.all() {
 			errs = append(errs, v.close(v.code.doom()))
 		}

@@ -256,3 +256,9 @@ func kindsOf(mask uint32) (Kinds, error) {
 	}
 	return k, nil
 }
+
+// defined is whether there is a definition of a function, though it may be one that cannot be read.
+func (rt *Runtime) defined(name string) bool {
+	_, err := rt.options.Functions.Get(name)
+	return !errors.Is(err, catalog.ErrNotFound)
+}

@@ -6,7 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -80,6 +82,62 @@ func TestLogOutlivesAKill(t *testing.T) {
 		r := c.run(t.Context(), append([]string{"function"}, args...)...)
 		if r.status != 0 || strings.Count(r.stdout, "first line") != 1 || strings.Count(r.stdout, "second line") != 1 {
 			t.Errorf("%q: status %d, %s%s", args, r.status, r.stdout, r.stderr)
+		}
+	}
+}
+
+// Each function's latest calls are there after the host was killed, and after it was stopped, whatever the others did.
+func TestInvocationsOutliveAKill(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	p := startProcess(t, dir)
+	client := clientAt(t, p.api)
+	for _, name := range []string{"a-last", "busy", "quiet"} {
+		if _, _, err := client.Deploy(t.Context(), name, bytes.NewReader(sayModule("a line\n")), api.FunctionConfig{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	call := func(name string, times int) (ids []string) {
+		for range times {
+			answer, err := client.Invoke(t.Context(), name, "", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids = append(ids, answer.ID)
+		}
+		return ids
+	}
+	kept := func(name string) (ids []string) {
+		for i, err := range client.Invocations(t.Context(), name, api.InvocationOptions{Logs: true}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if name == "quiet" && (len(i.Logs) != 1 || i.Logs[0].Message != "a line") {
+				t.Errorf("%s has logged %v", i.ID, i.Logs)
+			}
+			ids = append(ids, i.ID)
+		}
+		return ids
+	}
+	quiet, busy := call("quiet", 3), call("busy", 230)[130:]
+	last := call("a-last", 1) // it is looked at before the others, so that they are noted when it is
+	awaitNoted(t, filepath.Join(dir, "nats"), last[0])
+	p.Process.Kill()
+	<-p.ended
+
+	for range 2 {
+		p = startProcess(t, dir)
+		client = clientAt(t, p.api)
+		if got := kept("quiet"); !slices.Equal(got, quiet) {
+			t.Errorf("of the quiet one there are %v, want %v", got, quiet)
+		}
+		if got := kept("busy"); !slices.Equal(got, busy) {
+			t.Errorf("of the busy one there are %v, want %v", got, busy)
+		}
+		busy = append(busy, call("busy", 30)...)[30:]
+		p.Process.Signal(syscall.SIGTERM)
+		if status := p.end(); status != exitOK {
+			t.Errorf("status %d", status)
 		}
 	}
 }

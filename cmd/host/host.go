@@ -200,7 +200,7 @@ func (h *host) openRuntime(ctx context.Context, metrics prometheus.Registerer) e
 		return err
 	}
 	h.onStop(func(context.Context) error { return h.capsules.Close() })
-	past, err := h.catalog.History(ctx, "invocations", 1000, 16<<20)
+	past, err := h.catalog.History(ctx, "invocations", runtime.HistoryBytes)
 	if err != nil {
 		return err
 	}

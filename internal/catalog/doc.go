@@ -95,6 +95,11 @@
 // alarm. Copies that are not listed are what a crash left and are removed when the
 // bucket is opened, unless there has been an alarm.
 //
+// # Notes
+//
+// A [History] has notes by key, one each, in the stream PAST_<name> (subjects $PAST.<name>.<key>, keys written as in tables). It is what JetStream keeps: no second
+// copy, no checksum beside JetStream's. An earlier program had them in NOTES_<name>, under one subject.
+//
 // # Limits
 //
 //	key           1 to 256 bytes of UTF-8
