@@ -68,7 +68,7 @@ func newServe(a *app) *cobra.Command {
 	textFlag(flags, &config.stateTotal, "state-limit", "size", "1MiB or more", "how much all state tables of functions may hold together (default 8GiB)")
 	textFlag(flags, &config.stateTable, "state-table-limit", "size", "1MiB or more", "how much one state table may hold (default 1GiB)")
 	textFlag(flags, &config.idleMemory, "idle-memory", "size", "1MiB or more", "how much memory instances of all functions that wait for calls may hold together; those used longest ago are closed first (default 4GiB)")
-	flags.DurationVar(&config.idleTimeout, "idle-timeout", runtime.DefaultIdleTimeout, "how long an instance waits for a call until it is closed, and a function's code until it is unloaded")
+	flags.DurationVar(&config.idleTimeout, "idle-timeout", runtime.DefaultIdleTimeout, "how long an instance waits for a call until it is closed, and a function's code until it is unloaded; 1s or more")
 	config.aws.addFlags(flags)
 	config.doors.addFlags(flags)
 	config.failures.addFlags(flags)
@@ -85,7 +85,7 @@ func (c *hostConfig) check(ctx context.Context, from sources, insecure bool) err
 	if c.drain < 0 {
 		return usagef("%s is %v; it must be 0s (what is under way is cut off at once) or more", from.of("drain"), c.drain)
 	}
-	if c.idleTimeout < time.Second && c.idleTimeout != 0 {
+	if c.idleTimeout < time.Second {
 		return usagef("%s is %v; it must be 1s or more", from.of("idle-timeout"), c.idleTimeout)
 	}
 	for _, h := range c.functionHosts {

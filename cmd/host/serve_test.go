@@ -133,6 +133,8 @@ func TestServeRefuses(t *testing.T) {
 	writeFile(t, filepath.Join(foreign, "notes.txt"), "mine")
 	config := filepath.Join(t.TempDir(), "config.yaml")
 	writeFile(t, config, "data-dri: /tmp/x\n")
+	never := filepath.Join(t.TempDir(), "never.yaml")
+	writeFile(t, never, "idle-timeout: 0s\n")
 	tests := []struct {
 		name   string
 		args   []string
@@ -156,6 +158,9 @@ func TestServeRefuses(t *testing.T) {
 		{"bad drain", []string{"--drain", "long"}, nil, exitUsage, "drain"},
 		{"negative drain", []string{"--drain", "-1s"}, nil, exitUsage, "--drain is -1s; it must be 0s"},
 		{"negative drain by variable", nil, map[string]string{"SHARDMILL_DRAIN": "-1s"}, exitUsage, "SHARDMILL_DRAIN is -1s; it must be 0s"},
+		{"no idle timeout", []string{"--idle-timeout", "0s"}, nil, exitUsage, "--idle-timeout is 0s; it must be 1s or more"},
+		{"no idle timeout in a file", []string{"--config", never}, nil, exitUsage, never + ": idle-timeout is 0s; it must be 1s or more"},
+		{"no idle memory", []string{"--idle-memory", "0"}, nil, exitUsage, "--idle-memory is 0; it must be 1MiB or more"},
 		{"log level by variable", nil, map[string]string{"SHARDMILL_LOG_LEVEL": "loud"}, exitUsage, `SHARDMILL_LOG_LEVEL is "loud"`},
 		{"relative folder", []string{"--failure-dir", "failures"}, nil, exitUsage, `--failure-dir is "failures"; it must be the absolute path of a folder`},
 		{"host with a path", nil, map[string]string{"SHARDMILL_FAILURE_HOST": "http://hooks/"}, exitUsage, "SHARDMILL_FAILURE_HOST: host is"},
