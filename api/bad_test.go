@@ -110,6 +110,7 @@ var badInputs = []badInput{
 
 	// Functions and mappings.
 	{"a long timeout", "PUT", "/v1/functions/f?timeout=16m", typeModule, "x", 400, KindInvalidField, "timeout", "15m"},
+	{"a share as text", "PUT", "/v1/functions/echo/aliases/q", typeJSON, `{"version":1,"canary":2,"share":"x"}`, 400, KindInvalidField, "share", "a number"},
 	{"no concurrency", "PUT", "/v1/functions/f?concurrency=0", typeModule, "x", 400, KindInvalidField, "concurrency", "1 to 1000"},
 	{"a change of null", "PATCH", "/v1/streams/s", typeJSON, `null`, 400, KindInvalidField, "body", "an object"},
 	{"a retention of null", "PATCH", "/v1/streams/s", typeJSON, `{"retention":null}`, 400, KindInvalidField, "retention", "unit"},

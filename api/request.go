@@ -269,6 +269,8 @@ func describeType(t reflect.Type) string {
 		return "true or false"
 	case reflect.Int, reflect.Int64, reflect.Uint64:
 		return "a whole number"
+	case reflect.Float64:
+		return "a number"
 	case reflect.Slice:
 		return "an array"
 	}
