@@ -189,14 +189,17 @@ func TestNamedVersionsAreKept(t *testing.T) {
 	for _, body := range []string{"four", "five", "six"} {
 		f = w.deploy(t, "f", constant(t, body), Config{})
 	}
-	if !slices.Equal(numbers(f), []int{1, 2, 6}) {
-		t.Errorf("versions %v, want the two that are named and the newest", numbers(f))
+	if !slices.Equal(numbers(f), []int{1, 2, 4, 5, 6}) {
+		t.Errorf("versions %v, want the two that are named and the three newest", numbers(f))
 	}
 	if body, _ := w.askAlias(t, "prod"); body != "one" {
 		t.Errorf("prod answers %q", body)
 	}
 
-	for number, want := range map[int]error{1: ErrInUse, 6: ErrInUse, 0: ErrNoVersion, 9: ErrNoVersion} {
+	if f, err := w.Rollback(t.Context(), "f", 5); err != nil || w.mustAsk(t, "f", "") != "five" {
+		t.Errorf("rolled back to %+v, %v", f, err)
+	}
+	for number, want := range map[int]error{1: ErrInUse, 7: ErrInUse, 0: ErrNoVersion, 9: ErrNoVersion} {
 		if err := w.DeleteVersion(t.Context(), "f", number); !errors.Is(err, want) {
 			t.Errorf("deleting version %d: %v, want %v", number, err, want)
 		}
@@ -205,7 +208,7 @@ func TestNamedVersionsAreKept(t *testing.T) {
 	if err := w.DeleteVersion(t.Context(), "f", 2); err != nil {
 		t.Fatal(err)
 	}
-	if f, _ = w.Get("f"); !slices.Equal(numbers(f), []int{1, 6}) || len(w.stores.blobs) != before-1 {
+	if f, _ = w.Get("f"); !slices.Equal(numbers(f), []int{1, 5, 6, 7}) || len(w.stores.blobs) != before-1 {
 		t.Errorf("versions %v and %d blobs are left", numbers(f), len(w.stores.blobs))
 	}
 }

@@ -239,12 +239,12 @@ func (rt *Runtime) successor(v *version) (f *function, dropped []*version) {
 	if !slices.Contains(f.versions, v) {
 		f.versions = append(f.versions, v)
 	}
-	over := len(f.versions) - rt.options.KeepVersions
+	// Those that are named count for nothing: however many they are, a bad version can be rolled back to the one before it.
+	oldest := f.versions[max(0, len(f.versions)-rt.options.KeepVersions)].number
 	f.versions = slices.DeleteFunc(f.versions, func(old *version) bool {
-		if over <= 0 || old == v || f.named(old.number) || rt.options.Pinned(f.name, old.number) {
+		if old.number >= oldest || f.named(old.number) || rt.options.Pinned(f.name, old.number) {
 			return false
 		}
-		over--
 		dropped = append(dropped, old)
 		return true
 	})
