@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/shardmill/shardmill/internal/catalog"
 	"github.com/shardmill/shardmill/internal/field"
 )
 
@@ -168,16 +170,12 @@ func (rt *Runtime) Rollback(ctx context.Context, name string, number int) (Funct
 	if err != nil {
 		return Function{}, err
 	}
-	v := f.version(number)
-	if v == nil || number == 0 {
+	if number == 0 {
 		return Function{}, fmt.Errorf("runtime: roll back %q to version %d: %w", name, number, ErrNoVersion)
 	}
-	if !rt.trusts(v.signer) {
-		return Function{}, fmt.Errorf("runtime: roll back %q to version %d: %w", name, number, ErrUntrusted)
-	}
-	code, err := rt.options.Code.Get(ctx, v.digest)
+	v, code, err := rt.again(ctx, f, number)
 	if err != nil {
-		return Function{}, fmt.Errorf("runtime: roll back %q to version %d: %w: %w", name, number, ErrUnavailable, err)
+		return Function{}, fmt.Errorf("runtime: roll back %q to version %d: %w", name, number, err)
 	}
 	if err := rt.enter(); err != nil {
 		return Function{}, fmt.Errorf("runtime: roll back %q: %w", name, err)
@@ -187,6 +185,25 @@ func (rt *Runtime) Rollback(ctx context.Context, name string, number int) (Funct
 		return Function{}, fmt.Errorf("runtime: roll back %q to version %d: %w", name, number, err)
 	}
 	return f.describe(), nil
+}
+
+// again is a version, 0 being $LATEST, with its code, to make another one of. Errors: ErrNoVersion, ErrUntrusted, ErrUnavailable.
+func (rt *Runtime) again(ctx context.Context, f *function, number int) (*version, []byte, error) {
+	v := f.version(number)
+	if v == nil {
+		return nil, nil, ErrNoVersion
+	}
+	if !rt.trusts(v.signer) {
+		return nil, nil, ErrUntrusted
+	}
+	code, err := rt.options.Code.Get(ctx, v.digest)
+	if errors.Is(err, catalog.ErrNotFound) && f.coming.is(v) { // it has failed under a host that did not keep such code
+		return nil, nil, ErrNoVersion
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return v, code, nil
 }
 
 // DeleteVersion removes one version that is not $LATEST and has no alias. Calls of it under way finish. Errors: ErrNotFound,

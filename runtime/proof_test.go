@@ -74,6 +74,18 @@ func TestDeployProven(t *testing.T) {
 		t.Errorf("going back to signed code: %+v: %v", f, err)
 	}
 
+	// Other settings for signed code need no other signature, and those for unsigned code are refused.
+	slower := Config{Timeout: 2 * MinTimeout}
+	if _, err := w.Configure(t.Context(), "f", 1, slower); !errors.Is(err, ErrUntrusted) {
+		t.Errorf("other settings for unsigned code: %v", err)
+	}
+	if f, err = w.Configure(t.Context(), "f", 0, slower); err != nil {
+		t.Fatal(err)
+	}
+	if f = w.settled(t, "f"); f.Version != 5 || f.SignedBy != KeyID(public) || f.Config.Timeout != slower.Timeout {
+		t.Errorf("other settings for signed code: %+v", f)
+	}
+
 	// Who signed is remembered; a key that is struck off does not come back by way of an old version.
 	w = reopen(t, w.stores, func(o *Options) { o.Trust = []ed25519.PublicKey{other} })
 	if f, err = w.Get("f"); err != nil || f.SignedBy != KeyID(public) || f.Versions[0].SignedBy != "" {

@@ -68,6 +68,27 @@ func (rt *Runtime) Submit(ctx context.Context, name string, code []byte, config 
 	return f.describe(), nil
 }
 
+// Configure is Submit of the code that a function has, in its language and with the signature that it came with, under another configuration: of version
+// number, 0 being $LATEST. Errors: those of Submit, ErrNotFound, ErrNoVersion, ErrUnavailable.
+func (rt *Runtime) Configure(ctx context.Context, name string, number int, config Config) (Function, error) {
+	f, err := rt.function("configure", name)
+	if err != nil {
+		return Function{}, err
+	}
+	v, code, err := rt.again(ctx, f, number)
+	if err != nil {
+		return Function{}, fmt.Errorf("runtime: configure %q version %d: %w", name, number, err)
+	}
+	if err := rt.enter(); err != nil {
+		return Function{}, fmt.Errorf("runtime: configure %q: %w", name, err)
+	}
+	defer rt.leave()
+	if f, err = rt.submit(ctx, name, code, config, v.language, v.signer); err != nil {
+		return Function{}, fmt.Errorf("runtime: configure %q: %w", name, err)
+	}
+	return f.describe(), nil
+}
+
 func (rt *Runtime) submit(ctx context.Context, name string, code []byte, config Config, language Language, signer string) (*function, error) {
 	v, err := rt.candidate(name, code, config, language, signer)
 	if err != nil {

@@ -437,3 +437,35 @@ func TestAliasOfAFirstVersionThatFailed(t *testing.T) {
 		w = reopen(t, s)
 	}
 }
+
+// Other settings are for the code as it was uploaded, in its language, and come into force as an upload does.
+func TestConfigure(t *testing.T) {
+	w := open(t)
+	w.deployScript(t, "f", "export default { invoke: (body: any, ctx: any): any => ctx.env.A ?? 'none' };", Config{})
+	f, err := w.Configure(t.Context(), "f", 0, Config{Env: map[string]string{"A": "b"}})
+	if err != nil || f.Update == nil || f.Update.Version != 2 || f.Update.Language != TypeScript {
+		t.Fatalf("%+v, %v", f, err)
+	}
+	if f = w.settled(t, "f"); f.Version != 2 || f.Update != nil || w.mustAsk(t, "f", "") != "b" {
+		t.Errorf("%+v", f)
+	}
+	if f, err = w.Configure(t.Context(), "f", 1, Config{Env: map[string]string{"A": "c"}}); err != nil {
+		t.Fatal(err)
+	}
+	if f = w.settled(t, "f"); f.Version != 3 || w.mustAsk(t, "f", "") != "c" {
+		t.Errorf("%+v", f)
+	}
+	for name, want := range map[string]error{"f": ErrNoVersion, "g": ErrNotFound} {
+		if _, err := w.Configure(t.Context(), name, 9, Config{}); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", name, err, want)
+		}
+	}
+	var refused *FieldError
+	if _, err := w.Configure(t.Context(), "f", 0, Config{Timeout: MaxTimeout + 1}); !errors.As(err, &refused) || refused.Field != "timeout" {
+		t.Errorf("a long timeout: %v", err)
+	}
+	clear(w.stores.blobs)
+	if _, err := w.Configure(t.Context(), "f", 0, Config{}); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("of code that is lost: %v", err)
+	}
+}

@@ -177,6 +177,10 @@ var lambdaSentinels = []struct {
 	message string
 }{
 	{runtime.ErrNotFound, codeNotFound, 404, "The function does not exist."},
+	{runtime.ErrUntrusted, "InvalidCodeSignatureException", 400,
+		"The code is not signed: this host takes functions that are signed with one of its trusted keys only, by its own API."},
+	{runtime.ErrInUse, codeConflict, 409, "The version is in use: an alias, a mapping or a shadow needs it, or it is $LATEST."},
+	{runtime.ErrUnsupported, codeParameter, 400, "The function does not handle direct invocations."},
 	{runtime.ErrThrottled, "TooManyRequestsException", 429, "Rate Exceeded."},
 	{runtime.ErrUnavailable, codeService, 500, "The function's code cannot be loaded: see the host's log."},
 	{runtime.ErrEmit, codeService, 500, "What the function emitted could not be put into a stream: see the host's log."},

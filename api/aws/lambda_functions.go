@@ -143,9 +143,6 @@ func (c *call) deploy(name string, in *codeInput, config runtime.Config, wait bo
 		deploy = c.lambda.functions.DeployProven
 	}
 	f, err = deploy(c.r.Context(), name, module, config, runtime.Proof{})
-	if errors.Is(err, runtime.ErrUntrusted) {
-		return f, up, faultf("InvalidCodeSignatureException", "The code is not signed: this host takes functions that are signed with one of its trusted keys only, by its own API.")
-	}
 	sum := sha256.Sum256(in.ZipFile)
 	return f, upload{SHA256: sum[:], Size: len(in.ZipFile)}, err
 }
@@ -266,11 +263,7 @@ func updateFunctionConfiguration(c *call, in *updateConfigInput) (any, error) {
 	config := f.Config
 	in.apply(&r, &config)
 	if config.Timeout != f.Config.Timeout || config.MemoryBytes != f.Config.MemoryBytes || !maps.Equal(config.Env, f.Config.Env) {
-		code, err := c.lambda.functions.Code(c.r.Context(), f.Name, f.Version)
-		if err != nil {
-			return nil, err
-		}
-		if f, err = c.lambda.functions.Submit(c.r.Context(), f.Name, code, config, runtime.Proof{}); err != nil {
+		if f, err = c.lambda.functions.Configure(c.r.Context(), f.Name, f.Version, config); err != nil {
 			return nil, err
 		}
 	}

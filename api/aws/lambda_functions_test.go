@@ -285,6 +285,8 @@ func TestUploadsThatTheHostRefuses(t *testing.T) {
 		l.handler.lambda.functions = stubFunctions{deploy: fmt.Errorf("runtime: %w", tt.err)}
 		_, err := l.lambda.UpdateFunctionCode(l.ctx, &awslambda.UpdateFunctionCodeInput{FunctionName: aws.String("f"), ZipFile: guest{}.module()})
 		refused(t, err, tt.code, tt.message)
+		_, err = l.lambda.UpdateFunctionConfiguration(l.ctx, &awslambda.UpdateFunctionConfigurationInput{FunctionName: aws.String("f"), Timeout: aws.Int32(9)})
+		refused(t, err, tt.code, tt.message)
 	}
 }
 

@@ -129,7 +129,7 @@ func TestFailures(t *testing.T) {
 		code   string
 	}{
 		{runtime.ErrThrottled, 429, "TooManyRequestsException"}, {runtime.ErrUnavailable, 500, codeService}, {runtime.ErrEmit, 500, codeService}, {errors.New("odd"), 500, codeService},
-		{runtime.ErrNotFound, 404, codeNotFound},
+		{runtime.ErrNotFound, 404, codeNotFound}, {runtime.ErrUnsupported, 400, codeParameter},
 	} {
 		c := invokeRig(t, func(runtime.Call, *runtime.Reply) error { return tt.err })
 		if status, header, body := c("", "{}"); status != tt.status || header.Get("x-amzn-ErrorType") != tt.code || strings.Contains(body, "odd") {
@@ -150,10 +150,14 @@ type stubFunctions struct {
 	Functions
 	invoke func(runtime.Call, *runtime.Reply) error
 	wait   func(context.Context, runtime.Call) error // in the place of invoke
-	deploy error                                     // of Submit
+	deploy error                                     // of Submit and Configure
 }
 
 func (s stubFunctions) Submit(context.Context, string, []byte, runtime.Config, runtime.Proof) (runtime.Function, error) {
+	return runtime.Function{}, s.deploy
+}
+
+func (s stubFunctions) Configure(context.Context, string, int, runtime.Config) (runtime.Function, error) {
 	return runtime.Function{}, s.deploy
 }
 

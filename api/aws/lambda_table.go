@@ -15,7 +15,7 @@ import (
 type Functions interface {
 	Get(name string) (runtime.Function, error)
 	List() []runtime.Function
-	Code(ctx context.Context, name string, version int) ([]byte, error)
+	Configure(ctx context.Context, name string, version int, config runtime.Config) (runtime.Function, error)
 	Submit(ctx context.Context, name string, code []byte, config runtime.Config, proof runtime.Proof) (runtime.Function, error)
 	DeployProven(ctx context.Context, name string, code []byte, config runtime.Config, proof runtime.Proof) (runtime.Function, error)
 	Delete(ctx context.Context, name string) error
