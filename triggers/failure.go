@@ -44,7 +44,9 @@ type Failure struct {
 	Records                   []record.Run
 	Count                     int // of the records
 	Time                      time.Time
-	Window                    runtime.Window // the tumbling window that was open; zero = none
+
+	Window runtime.Window // the tumbling window that was open, which Count 0 says is what was given up; zero = none
+	State  []byte         // that the window had: a JSON object of a function that takes Lambda's event, else what the function made of it
 }
 
 // last is what a lane remembers of its last attempt that was not simply ok.
@@ -69,6 +71,7 @@ func (l *lane) failure(s *settings, reason Reason, runs []record.Run, n int) Fai
 		MappingID: s.ID, Source: l.source(s, first.Sequence, final.Sequence), Consumer: s.Consumer, Function: s.Function, Qualifier: s.Qualifier,
 		Reason: reason, FirstArrival: time.UnixMicro(first.Arrival).UTC(), LastArrival: time.UnixMicro(final.Arrival).UTC(),
 		Records: runs, Count: n, Time: time.Now().UTC(), Traced: s.FailureTrace,
+		Window: l.p.window.call(false), State: l.p.window.state,
 	}
 }
 

@@ -169,7 +169,7 @@ func (l *lane) closeWindow(read, work context.Context, early bool) error {
 			d = decide(f, o, l.tries, s.policy)
 		}
 		if d.Discard > 0 {
-			if err := l.giveUpWindow(read, work, d); err != nil {
+			if err := l.giveUpWindow(read, work, d, early); err != nil {
 				return err
 			}
 		}
@@ -198,14 +198,14 @@ func (l *lane) invokeClose(work context.Context, s *settings, early bool) (outco
 	return l.exchange(work, s, request{final: true, early: early, what: fmt.Sprintf("the closing of the window until %v", w.call(false).End)})
 }
 
-// giveUpWindow gives up a window's state.
-func (l *lane) giveUpWindow(read, work context.Context, d decision) error {
+// giveUpWindow gives up a window's state, which nobody but the destination has then.
+func (l *lane) giveUpWindow(read, work context.Context, d decision, early bool) error {
 	s, w := l.p.r.settings.Load(), &l.p.window
 	cp, _ := l.p.saver.checkpoint()
 	f := Failure{
 		MappingID: s.ID, Source: l.source(s, cp.Sequence, cp.Sequence), Consumer: s.Consumer, Function: s.Function, Qualifier: s.Qualifier,
 		Reason: d.Reason, FirstArrival: time.UnixMicro(w.start).UTC(), LastArrival: time.UnixMicro(w.end).UTC(),
-		Time: time.Now().UTC(), Window: w.call(false), Traced: s.FailureTrace,
+		Time: time.Now().UTC(), Traced: s.FailureTrace, Window: w.call(early), State: w.state,
 	}
 	l.attempted(&f, d.Reason)
 	if _, err := l.deliver(read, work, &f); err != nil {

@@ -12,6 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/shardmill/shardmill/runtime"
 	"github.com/shardmill/shardmill/shards"
 )
@@ -181,11 +183,46 @@ func TestCloseThatFails(t *testing.T) {
 		synctest.Wait()
 		wantEnded(t, &ended, 0, "00:10+10s: 1")
 		got, _ := b.failures.deliveries()
-		if len(got) != 1 || got[0].Count != 0 || got[0].Attempts != 3 || got[0].Window.Start.Second() != 0 || got[0].Window.End.IsZero() || got[0].Reason != AttemptsExhausted || !got[0].Traced {
+		if len(got) != 1 || got[0].Count != 0 || got[0].Attempts != 3 || got[0].Window.Start.Second() != 0 || got[0].Window.End.IsZero() || string(got[0].State) != "1" || got[0].Reason != AttemptsExhausted || !got[0].Traced {
 			t.Errorf("delivered %+v", got)
 		}
 		if s := b.shard(0); s.State != ShardRunning || s.Counts.Settled != 2 || s.Counts.GivenUp != 0 {
 			t.Errorf("status %+v", s)
+		}
+	})
+}
+
+// What is given up, or rejected, in a window goes to the destination with the state that the failed call had; and so does a state that was too large.
+func TestFailuresInWindows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		b.functions.handle = func(ctx context.Context, c runtime.Call, reply *runtime.Reply) error {
+			if c.Kind == runtime.KindWindowClose {
+				return failure("no database")
+			}
+			switch data := textOf(c.Records)[0]; data {
+			case "1":
+				return failure("poison")
+			case "3":
+				reply.State = bytes.Repeat([]byte{'x'}, 2<<20)
+				return outcomes(runtime.ResultRejected, "no", 0)(ctx, c, reply)
+			default:
+				reply.State = append(slices.Clone(c.State), data...)
+			}
+			return nil
+		}
+		b.stream.put(0, numbered(0, 4)...)
+		b.put(toFailures(func(m *Mapping) { m.TumblingWindow, m.BatchSize, m.MaxAttempts = time.Minute, 1, 1 }))
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		got, _ := b.failures.deliveries()
+		var told []string
+		for _, f := range got {
+			told = append(told, fmt.Sprintf("%s %d %.3s %d %v %v", f.Reason, f.Count, f.State, len(f.State)>>10, f.Window.EndedEarly, f.Window.End.Sub(f.Window.Start)))
+		}
+		want := []string{"RetryAttemptsExhausted 1 0 0 false 1m0s", "RecordRejected 1 02 0 false 1m0s", "RetryAttemptsExhausted 0 xxx 2048 true 1m0s"}
+		if diff := cmp.Diff(want, told); diff != "" {
+			t.Errorf("delivered: (-want +got)\n%s", diff)
 		}
 	})
 }

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"strconv"
 
@@ -41,13 +44,13 @@ func (f failures) place() (region, account string) {
 	return cmp.Or(f.region, aws.DefaultRegion), cmp.Or(f.account, aws.DefaultAccount)
 }
 
-// document is the failure's, with the records as the event that the function had.
+// document is the failure's, with the event that the function had: the records, and the window with its state.
 func (f failures) document(failure *triggers.Failure, streamID string) destination.Document {
 	from := &failure.Source
 	numbers := sequence.Of(streamID)
 	region, account := f.place()
 	streamARN := sourceARN(f.streams, region, account, from.Stream, "")
-	envelope := lambda.Envelope{Region: region, StreamARN: sourceARN(f.streams, region, account, from.Stream, failure.Consumer), Role: aws.RoleARN(f.settings, account, failure.Function), Numbers: numbers, Shard: from.Shard}
+	envelope := lambda.Envelope{Region: region, StreamARN: sourceARN(f.streams, region, account, from.Stream, failure.Consumer), Role: aws.RoleARN(f.settings, account, failure.Function), Numbers: numbers, Shard: from.Shard, Window: windowIn(failure)}
 	id := documentID(failure)
 	doc := lambda.Failure{
 		RequestID: cmp.Or(failure.Invocation, id), FunctionARN: f.functionARN(failure), Condition: lambda.Condition(failure.Reason),
@@ -69,6 +72,20 @@ func (f failures) document(failure *triggers.Failure, streamID string) destinati
 		ID: id, Key: lambda.ObjectKey(failure.MappingID, from.Shard, failure.Time, id), Shard: shards.ShardID(from.Shard).String(),
 		Whole: doc.Append(nil, payload), Brief: doc.Append(nil, nil),
 	}
+}
+
+// windowIn is the tumbling window that the records, or the failed call for its end, were in; nil: none. A state that is no JSON object, as functions of the
+// SDK may have, is a text in it, in base64.
+func windowIn(f *triggers.Failure) *lambda.Window {
+	if f.Window.End.IsZero() {
+		return nil
+	}
+	state := f.State
+	if len(state) > 0 && (!json.Valid(state) || !bytes.HasPrefix(bytes.TrimLeft(state, " \t\r\n"), []byte("{"))) {
+		text := append(make([]byte, 0, base64.StdEncoding.EncodedLen(len(state))+2), '"')
+		state = append(base64.StdEncoding.AppendEncode(text, state), '"')
+	}
+	return &lambda.Window{Start: f.Window.Start, End: f.Window.End, State: state, Final: f.Count == 0, EndedEarly: f.Window.EndedEarly}
 }
 
 // traceOf says how the function failed; nil where it did not.

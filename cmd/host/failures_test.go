@@ -24,6 +24,7 @@ import (
 
 	"github.com/shardmill/shardmill/api"
 	"github.com/shardmill/shardmill/internal/destination"
+	"github.com/shardmill/shardmill/runtime"
 	"github.com/shardmill/shardmill/triggers"
 )
 
@@ -472,6 +473,29 @@ func TestDocumentID(t *testing.T) {
 			t.Errorf("%s after %q", id, seen)
 		}
 		seen = append(seen, id)
+	}
+}
+
+// In a window the payload is the event that the function had, its state among it, so that a state that is given up is not lost.
+func TestDocumentOfWindow(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 11, 21, 19, 4, 0, 0, time.UTC)
+	for state, want := range map[string]string{
+		"": "{}", `{"n": "3"}`: `{"n": "3"}`, "\n{}": "\n{}", "{": `"ew=="`, "3": `"Mw=="`, "\xff": `"/w=="`,
+	} {
+		f := triggers.Failure{
+			Reason: triggers.AttemptsExhausted, Function: "f", Time: at, State: []byte(state), Source: runtime.Source{Stream: "in"},
+			Window: runtime.Window{Start: at, End: at.Add(time.Minute), EndedEarly: true},
+		}
+		var got onFailure
+		if err := json.Unmarshal(failures{}.document(&f, "").Whole, &got); err != nil {
+			t.Fatal(err)
+		}
+		event := `{"Records":[],"window":{"start":"2026-11-21T19:04:00Z","end":"2026-11-21T19:05:00Z"},"state":` + want +
+			`,"shardId":"shardId-000000000000","eventSourceARN":"arn:aws:kinesis:us-east-1:000000000000:stream/in","isFinalInvokeForWindow":true,"isWindowTerminatedEarly":true}`
+		if got.Payload == nil || *got.Payload != event {
+			t.Errorf("state %q: payload %s,\nwant %s", state, *got.Payload, event)
+		}
 	}
 }
 

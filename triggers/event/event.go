@@ -28,7 +28,7 @@ type Envelope struct {
 // Window is the tumbling window of an event.
 type Window struct {
 	Start, End time.Time
-	State      []byte // a JSON object; empty: {}
+	State      []byte // a JSON object, in a document perhaps a text; empty: {}
 	Final      bool   // the window's last call
 	EndedEarly bool   // it ends before its time, because its state is too large
 }
