@@ -160,7 +160,8 @@ func capsuleOf(v *version, call *Call, reply *Reply, started time.Time, why stri
 }
 
 // rehearse makes the capsule's call again, in an instance of its own that reads and is answered what the call was, and keeps the capsule with
-// what came of it.
+// what came of it. A new instance may read more than the call did, whose instance had made calls before: then that is on the tape too, for every
+// replay to read the same.
 func (rt *Runtime) rehearse(ctx context.Context, v *version, c *capsule.Capsule, secrets map[string][]byte) error {
 	p, err := rt.use(ctx, v)
 	if err != nil {
@@ -169,11 +170,13 @@ func (rt *Runtime) rehearse(ctx context.Context, v *version, c *capsule.Capsule,
 	defer rt.done(v)
 	start := &recording{tape: new(capsule.Tape)}
 	during := playerOf(&c.During, c.Format, secrets)
+	during.note = &recording{tape: new(capsule.Tape), readings: true}
 	c.Again, err = replay(ctx, p, v, c, &senses{note: start}, during)
 	if err != nil {
 		return err
 	}
 	c.Start = *start.tape
+	c.During.Extend(during.note.tape)
 	c.Reproduced = !c.Start.Cut && !c.During.Cut && c.Again.Same(&c.Result)
 	return rt.options.Capsules.Put(c)
 }
@@ -203,7 +206,7 @@ func replay(ctx context.Context, p *program, v *version, c *capsule.Capsule, s *
 	var i *instance
 	var err error
 	if p.command {
-		s.note, s.play = nil, play
+		s.note, s.play = play.note, play
 		if i, err = emptyInstance(&v.identity, log, doors, s); err != nil {
 			return capsule.Outcome{}, err
 		}
@@ -212,7 +215,7 @@ func replay(ctx context.Context, p *program, v *version, c *capsule.Capsule, s *
 	} else {
 		if i, err = newTapedInstance(ctx, p, &v.identity, log, doors, s); err == nil {
 			defer i.close()
-			s.note, s.play = nil, play
+			s.note, s.play = play.note, play
 			i.deadline = c.Call.Deadline
 			_, err = i.invoke(ctx, &call, reply)
 		}

@@ -114,6 +114,27 @@ func TestCapsuleSaysWhetherItWasReproduced(t *testing.T) {
 	}
 }
 
+// An instance that has made calls reads less than a new one; what that reads beyond is kept, so that every replay comes to the same.
+func TestCapsuleOfAnInstanceThatRemembers(t *testing.T) {
+	s := newShelf()
+	w := open(t, keeping(s))
+	w.deploy(t, "f", guests["probe"], Config{Concurrency: 1})
+	call := Call{Function: "f", Kind: KindInvoke, Body: []byte("dice-later")}
+	failure(t, w.Invoke(t.Context(), call, new(Reply)), FailError)
+	call.Keep = &Keep{Failed: true}
+	failure(t, w.Invoke(t.Context(), call, new(Reply)), FailError)
+	c := s.next(t)
+	if c.Reproduced || c.Again.Message == c.Result.Message {
+		t.Errorf("reproduced %v: %q, again %q", c.Reproduced, c.Result.Message, c.Again.Message)
+	}
+	for range 3 {
+		o, err := Replay(t.Context(), guests["probe"], c, ReplayOptions{CacheDir: compiled})
+		if err != nil || o.Diverged() || !o.Same(&c.Again) {
+			t.Errorf("a replay came to %q, want %q; diverged %v, %v", o.Message, c.Again.Message, o.Diverged(), err)
+		}
+	}
+}
+
 func TestCapsuleOfABatch(t *testing.T) {
 	s := newShelf()
 	w := open(t, keeping(s))

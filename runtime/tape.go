@@ -23,6 +23,7 @@ type player struct {
 	answers *retelling // of the host; nil: it answers itself
 	over    bool       // more was read than the tape has
 	timed   bool       // sleeping takes its time
+	note    *recording // of all that is read, what is beyond the tape too; nil notes nothing
 }
 
 // epoch is when the guests' monotonic clock began.

@@ -99,6 +99,14 @@ type Tape struct {
 	Cut bool `json:"cut,omitempty"`
 }
 
+// Extend adds to a tape what another one, which begins with the same readings, has beyond them. Answers are not looked at.
+func (t *Tape) Extend(longer *Tape) {
+	t.Wall = append(t.Wall, longer.Wall[min(len(t.Wall), len(longer.Wall)):]...)
+	t.Mono = append(t.Mono, longer.Mono[min(len(t.Mono), len(longer.Mono)):]...)
+	t.Random = append(t.Random, longer.Random[min(len(t.Random), len(longer.Random)):]...)
+	t.Cut = t.Cut || longer.Cut
+}
+
 // Limits of a tape.
 const (
 	MaxReadings = 1 << 16 // of each clock

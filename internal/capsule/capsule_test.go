@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/shardmill/shardmill/sdk/record"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 var quiet = slog.New(slog.DiscardHandler)
@@ -232,6 +234,18 @@ func TestStore(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "README")); err != nil {
 		t.Errorf("another's file: %v", err)
+	}
+}
+
+func TestTapeIsExtended(t *testing.T) {
+	tape := Tape{Wall: []int64{1, 2, 3}, Mono: []int64{4}, Random: []byte("ab")}
+	tape.Extend(&Tape{Wall: []int64{1, 2}, Mono: []int64{4, 5}, Random: []byte("abcd")})
+	want := Tape{Wall: []int64{1, 2, 3}, Mono: []int64{4, 5}, Random: []byte("abcd")}
+	if diff := cmp.Diff(want, tape); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if tape.Extend(&Tape{Cut: true}); !tape.Cut || len(tape.Wall) != 3 {
+		t.Errorf("after a shorter one that was cut: %+v", tape)
 	}
 }
 

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	crand "crypto/rand"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -94,6 +95,13 @@ func invoke(ctx context.Context, in []byte) ([]byte, error) {
 	case "dice-fail":
 		sdk.Emit(ctx, "out", "key", []byte(dice()))
 		return nil, errors.New(dice())
+	case "dice-later": // with what an instance reads once
+		if cached == "" {
+			var b [16]byte
+			_, _ = crand.Read(b[:])
+			cached = fmt.Sprintf("%d %x", time.Now().UnixNano(), b)
+		}
+		return nil, errors.New(cached + " " + dice())
 	case "count-fail":
 		return nil, fmt.Errorf("call %d of this instance", calls)
 	case "emit":
@@ -169,7 +177,10 @@ func dice() string {
 	return text
 }
 
-var began = time.Now()
+var (
+	began  = time.Now()
+	cached string
+)
 
 // transform does what each record's data says.
 func transform(_ context.Context, t *sdk.Transform) error {
