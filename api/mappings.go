@@ -50,9 +50,13 @@ func (c *call) getMapping(*none) (*Mapping, error) {
 
 // seekMapping is POST /v1/mappings/{name}/seek.
 func (c *call) seekMapping(in *SeekMapping) (*Mapping, error) {
-	s, err := c.mappings.Seek(c.context(), c.name(), triggers.Target{
-		Position: triggers.Position(in.Position), Time: in.Time, Sequence: uint64(in.Sequence), Shard: in.Shard,
-	})
+	to := triggers.Target{Position: triggers.Position(in.Position), Time: in.Time, Shard: in.Shard}
+	if in.Sequence != "" {
+		if err := c.seekTo(&to, in.Sequence); err != nil {
+			return nil, err
+		}
+	}
+	s, err := c.mappings.Seek(c.context(), c.name(), to)
 	if err != nil {
 		return nil, err
 	}

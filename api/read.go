@@ -126,6 +126,11 @@ func (c *call) chosen(d *shards.Description, q *readQuery) ([]shards.ShardDescri
 		}
 		list = list[i : i+1]
 	}
+	from, err := shortFrom(q.From, d.ID, list)
+	if err != nil {
+		return nil, shards.Start{}, err
+	}
+	q.From = from
 	start, err := c.startOf(q, list)
 	return list, start, err
 }
@@ -172,8 +177,8 @@ func parseStart(from string, oneShard bool) (shards.Start, error) {
 	case "newest":
 		return shards.Start{Kind: shards.Newest}, nil
 	}
-	if sequence, err := strconv.ParseUint(from, 10, 64); err == nil && from[0] != '+' {
-		if !oneShard {
+	if sequence, err := strconv.ParseUint(from, 10, 64); err == nil && from[0] != '+' || isLong(from) {
+		if !oneShard || err != nil {
 			return shards.Start{}, invalidField("from", from, "oldest, newest or a time where no shard is named; a sequence number belongs to one shard")
 		}
 		return shards.Start{Kind: shards.AtSequence, Sequence: sequence}, nil

@@ -170,7 +170,7 @@ func mistypedField(v jsontext.Value, e *json.SemanticError) *Problem {
 	if t := e.GoType; t != nil {
 		limit = describeType(t)
 	}
-	for _, scalar := range []error{errDuration, errSize} {
+	for _, scalar := range []error{errDuration, errSize, errRecordNumber} {
 		if errors.Is(e.Err, scalar) {
 			limit = scalar.Error()
 		}
@@ -255,6 +255,8 @@ func describeType(t reflect.Type) string {
 		return errDuration.Error()
 	case reflect.TypeFor[Size]():
 		return errSize.Error()
+	case reflect.TypeFor[RecordNumber]():
+		return errRecordNumber.Error()
 	case reflect.TypeFor[[]byte]():
 		return base64Form
 	case reflect.TypeFor[time.Time]():

@@ -486,10 +486,10 @@ type CapsuleList struct {
 
 // SeekMapping is the body of POST /v1/mappings/{name}/seek: a position, or a shard's sequence number.
 type SeekMapping struct {
-	Position string    `json:"position,omitempty" some:"oldest, newest or timestamp" enum:"oldest,newest,timestamp" doc:"Where to go on."`
-	Time     time.Time `json:"time,omitzero" doc:"With position timestamp: the arrival time to go on at."`
-	Sequence Sequence  `json:"sequence,omitzero" doc:"The record to go on with, in place of a position; needs shard."`
-	Shard    string    `json:"shard,omitempty" doc:"The shard to move. Left out: all of them."`
+	Position string       `json:"position,omitempty" some:"oldest, newest or timestamp" enum:"oldest,newest,timestamp" doc:"Where to go on."`
+	Time     time.Time    `json:"time,omitzero" doc:"With position timestamp: the arrival time to go on at."`
+	Sequence RecordNumber `json:"sequence,omitempty" doc:"The record to go on with, in place of a position; needs shard, unless it is AWS's number, which tells it."`
+	Shard    string       `json:"shard,omitempty" doc:"The shard to move. Left out: all of them."`
 }
 
 // Mapping is an event source mapping and how it does.

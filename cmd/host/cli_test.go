@@ -259,6 +259,7 @@ func main() {}
 		{line: "mapping seek m", status: exitUsage, stderr: `--to is needed`},
 		{line: "mapping seek m --to someday", status: exitUsage, stderr: `someday`},
 		{line: "mapping seek m --to 5", status: exitFailure, stderr: `shard is`},
+		{line: "mapping seek m --to 49680438063951910266176797533386086181730764413791633410", status: exitFailure, stderr: `sequence is "4968[0-9]+"; it must be a sequence number of the stream`},
 		{line: "mapping seek none --to oldest", status: exitFailure, stderr: `There is no mapping "none"`},
 		{line: "mapping seek m --to 1h --shard shardId-000000000001", stdout: `State: +enabled`},
 		{line: "mapping update m --qualifier 1", stdout: `delays.*1`},

@@ -363,8 +363,8 @@ func newMappingSeek(a *app) *cobra.Command {
 			return a.printMapping(m)
 		},
 	}
-	c.Flags().StringVar(&to, "to", "", "oldest, newest, a time (2026-01-02T15:04:05Z), so long ago (15m), or the sequence number to go on with")
-	c.Flags().StringVar(&shard, "shard", "", "the shard to move (default: all; a sequence number needs it)")
+	c.Flags().StringVar(&to, "to", "", "oldest, newest, a time (2026-01-02T15:04:05Z), so long ago (15m), or the sequence number to go on with, AWS's too")
+	c.Flags().StringVar(&shard, "shard", "", "the shard to move (default: all; a sequence number that is not AWS's needs it)")
 	return c
 }
 
@@ -377,8 +377,7 @@ func seekTarget(to string, now time.Time) (target api.SeekMapping, err error) {
 		target.Position = to
 		return target, nil
 	}
-	if n, err := strconv.ParseUint(to, 10, 64); err == nil {
-		target.Sequence = api.Sequence(n)
+	if target.Sequence.UnmarshalText([]byte(to)) == nil {
 		return target, nil
 	}
 	target.Position = "timestamp"

@@ -120,7 +120,7 @@ const tailForms = "oldest, newest, so long ago (15m), a time (2026-01-02T15:04:0
 // tailFrom turns how long ago into a time; the other forms are the API's.
 func tailFrom(from string, now time.Time) (string, error) {
 	var ago api.Duration
-	var sequence api.Sequence
+	var sequence api.RecordNumber
 	if from == "oldest" || from == "newest" || sequence.UnmarshalText([]byte(from)) == nil {
 		return from, nil
 	}

@@ -117,9 +117,9 @@ func (e *Envelope) appendTail(dst []byte) []byte {
 func (e *Envelope) appendWindow(dst []byte) []byte {
 	w := e.Window
 	dst = append(dst, windowOpen...)
-	dst = w.Start.UTC().AppendFormat(dst, time.RFC3339)
+	dst = w.Start.UTC().AppendFormat(dst, time.RFC3339Nano) // of whole seconds, which all of Lambda's windows begin and end with, no fraction
 	dst = append(dst, beforeEnd...)
-	dst = w.End.UTC().AppendFormat(dst, time.RFC3339)
+	dst = w.End.UTC().AppendFormat(dst, time.RFC3339Nano)
 	dst = append(dst, beforeState...)
 	if len(w.State) == 0 {
 		dst = append(dst, '{', '}')
@@ -173,7 +173,7 @@ func (e *Envelope) windowSize() int {
 	if w == nil {
 		return 0
 	}
-	times := len(w.Start.UTC().Format(time.RFC3339)) + len(w.End.UTC().Format(time.RFC3339))
+	times := len(w.Start.UTC().Format(time.RFC3339Nano)) + len(w.End.UTC().Format(time.RFC3339Nano))
 	flags := boolSize(w.Final) + boolSize(w.EndedEarly)
 	return len(windowOpen) + len(beforeEnd) + len(beforeState) + len(beforeShard) + len(`"`) + len(beforeARN) + len(beforeFinal) + len(beforeEarly) +
 		times + max(len(w.State), len("{}")) + shardSize + textSize(e.StreamARN) + flags
