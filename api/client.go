@@ -72,7 +72,8 @@ type request struct {
 	body   io.Reader
 	kind   string // the body's media type
 	accept string
-	large  bool // the body is large: ask before sending it
+	large  bool   // the body is large: ask before sending it
+	match  string // If-Match; "" = none
 }
 
 // do sends a request and gives the answer when it is a good one; the caller
@@ -99,6 +100,9 @@ func (c *Client) do(ctx context.Context, r request) (*http.Response, error) {
 	}
 	if r.accept != "" {
 		req.Header.Set("Accept", r.accept)
+	}
+	if r.match != "" {
+		req.Header.Set("If-Match", r.match)
 	}
 	if r.large {
 		req.Header.Set("Expect", "100-continue")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -343,6 +344,35 @@ func (c *Client) Logs(ctx context.Context, name string, o LogOptions) iter.Seq2[
 func (c *Client) PutMapping(ctx context.Context, name string, config MappingConfig) (m Mapping, created bool, err error) {
 	status, err := c.call(ctx, http.MethodPut, []string{"mappings", name}, &config, &m)
 	return m, status == http.StatusCreated, err
+}
+
+// UpdateMapping changes an event source mapping: change is given its settings. What somebody else has changed meanwhile is not lost: then change is called
+// again, with what it is now. An error of change is returned, and nothing is changed.
+func (c *Client) UpdateMapping(ctx context.Context, name string, change func(*MappingConfig) error) (Mapping, error) {
+	for {
+		m, err := c.Mapping(ctx, name)
+		if err != nil {
+			return Mapping{}, err
+		}
+		if err := change(&m.MappingConfig); err != nil {
+			return Mapping{}, err
+		}
+		body, err := json.Marshal(&m.MappingConfig)
+		if err != nil {
+			return Mapping{}, fmt.Errorf("request body: %w", err)
+		}
+		var now Mapping
+		_, err = c.finish(ctx, request{
+			method: http.MethodPut, path: []string{"mappings", name}, accept: typeJSON,
+			body: bytes.NewReader(body), kind: typeJSON, match: strconv.Quote(m.Modified.Format(time.RFC3339Nano)),
+		}, &now)
+		if p := (*Problem)(nil); errors.As(err, &p) && p.Kind() == KindConflict {
+			if later, again := c.Mapping(ctx, name); again == nil && !later.Modified.Equal(m.Modified) {
+				continue
+			}
+		}
+		return now, err
+	}
 }
 
 // Mappings lists all event source mappings, without their shards.

@@ -61,6 +61,7 @@ var sentinels = []struct {
 	{triggers.ErrNoShadow, KindShadowNotFound, "PUT /v1/mappings/{name}/shadow makes one."},
 	{triggers.ErrNoSpace, KindNoSpace, adviceNoSpace},
 	{triggers.ErrConflict, KindConflict, ""}, // it says itself what to do,
+	{triggers.ErrChanged, KindConflict, "GET /v1/mappings/{name} says what it is now; decide anew."},
 	{triggers.ErrFailed, KindConflict, "GET /v1/mappings/{name} says why; delete it and make it anew."},
 	{triggers.ErrClosed, KindStopping, "Try again when the host is back."},
 	{context.Canceled, KindStopping, "The request was given up."},

@@ -1,6 +1,9 @@
 package api
 
 import (
+	"errors"
+	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/shardmill/shardmill/triggers"
@@ -17,10 +20,54 @@ func (c *call) listMappings(*none) (*MappingList, error) {
 	return list, nil
 }
 
+// ifMatch is the header of a client that changes a mapping from what it has read of it.
+var ifMatch = header{"If-Match", "What modified has to be, in quotation marks: if the mapping was changed since it was read, or is not there, nothing is changed, and the answer is conflict."}
+
 // putMapping is PUT /v1/mappings/{name}.
 func (c *call) putMapping(in *MappingConfig) (*Mapping, bool, error) {
-	s, created, err := c.mappings.Put(c.context(), triggers.Mapping{
-		Name: c.name(), Stream: in.Stream, Function: in.Function,
+	wanted := in.mapping(c.name())
+	var s triggers.Status
+	var created bool
+	var err error
+	if tag := c.r.Header.Get(ifMatch.name); tag == "" {
+		s, created, err = c.mappings.Put(c.context(), wanted)
+	} else {
+		s, err = c.putChanged(wanted, tag)
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	m := mappingOf(&s)
+	return &m, created, nil
+}
+
+// putChanged makes a mapping what is wanted, if it is still the one that was read.
+func (c *call) putChanged(wanted triggers.Mapping, tag string) (triggers.Status, error) {
+	text, err := strconv.Unquote(tag)
+	if err != nil {
+		text = tag
+	}
+	modified, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return triggers.Status{}, invalidField("If-Match", tag, `the modified time of the mapping in quotation marks, such as "2026-11-21T03:45:00.123456789Z"`)
+	}
+	s, err := c.mappings.Update(c.context(), wanted.Name, func(was triggers.Status, m *triggers.Mapping) error {
+		if !was.Modified.Equal(modified) {
+			return triggers.ErrChanged
+		}
+		*m = wanted
+		return nil
+	})
+	if errors.Is(err, triggers.ErrNotFound) {
+		err = fmt.Errorf("%w: it is gone", triggers.ErrChanged)
+	}
+	return s, err
+}
+
+// mapping is what the settings ask for.
+func (in *MappingConfig) mapping(name string) triggers.Mapping {
+	return triggers.Mapping{
+		Name: name, Stream: in.Stream, Function: in.Function,
 		BatchSize: in.BatchSize, BatchWindow: time.Duration(in.BatchWindow),
 		StartingPosition: triggers.Position(in.StartingPosition), StartingTime: in.StartingTime,
 		MaxAttempts: in.MaxAttempts, MaxRecordAge: time.Duration(in.MaxRecordAge),
@@ -30,12 +77,7 @@ func (c *call) putMapping(in *MappingConfig) (*Mapping, bool, error) {
 		FailureTrace: in.FailureTrace == nil || *in.FailureTrace,
 		Qualifier:    in.Qualifier, Consumer: in.Consumer, Disabled: in.Disabled, EventCounts: in.EventCounts, Tags: in.Tags,
 		Capsules: in.Capsules.setting(),
-	})
-	if err != nil {
-		return nil, false, err
 	}
-	m := mappingOf(&s)
-	return &m, created, nil
 }
 
 // getMapping is GET /v1/mappings/{name}.

@@ -116,7 +116,7 @@ func routes() []route {
 		{"DELETE", "/v1/state/{name}/entries/{key}", "state:write", removeWith((*call).deleteEntry), "deleteStateEntry", "Deletes an entry."},
 
 		{"GET", "/v1/mappings", "mappings:read", read((*call).listMappings), "listMappings", "Lists all event source mappings."},
-		{"PUT", "/v1/mappings/{name}", "mappings:write", define((*call).putMapping), "putMapping", "Makes or changes an event source mapping; the same again changes nothing."},
+		{"PUT", "/v1/mappings/{name}", "mappings:write", define((*call).putMapping).taking(ifMatch), "putMapping", "Makes or changes an event source mapping; the same again changes nothing."},
 		{"GET", "/v1/mappings/{name}", "mappings:read", read((*call).getMapping), "getMapping", "Describes an event source mapping and how far it is."},
 		{"POST", "/v1/mappings/{name}/seek", "mappings:write", change((*call).seekMapping), "seekMapping", "Moves an event source mapping to another position, at a batch boundary."},
 		{"PUT", "/v1/mappings/{name}/shadow", "mappings:write", define((*call).putShadow), "putShadow", "Tries another version of the function beside the one that serves: it emits nothing, and what it would have is compared."},

@@ -12,6 +12,7 @@ var (
 	ErrNotFound = errors.New("mapping not found")
 	ErrInvalid  = field.ErrInvalid                                 // as *FieldError
 	ErrConflict = errors.New("mapping exists with other settings") // a setting that cannot be changed differs
+	ErrChanged  = errors.New("the mapping was changed meanwhile")  // of a caller of Update, which wanted it as it had been
 	ErrFailed   = errors.New("the mapping cannot run")
 	ErrNoShadow = errors.New("the mapping has no shadow")
 	ErrClosed   = errors.New("triggers are closed")                                   // Close has been called

@@ -180,6 +180,24 @@ func (t *Triggers) Put(ctx context.Context, m Mapping) (s Status, created bool, 
 	return s, created, nil
 }
 
+// Update changes a mapping as change does with a copy of its settings: nobody else changes the mapping meanwhile, and no setting that somebody else has
+// changed is lost. change also gets the mapping's status, and must not block; its error is returned, and then nothing is changed. Errors besides: ErrNotFound and
+// those of Put.
+func (t *Triggers) Update(ctx context.Context, name string, change func(was Status, m *Mapping) error) (s Status, err error) {
+	err = t.changing(ctx, "update", name, func(r *runner) error {
+		was := r.status(time.Now())
+		def := r.stored()
+		m := def.mapping(name)
+		if err := change(was, &m); err != nil {
+			return err
+		}
+		m.Name = name
+		s, _, err = t.put(ctx, m)
+		return err
+	})
+	return s, err
+}
+
 func (t *Triggers) put(ctx context.Context, m Mapping) (s Status, created bool, err error) {
 	now := time.Now()
 	if err := m.normalize(now); err != nil {

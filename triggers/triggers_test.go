@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -49,6 +50,55 @@ func TestPutIsIdempotent(t *testing.T) {
 		}
 		if list := b.List(); len(list) != 1 || list[0].Name != "m" {
 			t.Errorf("list %+v", list)
+		}
+	})
+}
+
+// Changes that meet are all there in the end, and one that fails changes nothing.
+func TestUpdatesLoseNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		was := b.put(nil)
+		ctx := context.Background()
+		var all sync.WaitGroup
+		for _, change := range []func(*Mapping){
+			func(m *Mapping) { m.BatchSize = 7 }, func(m *Mapping) { m.MaxAttempts = 8 }, func(m *Mapping) { m.Disabled = true },
+			func(m *Mapping) { m.Tags = map[string]string{"a": "b"} }, func(m *Mapping) { m.Bisect = true },
+		} {
+			all.Go(func() {
+				if _, err := b.Update(ctx, "m", func(_ Status, m *Mapping) error { change(m); return nil }); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		got, err := b.Get("m")
+		if err != nil || got.BatchSize != 7 || got.MaxAttempts != 8 || !got.Disabled || got.Tags["a"] != "b" || !got.Bisect {
+			t.Errorf("%+v, %v", got.Mapping, err)
+		}
+
+		refuse := errors.New("no")
+		_, err = b.Update(ctx, "m", func(s Status, m *Mapping) error {
+			if s.ID != was.ID {
+				t.Errorf("it changes %s", s.ID)
+			}
+			m.BatchSize, m.Tags["a"] = 9, "c"
+			return refuse
+		})
+		if !errors.Is(err, refuse) {
+			t.Errorf("error %v", err)
+		}
+		if _, err := b.Update(ctx, "m", func(_ Status, m *Mapping) error { m.BatchSize = -1; return nil }); !errors.Is(err, ErrInvalid) {
+			t.Errorf("error %v", err)
+		}
+		if _, err := b.Update(ctx, "m", func(_ Status, m *Mapping) error { m.Name, m.BatchSize = "other", 10; return nil }); err != nil {
+			t.Error(err)
+		}
+		if now, _ := b.Get("m"); now.BatchSize != 10 || now.Tags["a"] != "b" || len(b.List()) != 1 {
+			t.Errorf("%+v", now.Mapping)
+		}
+		if _, err := b.Update(ctx, "none", func(Status, *Mapping) error { t.Error("called"); return nil }); !errors.Is(err, ErrNotFound) {
+			t.Errorf("error %v", err)
 		}
 	})
 }

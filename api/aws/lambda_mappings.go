@@ -219,6 +219,20 @@ func (c *call) changeable() (triggers.Status, error) {
 	return s, err
 }
 
+// change changes a mapping that was found, as Mappings.Update does; another one that has taken its name since is none.
+func (c *call) change(ctx context.Context, found triggers.Status, change func(was triggers.Status, m *triggers.Mapping) error) (triggers.Status, error) {
+	s, err := c.lambda.mappings.Update(ctx, found.Name, func(was triggers.Status, m *triggers.Mapping) error {
+		if was.ID != found.ID {
+			return errNoMapping
+		}
+		return change(was, m)
+	})
+	if errors.Is(err, triggers.ErrNotFound) {
+		err = errNoMapping
+	}
+	return s, err
+}
+
 type updateMappingInput struct {
 	FunctionName string `aws:"len=1..256"`
 	mappingSettings
@@ -226,25 +240,28 @@ type updateMappingInput struct {
 
 // updateMapping changes a mapping. As on AWS the answer has the old values, and the state says where it goes.
 func updateMapping(c *call, in *updateMappingInput) (any, error) {
-	s, err := c.changeable()
+	found, err := c.changeable()
 	if err != nil {
 		return nil, err
 	}
-	out, m := c.mappingOutput(s), s.Mapping
 	if in.FunctionName != "" {
-		if err := c.setFunction(&m, in.FunctionName); err != nil {
-			return nil, err
-		}
 		c.lambda.changing.Lock()
 		defer c.lambda.changing.Unlock()
-		if err := c.onlyOne(&m); m.Function+":"+m.Qualifier != s.Function+":"+s.Qualifier && err != nil {
-			return nil, err
+	}
+	var out mappingOutput
+	s, err := c.change(c.r.Context(), found, func(was triggers.Status, m *triggers.Mapping) error {
+		out = c.mappingOutput(was)
+		if in.FunctionName != "" {
+			if err := c.setFunction(m, in.FunctionName); err != nil {
+				return err
+			}
+			if err := c.onlyOne(m); m.Function+":"+m.Qualifier != was.Function+":"+was.Qualifier && err != nil {
+				return err
+			}
 		}
-	}
-	if err := c.apply(&m, &in.mappingSettings); err != nil {
-		return nil, err
-	}
-	if s, _, err = c.lambda.mappings.Put(c.r.Context(), m); err != nil {
+		return c.apply(m, &in.mappingSettings)
+	})
+	if err != nil {
 		return nil, mappingFault(err)
 	}
 	out.LastModified = instantOf(s.Modified)

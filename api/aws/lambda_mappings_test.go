@@ -9,7 +9,9 @@ import (
 	"net/url"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -225,6 +227,42 @@ func TestMappingsOfBothSurfaces(t *testing.T) {
 	l.must(err)
 	_, err = l.lambda.GetEventSourceMapping(l.ctx, &awslambda.GetEventSourceMappingInput{UUID: made.UUID})
 	refusedWith[*types.ResourceNotFoundException](t, err, 404, "The resource you requested does not exist.")
+}
+
+// TestUpdatesThatMeet has requests change different settings at once: what was answered is there.
+func TestUpdatesThatMeet(t *testing.T) {
+	l := newLambdaRig(t)
+	l.stream("s", 1)
+	l.function("f", guest{})
+	made := ok(l.create(nil))(t)
+	for i := range int32(10) {
+		var all sync.WaitGroup
+		for _, change := range []func(*awslambda.UpdateEventSourceMappingInput){
+			func(in *awslambda.UpdateEventSourceMappingInput) { in.BatchSize = aws.Int32(i + 1) },
+			func(in *awslambda.UpdateEventSourceMappingInput) { in.MaximumRetryAttempts = aws.Int32(i + 1) },
+			func(in *awslambda.UpdateEventSourceMappingInput) { in.MaximumRecordAgeInSeconds = aws.Int32(i + 60) },
+			func(in *awslambda.UpdateEventSourceMappingInput) { in.FunctionName = aws.String("f") },
+		} {
+			in := &awslambda.UpdateEventSourceMappingInput{UUID: made.UUID}
+			change(in)
+			all.Go(func() {
+				if _, err := l.lambda.UpdateEventSourceMapping(l.ctx, in); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Go(func() {
+			_, err := l.lambda.TagResource(l.ctx, &awslambda.TagResourceInput{Resource: made.EventSourceMappingArn, Tags: map[string]string{"i": strconv.Itoa(int(i))}})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+		all.Wait()
+		s := ok(l.mappings.Get("f-s"))(t)
+		if s.BatchSize != int(i)+1 || s.MaxAttempts != int(i)+2 || s.MaxRecordAge != time.Duration(i+60)*time.Second || s.Tags["i"] != strconv.Itoa(int(i)) {
+			t.Fatalf("round %d: %+v", i, s.Mapping)
+		}
+	}
 }
 
 // TestMappingSettings sets everything that a mapping has, and takes it away.

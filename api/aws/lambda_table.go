@@ -31,6 +31,7 @@ type Functions interface {
 // change that has returned is durable.
 type Mappings interface {
 	Put(ctx context.Context, m triggers.Mapping) (s triggers.Status, created bool, err error)
+	Update(ctx context.Context, name string, change func(was triggers.Status, m *triggers.Mapping) error) (triggers.Status, error)
 	Delete(ctx context.Context, name string) error
 	Get(name string) (triggers.Status, error)
 	List() []triggers.Status

@@ -79,10 +79,10 @@ func (c *call) retagLambda(change func(tags map[string]string)) error {
 		})
 		return err
 	}
-	if s.Tags, err = retagged(s.Tags, change); err != nil {
+	_, err = c.change(context.WithoutCancel(c.r.Context()), s, func(_ triggers.Status, m *triggers.Mapping) (err error) {
+		m.Tags, err = retagged(m.Tags, change)
 		return err
-	}
-	_, _, err = c.lambda.mappings.Put(context.WithoutCancel(c.r.Context()), s.Mapping)
+	})
 	return err
 }
 

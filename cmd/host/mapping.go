@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"maps"
 	"strconv"
 	"time"
 
@@ -102,56 +103,26 @@ func newMappingCreate(a *app) *cobra.Command {
 
 func newMappingUpdate(a *app) *cobra.Command {
 	var config api.MappingConfig
+	var untag []string
 	c := &cobra.Command{
 		Use:   "update NAME",
 		Short: "Change settings of a mapping; its checkpoints stay",
 		Args:  arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().NFlag() == countInherited(cmd) {
+				return usagef("give at least one setting to change")
+			}
 			client, err := a.client()
 			if err != nil {
 				return err
 			}
-			was, err := client.Mapping(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			next, given := was.MappingConfig, false
-			change := func(flag string, set func()) {
-				if cmd.Flags().Changed(flag) {
-					given = true
-					set()
+			m, err := client.UpdateMapping(cmd.Context(), args[0], func(next *api.MappingConfig) error {
+				changeMapping(cmd.Flags(), &config, next)
+				for _, key := range untag {
+					delete(next.Tags, key)
 				}
-			}
-			change("function", func() { next.Function = config.Function })
-			change("batch-size", func() { next.BatchSize = config.BatchSize })
-			change("batch-window", func() { next.BatchWindow = config.BatchWindow })
-			change("max-attempts", func() { next.MaxAttempts = config.MaxAttempts })
-			change("max-record-age", func() { next.MaxRecordAge = config.MaxRecordAge })
-			change("deaggregate", func() { next.Deaggregate = config.Deaggregate })
-			change("parallelization", func() { next.Parallelization = config.Parallelization })
-			change("tumbling-window", func() { next.TumblingWindow = config.TumblingWindow })
-			change("report-item-failures", func() { next.ReportItemFailures = config.ReportItemFailures })
-			change("filter", func() { next.Filters = patterns(config.Filters) })
-			change("bisect", func() { next.Bisect = config.Bisect })
-			kept := api.CapsuleConfig{}
-			if next.Capsules != nil {
-				kept = *next.Capsules
-			}
-			next.Capsules = &kept
-			change("keep-failed", func() { kept.Failed = config.Capsules.Failed })
-			change("keep-slow", func() { kept.Slow = config.Capsules.Slow })
-			change("keep-sample", func() { kept.Sample = config.Capsules.Sample })
-			change("isolate", func() { next.Isolate = config.Isolate })
-			change("exactly-once", func() { next.ExactlyOnce = config.ExactlyOnce })
-			change("on-failure", func() { next.OnFailure = config.OnFailure })
-			change("failure-trace", func() { next.FailureTrace = config.FailureTrace })
-			change("qualifier", func() { next.Qualifier = config.Qualifier })
-			change("event-counts", func() { next.EventCounts = config.EventCounts })
-			change("tag", func() { next.Tags = config.Tags })
-			if !given {
-				return usagef("give at least one setting to change")
-			}
-			m, _, err := client.PutMapping(cmd.Context(), args[0], next)
+				return nil
+			})
 			if err != nil {
 				return err
 			}
@@ -159,8 +130,52 @@ func newMappingUpdate(a *app) *cobra.Command {
 		},
 	}
 	mappingFlags(c.Flags(), &config)
+	c.Flags().Lookup("tag").Usage = "tag to add or to give another value, KEY=VALUE; repeatable"
+	c.Flags().StringSliceVar(&untag, "untag", nil, "key of a tag to remove; repeatable")
 	a.completingFlag(c, "function", functionNames)
 	return c
+}
+
+// changeMapping sets the settings of next that were given as flags to those of config.
+func changeMapping(flags *pflag.FlagSet, config, next *api.MappingConfig) {
+	change := func(flag string, set func()) {
+		if flags.Changed(flag) {
+			set()
+		}
+	}
+	change("function", func() { next.Function = config.Function })
+	change("batch-size", func() { next.BatchSize = config.BatchSize })
+	change("batch-window", func() { next.BatchWindow = config.BatchWindow })
+	change("max-attempts", func() { next.MaxAttempts = config.MaxAttempts })
+	change("max-record-age", func() { next.MaxRecordAge = config.MaxRecordAge })
+	change("deaggregate", func() { next.Deaggregate = config.Deaggregate })
+	change("parallelization", func() { next.Parallelization = config.Parallelization })
+	change("tumbling-window", func() { next.TumblingWindow = config.TumblingWindow })
+	change("report-item-failures", func() { next.ReportItemFailures = config.ReportItemFailures })
+	change("filter", func() { next.Filters = patterns(config.Filters) })
+	change("bisect", func() { next.Bisect = config.Bisect })
+	kept := api.CapsuleConfig{}
+	if next.Capsules != nil {
+		kept = *next.Capsules
+	}
+	next.Capsules = &kept
+	change("keep-failed", func() { kept.Failed = config.Capsules.Failed })
+	change("keep-slow", func() { kept.Slow = config.Capsules.Slow })
+	change("keep-sample", func() { kept.Sample = config.Capsules.Sample })
+	change("isolate", func() { next.Isolate = config.Isolate })
+	change("exactly-once", func() { next.ExactlyOnce = config.ExactlyOnce })
+	change("on-failure", func() { next.OnFailure = config.OnFailure })
+	change("failure-trace", func() { next.FailureTrace = config.FailureTrace })
+	change("qualifier", func() { next.Qualifier = config.Qualifier })
+	change("event-counts", func() { next.EventCounts = config.EventCounts })
+	change("tag", func() {
+		tags := maps.Clone(next.Tags)
+		if tags == nil {
+			tags = map[string]string{}
+		}
+		maps.Copy(tags, config.Tags)
+		next.Tags = tags
+	})
 }
 
 func newMappingList(a *app) *cobra.Command {
@@ -322,13 +337,10 @@ func (a *app) switching(use, short string, disabled bool) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			was, err := client.Mapping(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			next := was.MappingConfig
-			next.Disabled = disabled
-			m, _, err := client.PutMapping(cmd.Context(), args[0], next)
+			m, err := client.UpdateMapping(cmd.Context(), args[0], func(next *api.MappingConfig) error {
+				next.Disabled = disabled
+				return nil
+			})
 			if err != nil {
 				return err
 			}

@@ -1,11 +1,79 @@
 package api
 
 import (
+	"errors"
+	"net/http"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json"
 
 	"github.com/shardmill/shardmill/internal/sequence"
 )
+
+// Clients that change different settings at once lose nothing of each other; one that says what it has read does not overwrite what came since.
+func TestMappingUpdatesThatMeet(t *testing.T) {
+	t.Parallel()
+	h, ctx := boot(t), t.Context()
+	h.stream(t, "s", 1)
+	h.deploy(t, "echo", FunctionConfig{})
+	first, _, err := h.PutMapping(ctx, "m", MappingConfig{Stream: "s", Function: "echo"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for _, change := range []func(*MappingConfig){
+		func(m *MappingConfig) { m.BatchSize = 7 }, func(m *MappingConfig) { m.MaxAttempts = 8 }, func(m *MappingConfig) { m.Disabled = true }, func(m *MappingConfig) { m.Bisect = true },
+	} {
+		all.Go(func() {
+			if _, err := h.UpdateMapping(ctx, "m", func(m *MappingConfig) error { change(m); return nil }); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	m, err := h.Mapping(ctx, "m")
+	if err != nil || m.BatchSize != 7 || m.MaxAttempts != 8 || !m.Disabled || !m.Bisect {
+		t.Errorf("%+v, %v", m.MappingConfig, err)
+	}
+	if _, err := h.UpdateMapping(ctx, "m", func(m *MappingConfig) error { m.BatchSize = -1; return nil }); err == nil || asProblem(t, err).Field != "batchSize" {
+		t.Errorf("%v", err)
+	}
+	refuse := errors.New("no")
+	if _, err := h.UpdateMapping(ctx, "m", func(*MappingConfig) error { return refuse }); !errors.Is(err, refuse) {
+		t.Errorf("%v", err)
+	}
+	if _, err := h.UpdateMapping(ctx, "none", func(*MappingConfig) error { return nil }); err == nil || asProblem(t, err).Kind() != KindMappingNotFound {
+		t.Errorf("%v", err)
+	}
+
+	at := func(m Mapping) string { return strconv.Quote(m.Modified.Format(time.RFC3339Nano)) }
+	for _, c := range []struct {
+		name, match string
+		status      int
+		field       string
+	}{{"m", at(first), 409, ""}, {"none", at(m), 409, ""}, {"m", `"yesterday"`, 400, "If-Match"}, {"m", at(m), 200, ""}, {"m", at(m), 409, ""}} {
+		req, err := http.NewRequestWithContext(ctx, "PUT", h.url+"/v1/mappings/"+c.name, strings.NewReader(`{"stream":"s","function":"echo"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", typeJSON)
+		req.Header.Set("If-Match", c.match)
+		resp, err := h.Client.http.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var p Problem
+		err = json.UnmarshalRead(resp.Body, &p)
+		resp.Body.Close()
+		if resp.StatusCode != c.status || c.status != 200 && (err != nil || p.Field != c.field) {
+			t.Errorf("%+v: %d %+v", c, resp.StatusCode, p)
+		}
+	}
+}
 
 // The number of a record in a Lambda event or an on-failure document says where a mapping goes on, and where a read begins.
 func TestLongSequenceNumbers(t *testing.T) {
