@@ -118,7 +118,7 @@ func buildGo(ctx context.Context, dir, out string) error {
 	}
 	args := []string{"build", "-buildmode=" + mode, "-trimpath", "-buildvcs=false", "-o", out}
 	if text := lambdaInit(packages); text != nil {
-		overlay, remove, err := overlayFile(dir, lambdaInitName, text)
+		overlay, remove, err := overlayFile(dir, lambdaInitName(dir), text)
 		if err != nil {
 			return fmt.Errorf("build function: %w", err)
 		}

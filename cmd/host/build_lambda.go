@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // The packages that a program written for Lambda imports.
@@ -15,8 +16,21 @@ const (
 )
 
 // lambdaInitName is the file that the compiler reads beside those of a program written for Lambda. Inits run in the order of the files'
-// names, and this one is to be the last.
-const lambdaInitName = "zz_shardmill_lambda.go"
+// names, and this one is to be the last: behind what the program calls zzz.go, too.
+func lambdaInitName(dir string) string {
+	const name = "shardmill_lambda.go"
+	last := "zz_" + name
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return last // the compiler says it
+	}
+	for _, f := range files {
+		if base, source := strings.CutSuffix(f.Name(), ".go"); source && f.Name() >= last {
+			last = base + "_" + name
+		}
+	}
+	return last
+}
 
 // lambdaInit is that file: it has the program's main run when an instance is made, because nobody calls the main of a library. nil for
 // other programs.

@@ -24,7 +24,7 @@ func TestLambdaFunction(t *testing.T) {
 	h := testHost(t)
 	client := clientOf(t, h)
 	deployFile(t, client, "from-lambda", module)
-	const good = `{"Order":["init","main"],"Deadline":true,"Request":true,"Function":"from-lambda"}`
+	const good = `{"Order":["init","last init","main"],"Deadline":true,"Request":true,"Function":"from-lambda"}`
 	for _, tt := range []struct{ in, body, failure string }{
 		{in: `{}`, body: good},
 		{in: `{"Do":"wait"}`, body: good},
@@ -92,11 +92,11 @@ func TestLambdaInit(t *testing.T) {
 			t.Errorf("%s gets\n%s\nwant\n%s", dir, got, want)
 		}
 	}
-	overlay, remove, err := overlayFile(lambdaDir, lambdaInitName, []byte("text"))
+	overlay, remove, err := overlayFile(lambdaDir, lambdaInitName(lambdaDir), []byte("text"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if folder, err := filepath.Abs(lambdaDir); err != nil || !strings.Contains(readString(t, overlay), filepath.Join(folder, lambdaInitName)) {
+	if folder, err := filepath.Abs(lambdaDir); err != nil || !strings.Contains(readString(t, overlay), filepath.Join(folder, "zzz_shardmill_lambda.go")) {
 		t.Errorf("%s, %v", readString(t, overlay), err)
 	}
 	remove()
