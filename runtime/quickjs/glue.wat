@@ -2,7 +2,7 @@
 ;; it imports what it calls. link.go puts it into the engine's module; it runs on the engine's memory and table.
 ;;
 ;; A JSValue is an i64 with the tag in its upper half: 0 is an integer, 3 undefined, 6 an exception that is pending. Arguments
-;; are borrowed, results are the caller's to free. $scratch is 160 bytes for arguments and results that go through memory; the four behind
+;; are borrowed, results are the caller's to free. $scratch is 160 bytes for arguments and results that go through memory; the eight behind
 ;; them say which record is worked on.
 ;;
 ;; Built by `go generate ./runtime/quickjs` (wat2wasm, from wabt).
@@ -86,8 +86,8 @@
     (global.set $runtime (call $qjs_get_runtime_ptr))
     (call $qjs_set_max_stack_size (i32.const 524288)) ;; half of the stack that the engine was linked with
     ;; This is before anything of the function's is read, so that shardmill_record is the same place in all instances.
-    (global.set $scratch (call $allocate (i32.const 164)))
-    (memory.fill (global.get $scratch) (i32.const 0) (i32.const 164))
+    (global.set $scratch (call $allocate (i32.const 168)))
+    (memory.fill (global.get $scratch) (i32.const 0) (i32.const 168))
     (local.set $in (call $read_all))
 
     (local.set $length (i32.load (local.get $in)))
@@ -285,23 +285,32 @@
   (func $input_buffer (param $c i32) (param $this i64) (param $n i32) (param $args i32) (result i64)
     (call $JS_DupValue (local.get $c) (global.get $inputBuffer)))
 
-  ;; markBuffer() is the view of the four bytes that say which record is worked on.
+  ;; markBuffer() is the view of the four bytes that say which record is worked on, and of four more: how many walks are under way, which say it.
   (func $mark_buffer (param $c i32) (param $this i64) (param $n i32) (param $args i32) (result i64)
-    (call $buffer (call $marked) (i32.const 4)))
+    (call $buffer (call $marked) (i32.const 8)))
+
+  ;; mark notes the third argument, the position of the record that is read, from 1, unless a walk is under way. One that is left out is 0.
+  (func $mark (param $args i32)
+    (local $record i32)
+    (local.set $record (i32.load offset=16 (local.get $args)))
+    (if (i32.eqz (i32.load offset=4 (call $marked)))
+      (then (if (local.get $record) (then (i32.store (call $marked) (local.get $record)))))))
 
   ;; replyBuffer(size) is the view of the reply arena, which is made as large as that.
   (func $reply_buffer (param $c i32) (param $this i64) (param $n i32) (param $args i32) (result i64)
     (if (i32.eqz (call $reserve (i32.load (local.get $args)))) (then (return (call $JS_ThrowOutOfMemory (local.get $c)))))
     (call $JS_DupValue (local.get $c) (global.get $replyBuffer)))
 
-  ;; text(at, length) is UTF-8 in the input area.
+  ;; text(at, length, record) is UTF-8 in the input area.
   (func $text (param $c i32) (param $this i64) (param $n i32) (param $args i32) (result i64)
+    (call $mark (local.get $args))
     (call $JS_NewStringLen (local.get $c)
       (i32.add (global.get $input) (i32.load (local.get $args))) (i32.load offset=8 (local.get $args))))
 
-  ;; json(at, length) is the value of JSON in the input area.
+  ;; json(at, length, record) is the value of JSON in the input area.
   (func $json (param $c i32) (param $this i64) (param $n i32) (param $args i32) (result i64)
     (local $at i32) (local $end i32) (local $behind i32) (local $value i64)
+    (call $mark (local.get $args))
     (local.set $at (i32.add (global.get $input) (i32.load (local.get $args))))
     (local.set $end (i32.add (local.get $at) (i32.load offset=8 (local.get $args))))
     (local.set $behind (i32.load8_u (local.get $end)))

@@ -275,20 +275,21 @@
     get length() { return words[(this.#live() >> 2) + 4]; }
     get data() {
       const at = dataAt(this.#live());
+      if (marked[1] === 0) marked[0] = this.index + 1;
       return bytes.subarray(at, at + words[(this.#at >> 2) + 4]);
     }
     get text() {
       const at = this.#live();
-      return inputText(dataAt(at), words[(at >> 2) + 4]);
+      return inputText(dataAt(at), words[(at >> 2) + 4], this.index + 1);
     }
     json() {
       const at = this.#live();
-      return inputJSON(dataAt(at), words[(at >> 2) + 4]);
+      return inputJSON(dataAt(at), words[(at >> 2) + 4], this.index + 1);
     }
     toJSON() { return this.text; }
     get key() {
       const at = this.#live(), lengths = words[(at >> 2) + 5];
-      return inputText(at + 24 + ((lengths >> 12) & 16), lengths & 0xffff);
+      return inputText(at + 24 + ((lengths >> 12) & 16), lengths & 0xffff, this.index + 1);
     }
     get sequence() { return unsigned64(this.#live() >> 2); }
     get arrival() { return signed64((this.#live() >> 2) + 2); }
@@ -313,12 +314,21 @@
 
   // ---- Which record is worked on, for the host, which looks now and then (abi.md §1) ----
 
-  const marked = new Uint32Array(markBuffer()); // its position, from 1; 0 is none
+  // Its position, from 1, 0 being none, and how many walks of Records are under way: where there is none, the record whose key or data
+  // were read last is the one.
+  const marked = new Uint32Array(markBuffer());
+  const unmark = () => { marked[0] = marked[1] = 0; };
+  // endWalk may come in a later call than the walk's begin, where that was left open.
+  const endWalk = () => {
+    marked[0] = 0;
+    if (marked[1] > 0) marked[1]--;
+  };
 
   // Records is a call's list of records: an array whose walks say which record they are at, and where they end that it is none.
   class Records extends Array {
     static get [Symbol.species]() { return Array; }
     *values() {
+      marked[1]++;
       try {
         for (let i = 0; i < this.length; i++) {
           const r = this[i];
@@ -326,7 +336,7 @@
           yield r;
         }
       } finally {
-        marked[0] = 0;
+        endWalk();
       }
     }
     *entries() {
@@ -344,11 +354,12 @@
       const step = reduces
         ? (before, r, i, all) => ((marked[0] = r?.index + 1), f(before, r, i, all))
         : function (r, i, all) { marked[0] = r?.index + 1; return f.call(this, r, i, all); };
+      marked[1]++;
       try {
         const out = walk.call(this, step, ...more);
         return keeps ? asRecords(out) : out;
       } finally {
-        marked[0] = 0;
+        endWalk();
       }
     });
   }
@@ -855,7 +866,7 @@
     } finally {
       current = null;
       timers = [];
-      marked[0] = 0;
+      unmark();
     }
   }
 
