@@ -71,7 +71,7 @@ export default {
 	},
 	async invoke(body, ctx) {
 		await null;
-		const say: any = { empty: undefined, text: "plain", bytes: new Uint8Array([0, 255]), number: 7, null: null, same: body };
+		const say: any = { empty: undefined, text: "plain", bytes: new Uint8Array([0, 255]), number: 7, null: null, same: body, string: `+"`<${body}>`"+` };
 		return say[body.text];
 	},
 } satisfies Handlers;
@@ -104,7 +104,7 @@ export default {
 	if !slices.Equal(reply.Outcomes, outcomes) {
 		t.Errorf("outcomes %v, want %v", reply.Outcomes, outcomes)
 	}
-	for body, want := range map[string]string{"empty": "", "text": "plain", "bytes": "\x00\xff", "number": "7", "null": "null", "same": "same"} {
+	for body, want := range map[string]string{"empty": "", "text": "plain", "bytes": "\x00\xff", "number": "7", "null": "null", "same": "same", "string": "<string>"} {
 		if got := w.mustAsk(t, "f", body); got != want {
 			t.Errorf("%s is answered with %q, want %q", body, got, want)
 		}

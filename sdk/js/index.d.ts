@@ -35,7 +35,7 @@ declare module "shardmill" {
 
   /**
    * Bytes that came with the call. They can be read until the handler has ended, its promise included. Wherever data is taken, a payload, a
-   * record or an entry of a table stands for its bytes.
+   * record or an entry of a table stands for its bytes, and as a string, or within JSON, for its text.
    */
   export interface Payload {
     /** In bytes. */

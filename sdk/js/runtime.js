@@ -257,6 +257,7 @@
       return inputJSON(this.#at, this.#length);
     }
     toJSON() { return this.text; }
+    toString() { return this.text; }
     static is(p) { return p !== null && typeof p === "object" && #at in p; }
   }
 
@@ -287,6 +288,7 @@
       return inputJSON(dataAt(at), words[(at >> 2) + 4], this.index + 1);
     }
     toJSON() { return this.text; }
+    toString() { return this.text; }
     get key() {
       const at = this.#live(), lengths = words[(at >> 2) + 5];
       return inputText(at + 24 + ((lengths >> 12) & 16), lengths & 0xffff, this.index + 1);
@@ -706,6 +708,7 @@
     get text() { return this.#bytes.length ? bytesText(this.#bytes) : ""; }
     json() { return parse(this.text); }
     toJSON() { return this.text; }
+    toString() { return this.text; }
   }
   class Entry extends Content {
     constructor(key, revision, value) {

@@ -27,6 +27,7 @@ const payload = (data) => {
     get text() { return decoder.decode(bytes); },
     json() { return JSON.parse(this.text); },
     toJSON() { return this.text; },
+    toString() { return this.text; },
   };
   payloads.add(made);
   return made;

@@ -51,12 +51,12 @@ test("what came with the call is its bytes", async () => {
       ctx.emit("out", { key: r.key, data: r });
       ctx.setState(ctx.state);
       ctx.table("t").put("copy", ctx.table("t").get("k"));
-      ctx.emit("out", { key: "list", data: [r] });
+      ctx.emit("out", { key: `${ctx.table("t").get("k")}`, data: [r] });
     },
     invoke: (body) => body,
   }, { tables });
   const said = await f.batch([{ key: "a", data: "1\n" }]);
-  assert.deepEqual(said.emitted, [{ stream: "out", key: "a", data: "1\n" }, { stream: "out", key: "list", data: '["1\\n"]' }]);
+  assert.deepEqual(said.emitted, [{ stream: "out", key: "a", data: "1\n" }, { stream: "out", key: "[1]", data: '["1\\n"]' }]);
   assert.equal(said.state, "");
   assert.equal(tables.t.copy, "[1]");
   assert.equal((await f.invoke('{"a": 1}')).body, '{"a": 1}');
