@@ -143,6 +143,8 @@ func (restCodec) encodeFault(f *fault) []byte {
 		document.Type = ""
 	case f.code == codeNotFound:
 		document.MessageUpper, document.Message = f.message, ""
+	case f.code == codeSerialization:
+		document.Message = cmp.Or(f.message, "Could not parse request body into json.") // Kinesis says nothing there
 	}
 	return encodeFaultDocument(document)
 }

@@ -256,6 +256,9 @@ func TestFunctionRefusals(t *testing.T) {
 	if list := l.functions.List(); len(list) != 1 {
 		t.Errorf("there are %d functions", len(list))
 	}
+	if status, _, body := l.post("POST", "/2015-03-31/functions", `{"FunctionName":`); status != 400 || body != `{"Type":"User","message":"Could not parse request body into json."}` {
+		t.Errorf("%d %s", status, body)
+	}
 	if status, _, body := l.post("POST", "/2015-03-31/functions", `{"FunctionName":"g","Code":{}}`); status != 400 || !strings.Contains(body, "Value null at 'role'") {
 		t.Errorf("%d %s", status, body)
 	}
