@@ -124,7 +124,7 @@ func mappingOf(s *triggers.Status) Mapping {
 			Qualifier:    s.Qualifier, Consumer: s.Consumer, Disabled: s.Disabled, EventCounts: s.EventCounts, Tags: s.Tags,
 			Capsules: capsuleConfigOf(s.Capsules),
 		},
-		State: string(s.State), Reason: s.Reason, LastResult: string(s.LastResult()), Counts: countsOf(s.Counts()),
+		State: string(s.State), Reason: s.Reason, Warning: s.Warning, LastResult: string(s.LastResult()), Counts: countsOf(s.Counts()),
 	}
 	if m.Shadow = shadowOf(s.Shadow); m.Shadow != nil {
 		m.Shadow.Shards = nil

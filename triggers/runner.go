@@ -261,68 +261,91 @@ func (r *runner) status(now time.Time) Status {
 	if s.State != Enabled {
 		return s
 	}
-	if err := r.check(&s.Mapping); err != nil {
+	if serving, err := r.check(&s.Mapping); err != nil {
 		s.State, s.Reason = Blocked, err.Error()
 	} else if !r.source.HasConsumer(s.Consumer) {
 		s.State, s.Reason = Blocked, noConsumer(s.Consumer).Error()
+	} else if serving != nil && slices.Contains(serving.Config.Emit, s.Stream) {
+		s.Warning = loopWarning(s.Stream)
 	}
 	return s
 }
 
-// check makes sure that what a mapping calls is there, and what its shadow does.
-func (r *runner) check(m *Mapping) error {
-	if r.trial != nil {
-		s := r.trial.shadow()
-		return s.check(r.functions, m, r.events != nil)
-	}
-	return checkFunction(r.functions, m, r.events != nil)
+// loopWarning tells of a function that may emit to the stream that it reads. Some do so for good reason, and end by themselves.
+func loopWarning(stream string) string {
+	return fmt.Sprintf("the function may emit to %s, the stream that it reads: it is handed what it emits there, and goes on without end unless it stops by itself", field.Shown(stream))
 }
 
-// checkFunction makes sure that the function exists, in the version that the mapping names, and handles what the mapping hands over. events
-// says whether that can be Lambda's event.
+// check makes sure that what a mapping calls is there, and what its shadow does. It gives the version that serves; nil for a shadow.
+func (r *runner) check(m *Mapping) (*runtime.VersionDetail, error) {
+	if r.trial != nil {
+		s := r.trial.shadow()
+		return nil, s.check(r.functions, m, r.events != nil)
+	}
+	return servingVersion(r.functions, m, r.events != nil)
+}
+
+// checkFunction is servingVersion for who wants no more than its error.
 func checkFunction(functions Functions, m *Mapping, events bool) error {
+	_, err := servingVersion(functions, m, events)
+	return err
+}
+
+// servingVersion makes sure that the function exists, in the version that the mapping names, and handles what the mapping hands over. events
+// says whether that can be Lambda's event.
+func servingVersion(functions Functions, m *Mapping, events bool) (*runtime.VersionDetail, error) {
 	f, err := functions.Get(m.Function)
 	if errors.Is(err, runtime.ErrNotFound) {
-		return field.Invalid("function", m.Function, "the name of a function that exists")
+		return nil, field.Invalid("function", m.Function, "the name of a function that exists")
 	}
 	if err != nil {
-		return fmt.Errorf("function %q: %w", m.Function, err)
+		return nil, fmt.Errorf("function %q: %w", m.Function, err)
 	}
-	kinds, ok := kindsOf(&f, m.Qualifier)
+	version, ok := detailOf(&f, m.Qualifier)
 	if !ok {
-		return field.Invalid("qualifier", m.Qualifier, "the number of a version that the function has, the name of one of its aliases, or $LATEST")
+		return nil, field.Invalid("qualifier", m.Qualifier, "the number of a version that the function has, the name of one of its aliases, or $LATEST")
 	}
+	kinds := version.Kinds
 	switch through := doorOf(kinds); {
 	case kinds == 0 && f.State == runtime.StatePending: // its first version is being compiled; calls wait for that
 	case through == doorNone, through == doorLambda && !events:
-		return field.Invalid("function", m.Function, "the name of a function that handles stream batches")
+		return nil, field.Invalid("function", m.Function, "the name of a function that handles stream batches")
 	case through == doorSDK && m.TumblingWindow > 0 && !kinds.Has(runtime.KindWindowClose):
-		return field.Invalid("function", m.Function, "the name of a function that handles the end of a window")
+		return nil, field.Invalid("function", m.Function, "the name of a function that handles the end of a window")
 	}
-	return nil
+	return version, nil
 }
 
 // kindsOf is what the version that a qualifier leads to handles; false when the function has no such version or alias.
 func kindsOf(f *runtime.Function, qualifier string) (runtime.Kinds, bool) {
+	version, ok := detailOf(f, qualifier)
+	if !ok {
+		return 0, false
+	}
+	return version.Kinds, true
+}
+
+// detailOf is the version that a qualifier leads to, of an alias its first one; false when the function has no such version or alias.
+func detailOf(f *runtime.Function, qualifier string) (*runtime.VersionDetail, bool) {
 	number, alias, err := runtime.ParseQualifier(qualifier)
 	if err != nil {
-		return 0, false
+		return nil, false
 	}
 	if alias != "" {
 		i := slices.IndexFunc(f.Aliases, func(a runtime.Alias) bool { return a.Name == alias })
 		if i < 0 {
-			return 0, false
+			return nil, false
 		}
 		number = f.Aliases[i].Version
 	}
 	if number == 0 {
-		return f.Kinds, true
+		return &f.VersionDetail, true
 	}
 	i := slices.IndexFunc(f.Versions, func(v runtime.VersionDetail) bool { return v.Version == number })
 	if i < 0 {
-		return 0, false
+		return nil, false
 	}
-	return f.Versions[i].Kinds, true
+	return &f.Versions[i], true
 }
 
 func noConsumer(name string) error {

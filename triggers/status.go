@@ -136,6 +136,7 @@ type Status struct {
 	Modified time.Time
 	State    State
 	Reason   string // why the state is not Enabled; "" = it is
+	Warning  string // what about the mapping may not be meant so; "" = nothing
 	Shards   []ShardStatus
 	Past     Counts        // of shards that have passed the retention, since the host started
 	Shadow   *ShadowStatus // without its differences; nil = there is none

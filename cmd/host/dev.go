@@ -319,6 +319,9 @@ func (s *session) createOutputs(ctx context.Context, m manifest) error {
 		if slices.ContainsFunc(s.outputsNow(), func(o *output) bool { return o.tally.stream == name }) {
 			continue
 		}
+		if name == s.config.stream {
+			s.say("%s may emit to %s, the stream that it reads: it is handed what it emits there, and goes on without end unless it stops by itself", s.config.name, name)
+		}
 		if err := s.createStream(ctx, name, 1, true); err != nil {
 			return err
 		}

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/shardmill/shardmill/api"
 	"github.com/shardmill/shardmill/runtime"
 	"github.com/shardmill/shardmill/sdk/record"
 	"github.com/shardmill/shardmill/shards"
@@ -89,6 +92,60 @@ func TestExactlyOnceFlag(t *testing.T) {
 	run(exitOK, "", "mapping", "delete", "m")
 	if len(h.streams.Producers("")) != 0 {
 		t.Error("the marker of a deleted mapping is there")
+	}
+}
+
+// A mapping whose function may emit to the stream that it reads says so, by the version that serves.
+func TestLoopWarning(t *testing.T) {
+	t.Parallel()
+	h := testHost(t)
+	c := cli{env: endpoint(h)}
+	for _, name := range []string{"in", "out"} {
+		if _, _, err := h.streams.Create(t.Context(), shards.Config{Name: name}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	deploy := func(emit ...string) {
+		t.Helper()
+		if _, err := h.functions.Deploy(t.Context(), "f", echoModule, runtime.Config{Emit: emit}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const warning = "the function may emit to \"in\", the stream that it reads"
+	says := func(want bool, args ...string) {
+		t.Helper()
+		if r := c.run(t.Context(), args...); r.status != exitOK || strings.Contains(r.stdout, "Warning:") != want || strings.Contains(r.stdout, warning) != want {
+			t.Errorf("%v: status %d, %s %s; a warning: %t", args, r.status, r.stdout, r.stderr, want)
+		}
+	}
+	deploy("out")
+	says(false, "mapping", "create", "m", "--stream", "in", "--function", "f")
+	deploy("out", "in")
+	says(true, "mapping", "describe", "m")
+	says(true, "mapping", "create", "n", "--stream", "in", "--function", "f")
+	says(false, "mapping", "update", "n", "--qualifier", "1") // which emits to out only
+	r := c.run(t.Context(), "mapping", "describe", "m", "--output", "json")
+	var m api.Mapping
+	if err := json.Unmarshal([]byte(r.stdout), &m); err != nil || !strings.HasPrefix(m.Warning, warning) || m.State != "enabled" {
+		t.Errorf("%s: %v", r.stdout, err)
+	}
+}
+
+// Dev tells once of a function that emits to the stream that it reads. This one ends by itself.
+func TestDevTellsOfALoop(t *testing.T) {
+	t.Parallel()
+	dir, feed := t.TempDir(), filepath.Join(t.TempDir(), "events.ndjson")
+	writeFile(t, filepath.Join(dir, "index.ts"), `export default { batch(records, ctx) {
+	for (const r of records) {
+		const { n } = r.json();
+		ctx.emit(n > 0 ? "events" : "done", { key: r.key, data: JSON.stringify({ k: "a", n: n - 1 }) });
+	}
+} };
+`)
+	writeFile(t, feed, `{"k":"a","n":2}`)
+	r := cli{}.run(t.Context(), "dev", dir, "--stream", "events", "--feed", feed, "--key", "k", "--name", "f", "--emit", "events,done", "--listen", freePort, "--once")
+	if r.status != exitOK || strings.Count(r.stderr, "f may emit to events, the stream that it reads: it is handed what it emits there") != 1 || !strings.Contains(r.stdout, "done") {
+		t.Errorf("%+v", r)
 	}
 }
 

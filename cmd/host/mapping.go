@@ -231,26 +231,30 @@ func (a *app) printMapping(m api.Mapping) error {
 	if m.Deaggregate != nil && !*m.Deaggregate {
 		aggregates = "as they are stored"
 	}
-	err := a.printFields(m,
-		[2]string{"Name", m.Name},
-		[2]string{"State", because(m.State, m.Reason)},
-		[2]string{"Stream", m.Stream},
-		[2]string{"Function", because(m.Function, m.Qualifier)},
-		[2]string{"Batch size", strconv.Itoa(m.BatchSize)},
-		[2]string{"Batch window", m.BatchWindow.String()},
-		[2]string{"Lanes", strconv.Itoa(max(1, m.Parallelization))},
-		[2]string{"Tumbling window", windowOf(m.TumblingWindow)},
-		[2]string{"Starts at", m.StartingPosition},
-		[2]string{"Attempts", attempts},
-		[2]string{"Record age", age},
-		[2]string{"Aggregates", aggregates},
-		[2]string{"Filters", joinOr(m.Filters, "none")},
-		[2]string{"Emits", guaranteeOf(&m)},
-		[2]string{"On failure", failureOf(&m)},
-		[2]string{"Capsules", keptOf(m.Capsules)},
-		[2]string{"Tags", joinOr(tagList(m.Tags), "none")},
-		[2]string{"Shadow", shadowLine(m.Shadow)},
-	)
+	fields := [][2]string{
+		{"Name", m.Name},
+		{"State", because(m.State, m.Reason)},
+		{"Stream", m.Stream},
+		{"Function", because(m.Function, m.Qualifier)},
+		{"Batch size", strconv.Itoa(m.BatchSize)},
+		{"Batch window", m.BatchWindow.String()},
+		{"Lanes", strconv.Itoa(max(1, m.Parallelization))},
+		{"Tumbling window", windowOf(m.TumblingWindow)},
+		{"Starts at", m.StartingPosition},
+		{"Attempts", attempts},
+		{"Record age", age},
+		{"Aggregates", aggregates},
+		{"Filters", joinOr(m.Filters, "none")},
+		{"Emits", guaranteeOf(&m)},
+		{"On failure", failureOf(&m)},
+		{"Capsules", keptOf(m.Capsules)},
+		{"Tags", joinOr(tagList(m.Tags), "none")},
+		{"Shadow", shadowLine(m.Shadow)},
+	}
+	if m.Warning != "" {
+		fields = append(fields, [2]string{"Warning", m.Warning})
+	}
+	err := a.printFields(m, fields...)
 	if err != nil || a.output == outputJSON || len(m.Shards) == 0 {
 		return err
 	}
