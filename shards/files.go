@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// ErrFiles: the process has nearly as many files open as it may. A stream keeps the files of its journal open; without some to
-// spare the host could not even be reached to delete one.
+// ErrFiles: the process has nearly as many files open as it may. A stream keeps some twenty files of its journal open at most, however
+// many it has; without some to spare the host could not even be reached to delete one.
 var ErrFiles = errors.New("too many open files")
 
 // openFiles says how many files this process has open, and how many it may. Its error is that of looking.
