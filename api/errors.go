@@ -47,6 +47,7 @@ var sentinels = []struct {
 	{runtime.ErrNothingReserved, KindNothingReserved, "PUT /v1/functions/{name}/concurrency does that."},
 	{runtime.ErrThrottled, KindThrottled, "Try again in a moment, or raise its concurrency."},
 	{runtime.ErrUnsupported, KindCannotServe, "Deploy a module that handles this kind of call."},
+	{runtime.ErrCompilerEnded, KindInternal, "It is not the code's fault. See how much memory the machine has left; then deploy it again."},
 	{runtime.ErrUnavailable, KindInternal, "Deploy the function's code again, and see the host's log."},
 	{runtime.ErrClosed, KindStopping, "Try again when the host is back."},
 	{secrets.ErrNotFound, KindSecretNotFound, "GET /v1/secrets lists the secrets there are; PUT /v1/secrets/{name} sets one."},

@@ -2,6 +2,9 @@ package runtime
 
 import (
 	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,8 +14,11 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/tetratelabs/wazero"
+
 	"github.com/shardmill/shardmill/runtime/fuel"
 	"github.com/shardmill/shardmill/runtime/image"
+	"github.com/shardmill/shardmill/runtime/wasm"
 )
 
 // compileCache keeps compiled code on disk, in one directory per module, so that what belongs to a module can
@@ -20,7 +26,8 @@ import (
 // directory is sealed with a list of its files and their checksums, and one that does not match is thrown away: the
 // module is compiled again.
 type compileCache struct {
-	root string // "" means that nothing is kept
+	root   string // "" means that nothing is kept
+	engine string // names the engine that has compiled
 }
 
 const (
@@ -40,7 +47,32 @@ type sealedFile struct {
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 func (c compileCache) dir(digest string) string {
-	return filepath.Join(c.root, fmt.Sprintf("%s-m%d.%d", strings.ReplaceAll(digest, ":", "-"), fuel.Version, image.Version))
+	return filepath.Join(c.root, fmt.Sprintf("%s-m%d.%d-%s", strings.ReplaceAll(digest, ":", "-"), fuel.Version, image.Version, c.engine))
+}
+
+// nameEngine finds the engine's name, which is another one with each version of it, and where processors can do other things: it would not read what was
+// compiled then, but compile it again, beside what is sealed. So it is what the engine calls the code of an empty module.
+func (c *compileCache) nameEngine(ctx context.Context) error {
+	if c.root == "" {
+		return nil
+	}
+	dir, err := c.stage()
+	if err != nil {
+		return err
+	}
+	var files []string
+	cache, err := wazero.NewCompilationCacheWithDir(dir)
+	if err == nil {
+		r := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigCompiler().WithCompilationCache(cache))
+		_, err = r.CompileModule(ctx, wasm.Header)
+		err = errors.Join(err, r.Close(ctx), cache.Close(ctx))
+	}
+	if err == nil {
+		files, err = fs.Glob(os.DirFS(dir), "*/*")
+	}
+	sum := sha256.Sum256([]byte(strings.Join(files, "\n")))
+	c.engine = hex.EncodeToString(sum[:4])
+	return errors.Join(err, c.unstage(dir))
 }
 
 // sealed says, without looking closer, whether there is anything for a module.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	goruntime "runtime"
 	"sync/atomic"
+	"time"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/experimental"
@@ -34,6 +35,30 @@ type compiler struct {
 	into func(ctx context.Context, code []byte, lines bool, dir string) error // Options.CompileModule
 	from int                                                                  // the size from which on it is asked in any case
 	turn chan struct{}                                                        // held while it works
+	rest time.Duration                                                        // before it is asked again after ErrCompilerEnded
+}
+
+// How often a compiler is asked that is ended from outside, and how long it rests in between, at first.
+const (
+	maxEnded  = 3
+	endedRest = 2 * time.Second
+)
+
+// insist does what is ended from outside again, a few times.
+func (c *compiler) insist(ctx context.Context, work func() error) error {
+	for n := 1; ; n++ {
+		err := work()
+		if !errors.Is(err, ErrCompilerEnded) || n == maxEnded {
+			return err
+		}
+		rest := time.NewTimer(c.rest * time.Duration(n))
+		select {
+		case <-rest.C:
+		case <-ctx.Done():
+			rest.Stop()
+			return ctx.Err()
+		}
+	}
 }
 
 // takes says whether a module, which has passed inspect, is compiled there.
@@ -46,7 +71,7 @@ func (c *compiler) takes(code []byte) bool {
 }
 
 // compile makes a program of code that inspect has passed, from the cache where it has it. It waits for its turn. Where
-// the cache fails, it goes without, and says so in the log. An error that is not ctx's means that the code is
+// the cache fails, it goes without, and says so in the log. An error that is neither ctx's nor ErrCompilerEnded means that the code is
 // not valid.
 func (e *engine) compile(ctx context.Context, code []byte, digest string) (*program, error) {
 	turn := e.turn
@@ -85,7 +110,7 @@ func (e *engine) make(ctx context.Context, code []byte, digest string, lines, ap
 		return e.open(ctx, code, wazero.NewCompilationCache(), lines)
 	}
 	p, err := e.compileCached(ctx, code, digest, lines, apart)
-	if wrong := (*ModuleError)(nil); err == nil || ctx.Err() != nil || errors.As(err, &wrong) {
+	if wrong := (*ModuleError)(nil); err == nil || ctx.Err() != nil || errors.As(err, &wrong) || errors.Is(err, ErrCompilerEnded) {
 		return p, err
 	}
 	// Either the code is wrong or the directory is: without it the answer is certain.
@@ -123,16 +148,19 @@ func (e *engine) compileCached(ctx context.Context, code []byte, digest string, 
 	return p, nil
 }
 
-// compileApart has the cache filled by somebody else. Where that does not work for a reason that is not the module's, it is not filled, and the
-// module is compiled here. Errors: *ModuleError, and that of ctx.
+// compileApart has the cache filled by somebody else. Where that does not work for a reason that is neither the module's nor that it was ended from outside, it is
+// not filled, and the module is compiled here. Errors: *ModuleError, ErrCompilerEnded, and that of ctx.
 func (e *engine) compileApart(ctx context.Context, code []byte, digest string, lines bool) (filled bool, err error) {
-	dir, err := e.cache.stage()
-	if err == nil {
-		if err = e.apart.into(ctx, code, lines, dir); err == nil {
-			err = e.cache.adopt(dir, digest)
+	err = e.apart.insist(ctx, func() error {
+		dir, err := e.cache.stage()
+		if err == nil {
+			if err = e.apart.into(ctx, code, lines, dir); err == nil {
+				err = e.cache.adopt(dir, digest)
+			}
+			err = errors.Join(err, e.cache.unstage(dir))
 		}
-		err = errors.Join(err, e.cache.unstage(dir))
-	}
+		return err
+	})
 	wrong := (*ModuleError)(nil)
 	switch {
 	case err == nil:
@@ -141,6 +169,8 @@ func (e *engine) compileApart(ctx context.Context, code []byte, digest string, l
 		return false, ctx.Err()
 	case errors.As(err, &wrong):
 		return false, wrong
+	case errors.Is(err, ErrCompilerEnded): // it may be what took the memory: here it would be the host that is ended
+		return false, err
 	}
 	e.logger.Warn("a module is compiled in the host's own process", "digest", digest, "error", err)
 	return false, nil

@@ -9,7 +9,9 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/shardmill/shardmill/runtime/quickjs"
 	"github.com/shardmill/shardmill/runtime/wasm"
 )
 
@@ -193,5 +195,177 @@ func TestTakes(t *testing.T) {
 	}
 	if c.into = nil; c.takes(tangled(500)) {
 		t.Error("nobody is there to take it")
+	}
+}
+
+// endedTimes is a compiler that is ended from outside so often before it does its work, and counts how often it was asked.
+func endedTimes(times int32, asked *atomic.Int32) func(ctx context.Context, code []byte, lines bool, dir string) error {
+	return func(ctx context.Context, code []byte, lines bool, dir string) error {
+		if asked.Add(1) <= times {
+			return errors.Join(os.WriteFile(filepath.Join(dir, "half"), nil, 0o600), ErrCompilerEnded)
+		}
+		return CompileModule(ctx, code, lines, dir)
+	}
+}
+
+// A compiler that is ended from outside is asked again, a few times. Then it is the machine's trouble and not the module's, and the host does not do what may have taken
+// the machine's memory.
+func TestCompilerThatIsEnded(t *testing.T) {
+	for times, serves := range map[int32]bool{1: true, maxEnded - 1: true, maxEnded: false} {
+		var asked atomic.Int32
+		dir := t.TempDir()
+		w := open(t, func(o *Options) { o.CacheDir = dir }, apart(endedTimes(times, &asked)))
+		w.engine.apart.rest = time.Millisecond
+		_, err := w.Deploy(t.Context(), "f", constant(t, "x"), Config{})
+		if asked.Load() != min(times+1, maxEnded) || serves != (err == nil) {
+			t.Fatalf("ended %d times, asked %d times: %v", times, asked.Load(), err)
+		}
+		if serves {
+			if got := w.mustAsk(t, "f", ""); got != "x" || len(listing(t, dir)) != 1 {
+				t.Errorf("%q; the cache has %q", got, listing(t, dir))
+			}
+			continue
+		}
+		if !errors.Is(err, ErrCompilerEnded) || errors.Is(err, ErrInvalid) || len(listing(t, dir)) != 0 {
+			t.Errorf("%v; the cache has %q", err, listing(t, dir))
+		}
+		asked.Store(0)
+		w.submit(t, "f", constant(t, "x"))
+		f := w.settled(t, "f")
+		if f.State != StateFailed || !strings.Contains(f.Problem, "the code is not at fault") || strings.Contains(f.Problem, "does not compile") || asked.Load() != maxEnded {
+			t.Errorf("asked %d times, then it is %+v", asked.Load(), f)
+		}
+		asked.Store(times)
+		w.submit(t, "f", constant(t, "x"))
+		if f := w.settled(t, "f"); f.State != StateActive || w.mustAsk(t, "f", "") != "x" {
+			t.Errorf("deployed again: %+v", f)
+		}
+	}
+}
+
+// While its compiler rests, an upload is pending, and a host that stops does not wait for it.
+func TestRestOfACompiler(t *testing.T) {
+	asked := make(chan struct{}, 1)
+	w := open(t, apart(func(context.Context, []byte, bool, string) error {
+		asked <- struct{}{}
+		return ErrCompilerEnded
+	}))
+	w.engine.apart.rest = time.Hour
+	w.submit(t, "f", constant(t, "x"))
+	<-asked
+	if f, err := w.Get("f"); err != nil || f.State != StatePending || f.Update == nil || f.Update.State != StatePending {
+		t.Errorf("%+v: %v", f, err)
+	}
+	if err := w.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// A script's compiler is asked again, too.
+func TestScriptCompilerThatIsEnded(t *testing.T) {
+	asked := 0
+	w := open(t, func(o *Options) {
+		o.CompileScript = func(ctx context.Context, source []byte, language Language) (*quickjs.Script, error) {
+			if asked++; asked == 1 {
+				return nil, ErrCompilerEnded
+			}
+			return compileHere(ctx, source, language)
+		}
+	})
+	w.engine.apart.rest = time.Millisecond
+	if _, err := w.DeployProven(t.Context(), "f", []byte(`export default { invoke: () => "x" }`), Config{}, Proof{Language: JavaScript}); err != nil || asked != 2 {
+		t.Errorf("asked %d times: %v", asked, err)
+	}
+}
+
+// A function that is deleted, or uploaded anew, is not compiled to the end, and neither is one that is loaded.
+func TestCompilesOfWhatIsGoneEnd(t *testing.T) {
+	begun, ended := make(chan struct{}), make(chan error)
+	blocks := func(ctx context.Context, _ []byte, _ bool, _ string) error {
+		begun <- struct{}{}
+		<-ctx.Done()
+		ended <- context.Cause(ctx)
+		return ctx.Err()
+	}
+	gone := func() {
+		t.Helper()
+		if err := <-ended; !errors.Is(err, errDropped) {
+			t.Errorf("it was ended because of: %v", err)
+		}
+	}
+	dir := t.TempDir()
+	w := open(t, func(o *Options) { o.CacheDir = dir }, apart(blocks))
+	w.submit(t, "f", constant(t, "x"))
+	<-begun
+	if err := w.Delete(t.Context(), "f"); err != nil {
+		t.Fatal(err)
+	}
+	gone()
+	w.submit(t, "f", constant(t, "x"))
+	<-begun
+	w.submit(t, "f", constant(t, "y"))
+	gone()
+	<-begun
+	w.submit(t, "f", constant(t, "x")) // as before, but another upload
+	gone()
+	<-begun
+	go func() { <-ended }()
+	if err := w.Close(t.Context()); err != nil { // goes on with the next start
+		t.Fatal(err)
+	}
+	for _, f := range w.List() {
+		if f.Update == nil || f.Update.State != StatePending {
+			t.Errorf("%+v", f)
+		}
+	}
+
+	s := newStores()
+	w = reopen(t, s)
+	w.deploy(t, "f", constant(t, "x"), Config{})
+	if err := w.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w = reopen(t, s, func(o *Options) { o.CacheDir = dir }, apart(blocks))
+	<-begun
+	if err := w.Delete(t.Context(), "f"); err != nil {
+		t.Fatal(err)
+	}
+	gone()
+	if err := w.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if names := listing(t, dir); len(names) != 0 {
+		t.Errorf("the cache has %q", names)
+	}
+}
+
+// After another version of the engine, and where the cache was emptied, code is compiled as an upload is.
+func TestCacheOfAnotherEngine(t *testing.T) {
+	s, dir := newStores(), t.TempDir()
+	var asked atomic.Int32
+	options := []func(*Options){func(o *Options) { o.CacheDir = dir }, apart(endedTimes(0, &asked))}
+	w := reopen(t, s, options...)
+	f := w.deploy(t, "f", constant(t, "x"), Config{})
+	for n, change := range []func() error{
+		func() error { return os.RemoveAll(dir) },
+		func() error {
+			at := w.engine.cache.dir(f.Digest)
+			return os.Rename(at, strings.TrimSuffix(at, w.engine.cache.engine)+"0123abcd")
+		},
+	} {
+		if err := errors.Join(w.Close(t.Context()), change()); err != nil {
+			t.Fatal(err)
+		}
+		w = reopen(t, s, options...)
+		if got := w.mustAsk(t, "f", ""); got != "x" || asked.Load() != int32(n+2) {
+			t.Errorf("%q, compiled %d times", got, asked.Load())
+		}
+		if whole, err := w.engine.cache.check(f.Digest); !whole || err != nil || len(listing(t, dir)) != 1 {
+			t.Errorf("the cache has %q: whole %v, %v", listing(t, dir), whole, err)
+		}
+	}
+	other := compileCache{root: t.TempDir()}
+	if err := other.nameEngine(t.Context()); err != nil || other.engine != w.engine.cache.engine || len(other.engine) != 8 || len(listing(t, other.root)) != 0 {
+		t.Errorf("the engine is %q and %q: %v", other.engine, w.engine.cache.engine, err)
 	}
 }

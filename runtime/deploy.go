@@ -121,7 +121,7 @@ func (rt *Runtime) build(ctx context.Context, v *version, code []byte) (p *progr
 	}
 	if v.language != "" {
 		p, err = rt.buildScript(ctx, v, code)
-	} else if p, err = rt.compile(ctx, code, info, v.digest); err != nil && ctx.Err() == nil {
+	} else if p, err = rt.compile(ctx, code, info, v.digest); err != nil && ctx.Err() == nil && !errors.Is(err, ErrCompilerEnded) {
 		err = badCode("does not compile: "+err.Error(), "")
 	}
 	if wrong := (*quickjs.SourceError)(nil); errors.As(err, &wrong) {

@@ -48,7 +48,7 @@
 //
 // Options.CacheDir has compiled code, so that a start need not compile:
 //
-//	CacheDir/sha256-<hex of the code's digest>-m<versions of the rewriting>/
+//	CacheDir/sha256-<hex of the code's digest>-m<versions of the rewriting>-<engine and processor>/
 //	  SEAL                        JSON: path, size and CRC-32C of every other file; what does not match is thrown away
 //	  wazero-<version>-…/<key>    written by the engine
 //	CacheDir/new-<random>/        the same, while Options.CompileModule fills it; what is left of one is removed by Open

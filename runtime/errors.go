@@ -37,6 +37,9 @@ var (
 	// ErrInvalid: the name, the configuration or the code breaks a rule or a limit. What is wrapped is a
 	// *FieldError.
 	ErrInvalid = field.ErrInvalid
+	// ErrCompilerEnded: the process that compiles was ended from outside, again and again: by the system, which is short of memory, or by somebody. The code is not at
+	// fault. It is what Options.CompileModule and Options.CompileScript answer when that has happened once.
+	ErrCompilerEnded = errors.New("the machine has ended the compiler, perhaps for want of memory; the code is not at fault")
 )
 
 // Errors of Invoke that are not the function's fault. The function has not run, or what it did counts for

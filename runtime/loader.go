@@ -24,6 +24,7 @@ type loader struct {
 	problem  error         // of the last load
 	refused  bool          // it is not tried again
 	failedAt time.Time
+	abort    context.CancelCauseFunc // ends the work of while; nil where there is none
 
 	touched bool // it was used since rest was asked last
 	quiet   int  // how often rest was asked since, in a row
@@ -158,11 +159,25 @@ func (l *loader) done() *program {
 	return l.unload(l.doomed)
 }
 
-// doom makes the version unusable, and has those go on who wait for it; it returns the program when the caller must close it.
+// while is a context for making the program, which ends with errDropped as its cause when the version goes. stop must be called. One at a time makes it.
+func (l *loader) while(ctx context.Context) (working context.Context, stop func()) {
+	working, abort := context.WithCancelCause(ctx)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.abort = abort; l.doomed {
+		abort(errDropped)
+	}
+	return working, func() { abort(nil) }
+}
+
+// doom makes the version unusable, has those go on who wait for it, and ends the work on its program; it returns the program when the caller must close it.
 func (l *loader) doom() *program {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.doomed = true
+	if l.abort != nil {
+		l.abort(errDropped)
+	}
 	l.wake()
 	return l.unload(true)
 }

@@ -43,9 +43,12 @@ var settleVersion = sync.OnceFunc(func() {
 
 func newEngine(ctx context.Context, m meter, cacheDir string, logger *slog.Logger) (*engine, error) {
 	settleVersion()
-	e := &engine{meter: m, cache: compileCache{cacheDir}, logger: logger, turn: make(chan struct{}, max(1, goruntime.GOMAXPROCS(0)-1))}
+	e := &engine{meter: m, cache: compileCache{root: cacheDir}, logger: logger, turn: make(chan struct{}, max(1, goruntime.GOMAXPROCS(0)-1))}
 	e.scripts.turn = make(chan struct{}, 1)
-	e.apart = compiler{from: apartBytes, turn: make(chan struct{}, maxApart)}
+	if err := e.cache.nameEngine(ctx); err != nil {
+		logger.Warn("compiled code cannot be cached", "error", err)
+	}
+	e.apart = compiler{from: apartBytes, turn: make(chan struct{}, maxApart), rest: endedRest}
 	r := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter())
 	e.host = map[string]string{}
 	for name, builder := range hostModules(r) {

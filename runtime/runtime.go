@@ -61,8 +61,8 @@ type Options struct {
 	Pinned func(function string, version int) bool
 
 	// CompileScript makes what the JavaScript engine runs of a source that stands alone; a source that is not taken is a
-	// *quickjs.SourceError. It blocks, and is called from several goroutines. nil: quickjs.Compile, in this process, which a hostile
-	// source can end.
+	// *quickjs.SourceError, and ErrCompilerEnded is as with CompileModule. It blocks, and is called from several goroutines. nil: quickjs.Compile, in this process,
+	// which a hostile source can end.
 	CompileScript func(ctx context.Context, source []byte, language Language) (*quickjs.Script, error)
 
 	// FindLines is as the function FindLines: what it answers is of the places, in their order. Its errors are that of ctx and ErrBadLines. It blocks, and
@@ -71,8 +71,8 @@ type Options struct {
 
 	// CompileModule compiles a module into the folder dir, which is there and empty, as the function CompileModule does, with as many processors as it
 	// likes. The module is what the host has made of the uploaded one; lines says that its machine code must tell places. Errors: a *ModuleError where the module is
-	// at fault, that of ctx, and any other where it could not be done: then, and where a module is small, or CacheDir is "", the module is compiled in this process
-	// with one processor. It blocks, and is called from several goroutines. nil: all modules are compiled in this process.
+	// at fault, that of ctx, ErrCompilerEnded, and any other where it could not be done: then, and where a module is small, or CacheDir is "", the module is compiled
+	// in this process with one processor. It blocks, and is called from several goroutines. nil: all modules are compiled in this process.
 	CompileModule func(ctx context.Context, code []byte, lines bool, dir string) error
 
 	meter      meter
@@ -293,7 +293,11 @@ func (rt *Runtime) janitor(ctx context.Context) {
 // use returns the version's program, loading it first where needed; done must be called afterwards.
 func (rt *Runtime) use(ctx context.Context, v *version) (*program, error) {
 	return v.code.use(ctx, func() {
-		rt.spawn(func(ctx context.Context) { v.code.finish(rt.load(ctx, v)) })
+		rt.spawn(func(ctx context.Context) {
+			ctx, stop := v.code.while(ctx)
+			defer stop()
+			v.code.finish(rt.load(ctx, v))
+		})
 	})
 }
 

@@ -93,7 +93,11 @@ func (e *engine) compileScript(ctx context.Context, compile func(context.Context
 			return &quickjs.Script{Text: stored.Text, Map: stored.Map}, nil
 		}
 	}
-	s, err := compile(ctx, source, v.language)
+	var s *quickjs.Script
+	err = e.apart.insist(ctx, func() (err error) {
+		s, err = compile(ctx, source, v.language)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

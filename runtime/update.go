@@ -138,11 +138,13 @@ func (rt *Runtime) awaiting(v *version) (f *function, dropped []*version) {
 	return f, dropped
 }
 
-// begin compiles and tries an update in the background.
+// begin compiles and tries an update in the background, as long as it is its function's update.
 func (rt *Runtime) begin(u *update) {
 	rt.spawn(func(ctx context.Context) {
 		started := time.Now()
-		p, err := rt.attempt(ctx, u)
+		working, stop := u.code.while(ctx)
+		defer stop()
+		p, err := rt.attempt(working, u)
 		if errors.Is(err, ErrClosed) || ctx.Err() != nil {
 			rt.postpone(ctx, u, p)
 			return

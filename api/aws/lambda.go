@@ -184,6 +184,7 @@ var lambdaSentinels = []struct {
 	{runtime.ErrInUse, codeConflict, 409, "The version is in use: an alias, a mapping or a shadow needs it, or it is $LATEST."},
 	{runtime.ErrUnsupported, codeParameter, 400, "The function does not handle direct invocations."},
 	{runtime.ErrThrottled, "TooManyRequestsException", 429, "Rate Exceeded."},
+	{runtime.ErrCompilerEnded, codeService, 500, "The host's compiler was ended from outside, again and again; the machine may be short of memory. Try again."},
 	{runtime.ErrUnavailable, codeService, 500, "The function's code cannot be loaded: see the host's log."},
 	{runtime.ErrEmit, codeService, 500, "What the function emitted could not be put into a stream: see the host's log."},
 	{triggers.ErrNotFound, codeNotFound, 404, "The resource you requested does not exist."},

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	goruntime "runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -28,8 +29,11 @@ type apart struct {
 	main    func(argument string, in io.Reader, out io.Writer) error
 }
 
-// errTooLong is returned where work apart has not ended within its timeout.
-var errTooLong = errors.New("it takes too long")
+// errTooLong is returned where work apart has not ended within its timeout, errEnded where its process was ended by the system or by somebody: not by its input.
+var (
+	errTooLong = errors.New("it takes too long")
+	errEnded   = errors.New("its process was ended")
+)
 
 // worksApart does the work that the arguments name, if they name one, and tells whether they do.
 func worksApart(args []string, works ...*apart) (done bool, err error) {
@@ -44,7 +48,7 @@ func worksApart(args []string, works ...*apart) (done bool, err error) {
 // work is the process's. Signals are for the host, which ends it when it should end; one that a terminal or a supervisor sends to both would look like
 // the input's fault.
 func (w *apart) work(argument string, in io.Reader, out io.Writer) error {
-	signal.Ignore(os.Interrupt, syscall.SIGTERM)
+	signal.Ignore(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 	var size [8]byte
 	if _, err := io.ReadFull(in, size[:]); err != nil {
 		return err
@@ -60,7 +64,7 @@ func (w *apart) work(argument string, in io.Reader, out io.Writer) error {
 	return w.main(argument, &input, out)
 }
 
-// run has the work done. Errors: the cause of ctx, errTooLong, *exec.ExitError with what the process said, and that of starting it.
+// run has the work done. Errors: the cause of ctx, errTooLong, errEnded, *exec.ExitError with what the process said, and that of starting it.
 func (w *apart) run(ctx context.Context, argument string, in []byte) ([]byte, error) {
 	self, err := thisProgram()
 	if err != nil {
@@ -79,12 +83,28 @@ func (w *apart) run(ctx context.Context, argument string, in []byte) ([]byte, er
 		return nil, context.Cause(ctx)
 	case limited.Err() != nil:
 		return nil, errTooLong
+	case endedFromOutside(err):
+		return nil, fmt.Errorf("%w: %s", errEnded, err)
 	case err != nil && said.Len() > 0:
 		return nil, fmt.Errorf("%w: %s", err, strings.TrimSpace(said.String()))
 	case err != nil:
 		return nil, err
 	}
 	return out.Bytes(), nil
+}
+
+// faults are the signals by which a process ends of what it does itself.
+var faults = []syscall.Signal{syscall.SIGSEGV, syscall.SIGBUS, syscall.SIGILL, syscall.SIGFPE, syscall.SIGABRT, syscall.SIGTRAP, syscall.SIGSYS}
+
+// endedFromOutside is whether a process has ended by a signal that was not its own doing. The system's way to get memory back is SIGKILL; the limit that a process has of
+// its own makes it fail otherwise.
+func endedFromOutside(err error) bool {
+	exit := (*exec.ExitError)(nil)
+	if !errors.As(err, &exit) {
+		return false
+	}
+	status, ok := exit.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && !slices.Contains(faults, status.Signal())
 }
 
 // feed runs a process with that input, and does not end its stdin before the process has ended.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/shardmill/shardmill/api"
+	"github.com/shardmill/shardmill/runtime"
 	"github.com/shardmill/shardmill/runtime/quickjs"
 )
 
@@ -115,6 +116,8 @@ func compileScript(ctx context.Context, source []byte, language quickjs.Language
 	switch exit := (*exec.ExitError)(nil); {
 	case errors.Is(err, errTooLong):
 		return nil, &quickjs.SourceError{Problems: []string{fmt.Sprintf("it takes longer than %s to compile", shortDuration(compileApart.timeout))}}
+	case errors.Is(err, errEnded):
+		return nil, fmt.Errorf("%w (%w)", runtime.ErrCompilerEnded, err)
 	case errors.As(err, &exit) && strings.Contains(err.Error(), "stack"):
 		return nil, &quickjs.SourceError{Problems: []string{"it is nested too deeply"}}
 	case err != nil:

@@ -86,6 +86,8 @@ func compileModule(ctx context.Context, code []byte, lines bool, dir string) err
 		err = json.Unmarshal(out, &answer)
 	}
 	switch {
+	case errors.Is(err, errEnded):
+		return fmt.Errorf("%w (%w)", runtime.ErrCompilerEnded, err)
 	case err != nil:
 		return fmt.Errorf("compile a module: %w", err)
 	case answer.Problem != "":

@@ -35,6 +35,8 @@ var endsApart = &apart{
 			}
 		case "kill":
 			return syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		case "abort":
+			return syscall.Kill(os.Getpid(), syscall.SIGABRT)
 		case "fail":
 			return errors.New("the disk is full")
 		case "stay":
@@ -53,7 +55,7 @@ func TestHowCompilersEnd(t *testing.T) {
 	t.Parallel()
 	for argument, want := range map[string]string{
 		"panic": "the compiler ended of it: exit status 2: panic: in a worker", "memory": "it takes more than 512 MiB of memory to compile",
-		"kill": "the compiler ended of it: signal: killed", "fail": "", "echo": "",
+		"abort": "the compiler ended of it: ", "kill": "", "fail": "", "echo": "",
 	} {
 		if argument == "memory" && goruntime.GOOS != "linux" {
 			t.Log("NOT TESTED: memory of processes is limited on Linux only")
@@ -63,6 +65,12 @@ func TestHowCompilersEnd(t *testing.T) {
 		got := whyCompilerEnded(err, 0)
 		if argument == "memory" && strings.Contains(got, "ThreadSanitizer failed to allocate") { // where the race detector is first
 			got = want
+		}
+		if argument == "abort" && strings.HasPrefix(got, want) {
+			got = want
+		}
+		if errors.Is(err, errEnded) != (argument == "kill") {
+			t.Errorf("%s is taken for the machine's doing, or is not: %v", argument, err)
 		}
 		if got != want || (err == nil) != (argument == "echo") || argument == "echo" && string(out) != "input" {
 			t.Errorf("%s: %q, %q: %v", argument, out, got, err)
@@ -106,7 +114,7 @@ func TestApartEndsWithItsHost(t *testing.T) {
 	if _, err := io.ReadFull(stdout, make([]byte, 5)); err != nil {
 		t.Error(err)
 	}
-	if err := errors.Join(cmd.Process.Signal(syscall.SIGINT), cmd.Process.Signal(syscall.SIGTERM), stdin.Close()); err != nil {
+	if err := errors.Join(cmd.Process.Signal(syscall.SIGINT), cmd.Process.Signal(syscall.SIGTERM), cmd.Process.Signal(syscall.SIGHUP), cmd.Process.Signal(syscall.SIGQUIT), stdin.Close()); err != nil {
 		t.Error(err)
 	}
 	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != exitFailure {
@@ -198,8 +206,8 @@ func compilerOf(t *testing.T, host *process) (compiler *os.Process) {
 	return compiler
 }
 
-// A compiler that is killed is the upload's failure and no other's. A host that is killed takes its compiler with it, and the next one begins anew; one
-// that is told to stop leaves nothing.
+// A compiler that is killed is begun again, a few times; then the upload has failed, and is told that it is not at fault. That of a function that is deleted ends. A host that is
+// killed takes its compiler with it, and the next one begins anew; one that is told to stop leaves nothing.
 func TestKilledCompilers(t *testing.T) {
 	t.Parallel()
 	if goruntime.GOOS != "linux" {
@@ -215,8 +223,16 @@ func TestKilledCompilers(t *testing.T) {
 	if _, err := client.Submit(t.Context(), "f", bytes.NewReader(endless(4000)), api.FunctionConfig{}, api.Proof{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := compilerOf(t, p).Kill(); err != nil {
-		t.Fatal(err)
+	for range 3 {
+		f, err := client.Function(t.Context(), "f")
+		if err != nil || f.State != string(runtime.StatePending) {
+			t.Fatalf("%+v: %v", f, err)
+		}
+		killed := compilerOf(t, p)
+		if err := killed.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "the compiler has ended", func() bool { return killed.Signal(syscall.Signal(0)) != nil })
 	}
 	var f api.Function
 	var err error
@@ -224,9 +240,17 @@ func TestKilledCompilers(t *testing.T) {
 		f, err = client.Function(t.Context(), "f")
 		return err != nil || f.State != string(runtime.StatePending)
 	})
-	if err != nil || f.State != string(runtime.StateFailed) || !strings.Contains(f.Reason, "the compiler ended of it: signal: killed") || len(staged()) != 0 {
+	if err != nil || f.State != string(runtime.StateFailed) || !strings.Contains(f.Reason, "the code is not at fault") || !strings.Contains(f.Reason, "signal: killed") || len(staged()) != 0 {
 		t.Errorf("%+v: %v; %q", f, err, staged())
 	}
+	if _, err := client.Submit(t.Context(), "gone", bytes.NewReader(endless(4002)), api.FunctionConfig{}, api.Proof{}); err != nil {
+		t.Fatal(err)
+	}
+	needless := compilerOf(t, p)
+	if err := client.DeleteFunction(t.Context(), "gone", false); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the compiler of a deleted function has ended", func() bool { return needless.Signal(syscall.Signal(0)) != nil && len(staged()) == 0 })
 	if _, err := client.Submit(t.Context(), "f", bytes.NewReader(endless(4001)), api.FunctionConfig{}, api.Proof{}); err != nil {
 		t.Fatal(err)
 	}
