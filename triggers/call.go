@@ -135,8 +135,8 @@ func (l *lane) call(s *settings, q *request, state []byte, body *[]byte) runtime
 	}
 	if q.through == doorLambda {
 		q.envelope = l.envelope(s, *q)
-		if w := q.envelope.Window; w != nil {
-			w.State = state
+		if w := q.envelope.Window; w != nil && l.p.r.trial != nil {
+			w.State = event.StateObject(state)
 		}
 		*body = event.Append((*body)[:0], q.envelope, q.head)
 		call.Kind, call.Body, call.Count, call.Records, call.State, call.Window = runtime.KindInvoke, *body, q.n, nil, nil, runtime.Window{}
@@ -157,7 +157,7 @@ func (l *lane) envelope(s *settings, q request) event.Envelope {
 	e.Shard = uint32(l.p.shard)
 	if w := &l.p.window; w.isOpen() {
 		at := w.call(q.early)
-		e.Window = &event.Window{Start: at.Start, End: at.End, State: w.state, Final: q.final, EndedEarly: q.early}
+		e.Window = &event.Window{Start: at.Start, End: at.End, State: w.stateObject(), Final: q.final, EndedEarly: q.early}
 	}
 	return e
 }
@@ -187,7 +187,7 @@ func (l *lane) outcome(s *settings, q *request, reply *runtime.Reply, err error)
 		l.last = last{version: reply.Version, invocation: reply.Invocation}
 	}
 	if p := l.p; p.window.isOpen() && o.Class == replied && o.RetryFrom > 0 && !q.final {
-		l.state = append([]byte(nil), l.state...) // it is the reply's
+		l.state, l.object = append([]byte(nil), l.state...), q.through == doorLambda // it is the reply's
 	} else {
 		l.state = nil
 	}

@@ -19,6 +19,7 @@ type lane struct {
 	last   last
 
 	state      []byte // that the last attempt has given the window
+	object     bool   // it is known to be a JSON object
 	rejections rejections
 	rejects    []Failure // of the last attempt, not delivered yet
 
@@ -150,6 +151,9 @@ func (l *lane) apply(read, work context.Context, d decision) error {
 // keepState makes the state that a reply gave the window's. One that is too large ends the window early.
 func (l *lane) keepState(read, work context.Context) error {
 	l.p.window.keep(l.state)
+	if l.object {
+		l.p.window.object = l.p.window.state
+	}
 	tooLarge := len(l.state) > maxWindowState
 	l.state = nil
 	if !tooLarge {

@@ -12,6 +12,7 @@ import (
 	"github.com/shardmill/shardmill/sdk/abi"
 	"github.com/shardmill/shardmill/sdk/record"
 	"github.com/shardmill/shardmill/shards"
+	"github.com/shardmill/shardmill/triggers/event"
 	"github.com/shardmill/shardmill/triggers/filter"
 )
 
@@ -39,6 +40,7 @@ type window struct {
 	state      []byte
 
 	blob       []byte // of the checkpoint; nil = there is no window
+	object     []byte // the state as Lambda's events have it; nil = not known
 	generation uint64 // grows when blob changes
 }
 
@@ -84,8 +86,16 @@ func (w *window) keep(state []byte) {
 	binary.LittleEndian.PutUint64(w.blob[8:], uint64(w.start))
 	binary.LittleEndian.PutUint64(w.blob[16:], uint64(w.end))
 	w.blob = append(w.blob, state...)
-	w.state = w.blob[windowHeader:]
+	w.state, w.object = w.blob[windowHeader:], nil
 	w.generation++
+}
+
+// stateObject is the state as Lambda's events have it: it may be of a version of the function that took no events.
+func (w *window) stateObject() []byte {
+	if w.object == nil {
+		w.object = event.StateObject(w.state)
+	}
+	return w.object
 }
 
 // shut forgets the window.

@@ -1,12 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
-	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"strconv"
 
@@ -74,18 +71,12 @@ func (f failures) document(failure *triggers.Failure, streamID string) destinati
 	}
 }
 
-// windowIn is the tumbling window that the records, or the failed call for its end, were in; nil: none. A state that is no JSON object, as functions of the
-// SDK may have, is a text in it, in base64.
+// windowIn is the tumbling window that the records, or the failed call for its end, were in; nil: none.
 func windowIn(f *triggers.Failure) *lambda.Window {
 	if f.Window.End.IsZero() {
 		return nil
 	}
-	state := f.State
-	if len(state) > 0 && (!json.Valid(state) || !bytes.HasPrefix(bytes.TrimLeft(state, " \t\r\n"), []byte("{"))) {
-		text := append(make([]byte, 0, base64.StdEncoding.EncodedLen(len(state))+2), '"')
-		state = append(base64.StdEncoding.AppendEncode(text, state), '"')
-	}
-	return &lambda.Window{Start: f.Window.Start, End: f.Window.End, State: state, Final: f.Count == 0, EndedEarly: f.Window.EndedEarly}
+	return &lambda.Window{Start: f.Window.Start, End: f.Window.End, State: lambda.StateObject(f.State), Final: f.Count == 0, EndedEarly: f.Window.EndedEarly}
 }
 
 // traceOf says how the function failed; nil where it did not.

@@ -481,7 +481,7 @@ func TestDocumentOfWindow(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 11, 21, 19, 4, 0, 0, time.UTC)
 	for state, want := range map[string]string{
-		"": "{}", `{"n": "3"}`: `{"n": "3"}`, "\n{}": "\n{}", "{": `"ew=="`, "3": `"Mw=="`, "\xff": `"/w=="`,
+		"": "{}", `{"n": "3"}`: `{"n": "3"}`, "\n{}": "\n{}", "{": `{"base64":"ew=="}`, "3": `{"base64":"Mw=="}`, "\xff": `{"base64":"/w=="}`,
 	} {
 		f := triggers.Failure{
 			Reason: triggers.AttemptsExhausted, Function: "f", Time: at, State: []byte(state), Source: runtime.Source{Stream: "in"},

@@ -1,7 +1,9 @@
 package event
 
 import (
+	"bytes"
 	"encoding/base64"
+	"encoding/json"
 	"strconv"
 	"time"
 
@@ -28,9 +30,19 @@ type Envelope struct {
 // Window is the tumbling window of an event.
 type Window struct {
 	Start, End time.Time
-	State      []byte // a JSON object, in a document perhaps a text; empty: {}
+	State      []byte // a JSON object, see StateObject; empty: {}
 	Final      bool   // the window's last call
 	EndedEarly bool   // it ends before its time, because its state is too large
+}
+
+// StateObject is a window's state as an event has it. One that is no JSON object, as functions may have made it that do not take events, becomes one, with the
+// bytes in base64 as its member "base64".
+func StateObject(state []byte) []byte {
+	if len(state) == 0 || json.Valid(state) && kindOf(bytes.TrimLeft(state, " \t\r\n")[0]) == "an object" {
+		return state
+	}
+	object := append(make([]byte, 0, base64.StdEncoding.EncodedLen(len(state))+len(`{"base64":""}`)), `{"base64":"`...)
+	return append(base64.StdEncoding.AppendEncode(object, state), '"', '}')
 }
 
 // The constant pieces of an event.

@@ -33,6 +33,16 @@ func envelope() Envelope {
 	return Envelope{Region: "us-east-1", StreamARN: streamARN, Role: roleARN, Numbers: sequence.Of(streamID), Shard: 6}
 }
 
+func TestStateObject(t *testing.T) {
+	for state, want := range map[string]string{
+		"": "", "{}": "{}", ` {"a":"b"}`: ` {"a":"b"}`, "\t\r\n{}": "\t\r\n{}", "a,": `{"base64":"YSw="}`, "[1]": `{"base64":"WzFd"}`, "{": `{"base64":"ew=="}`, " ": `{"base64":"IA=="}`, "\x00\xff": `{"base64":"AP8="}`,
+	} {
+		if got := string(StateObject([]byte(state))); got != want {
+			t.Errorf("%q: %s, want %s", state, got, want)
+		}
+	}
+}
+
 func window(state string) *Window {
 	start := time.Date(2020, 12, 9, 7, 4, 0, 0, time.UTC)
 	return &Window{Start: start, End: start.Add(2 * time.Minute), State: []byte(state)}
