@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -299,6 +300,9 @@ type listMappingsOutput struct {
 	EventSourceMappings []mappingOutput
 }
 
+// markerForm is that of a mapping's ID, which need not be there any more.
+var markerForm = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+
 // maxListedMappings is the most that one answer lists.
 const maxListedMappings = 100
 
@@ -308,6 +312,9 @@ func listMappings(c *call) (any, error) {
 	limit, err := pageSize(query, maxListedMappings, 10_000)
 	if err != nil {
 		return nil, err
+	}
+	if marker := query.Get("Marker"); marker != "" && !markerForm.MatchString(marker) {
+		return nil, refuseParameter("Marker is %q; it must be the NextMarker of an answer.", cut(marker))
 	}
 	function := functionRef{}
 	if name := query.Get("FunctionName"); name != "" {

@@ -457,6 +457,7 @@ func TestListMappings(t *testing.T) {
 		"?MaxItems=0":     `{"message":"1 validation error detected: Value '0' at 'maxItems' failed to satisfy constraint: Member must have value greater than or equal to 1"}`,
 		"?MaxItems=10001": `{"message":"1 validation error detected: Value '10001' at 'maxItems' failed to satisfy constraint: Member must have value less than or equal to 10000"}`,
 		"?MaxItems=x":     `{"Type":"User","message":"MaxItems is \"x\" and not a number"}`,
+		"?Marker=2":       `{"Type":"User","message":"Marker is \"2\"; it must be the NextMarker of an answer."}`,
 	} {
 		if status, _, got := l.post("GET", "/2015-03-31/event-source-mappings/"+query, ""); status != 400 || got != want {
 			t.Errorf("%s: %d %s", query, status, got)
