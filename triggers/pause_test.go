@@ -175,6 +175,48 @@ func TestQualifier(t *testing.T) {
 	})
 }
 
+// A consumer that is deregistered while its mapping runs has it wait at once, and loses nothing when it comes back.
+func TestConsumerGoesAndComesBack(t *testing.T) {
+	for name, change := range map[string]func(*Mapping){
+		"one lane": func(*Mapping) {}, "lanes": func(m *Mapping) { m.Parallelization = 3 }, "window": func(m *Mapping) { m.TumblingWindow = 10 * time.Second },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, 1)
+				b.functions.handle = func(_ context.Context, c runtime.Call, _ *runtime.Reply) error { return nil }
+				b.stream.register("fan")
+				b.put(func(m *Mapping) { m.Consumer, m.BatchSize = "fan", 1; change(m) })
+				b.stream.put(0, "0")
+				time.Sleep(time.Second)
+				b.stream.register()
+				b.stream.put(0, "1")
+				b.stream.put(0, "2")
+				time.Sleep(time.Minute)
+				s, err := b.Get("m")
+				if err != nil || s.State != Blocked || s.Shards[0].State != ShardBlocked || s.Shards[0].Counts.Settled != 1 || s.Shards[0].IteratorAge < time.Minute {
+					t.Errorf("without the consumer: %+v, %v", s, err)
+				}
+				b.stream.register("fan")
+				time.Sleep(time.Minute)
+				if s := b.shard(0); s.State != ShardRunning || s.Counts.Settled != 3 || s.Counts.Delivered != 3 || s.IteratorAge != 0 {
+					t.Errorf("with the consumer again: %+v", s)
+				}
+				// A stop with records in hand delivers them afterwards.
+				b.stream.register()
+				b.stream.put(0, "3")
+				time.Sleep(time.Minute)
+				b.close()
+				b.stream.register("fan")
+				b.open()
+				time.Sleep(time.Minute)
+				if s := b.shard(0); s.State != ShardRunning || s.Counts.Settled != 1 {
+					t.Errorf("after a restart: %+v", s)
+				}
+			})
+		})
+	}
+}
+
 func TestConsumer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 1)

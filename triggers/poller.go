@@ -136,6 +136,9 @@ func (p *poller) open() error {
 	if err := p.recall(m); err != nil {
 		return err
 	}
+	if m.Consumer != "" {
+		reader = &registered{Reader: reader, source: p.r.source, consumer: m.Consumer}
+	}
 	p.reader, p.next = reader, reader.Position()
 	p.progress.opened(reader)
 	return nil
