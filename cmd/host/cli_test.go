@@ -251,6 +251,7 @@ func main() {}
 		{line: "mapping describe m --output json", stdout: `^{"name":"m",.*"stream":"flights".*"shards":\[{"shard":"shardId-000000000000"`},
 		{line: "mapping pause m", stdout: `State: +disabled`},
 		{line: "mapping seek m --to oldest", stdout: `State: +disabled`},
+		{line: "mapping create m --stream flights --function delays --batch-size 50", stdout: `State: +disabled\n.*Batch size: +50\n`},
 		{line: "mapping update m --filter {\"data\":{\"origin\":[\"DFW\"]}} --bisect --tag team=x --parallelization 4", stdout: `Lanes: +4\nTumbling window: +none\n.*Filters: +{"data".*On failure: +halve the batch\nCapsules: +none\nTags: +team=x`},
 		{line: "mapping update m --tag owner=y", stdout: `Tags: +owner=y, team=x`},
 		{line: "mapping update m --untag owner", stdout: `Tags: +team=x`},

@@ -82,6 +82,11 @@ func newMappingCreate(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if !cmd.Flags().Changed("disabled") { // what somebody has paused is for them to resume
+				if was, err := client.Mapping(cmd.Context(), args[0]); err == nil {
+					config.Disabled = was.Disabled
+				}
+			}
 			m, _, err := client.PutMapping(cmd.Context(), args[0], config)
 			if err != nil {
 				return err
@@ -93,7 +98,7 @@ func newMappingCreate(a *app) *cobra.Command {
 	flags.StringVar(&config.Stream, "stream", "", "the stream to read")
 	mappingFlags(flags, &config)
 	flags.StringVar(&config.Consumer, "consumer", "", "the registered consumer of the stream to read as")
-	flags.BoolVar(&config.Disabled, "disabled", false, "make it paused; mapping resume starts it")
+	flags.BoolVar(&config.Disabled, "disabled", false, "make it paused; mapping resume starts it (default: one that is there stays paused or running)")
 	flags.StringVar(&config.StartingPosition, "starting-position", "", "where to begin: oldest, newest or timestamp (default oldest)")
 	flags.StringVar(&startingTime, "starting-time", "", "begin with records that arrived at a time (2026-01-02T15:04:05Z) or so long ago (15m)")
 	a.completingFlag(c, "stream", streamNames)
