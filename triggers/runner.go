@@ -258,15 +258,18 @@ func (r *runner) status(now time.Time) Status {
 	for _, p := range pollers {
 		s.Shards = append(s.Shards, p.report(now))
 	}
-	if s.State != Enabled {
+	if s.State != Enabled && s.State != Disabled {
 		return s
 	}
-	if serving, err := r.check(&s.Mapping); err != nil {
-		s.State, s.Reason = Blocked, err.Error()
-	} else if !r.source.HasConsumer(s.Consumer) {
-		s.State, s.Reason = Blocked, noConsumer(s.Consumer).Error()
-	} else if serving != nil && slices.Contains(serving.Config.Emit, s.Stream) {
+	serving, err := r.check(&s.Mapping)
+	if err == nil && serving != nil && slices.Contains(serving.Config.Emit, s.Stream) {
 		s.Warning = loopWarning(s.Stream)
+	}
+	if err == nil && !r.source.HasConsumer(s.Consumer) {
+		err = noConsumer(s.Consumer)
+	}
+	if err != nil && s.State == Enabled {
+		s.State, s.Reason = Blocked, err.Error()
 	}
 	return s
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/shardmill/shardmill/internal/catalog"
 	"github.com/shardmill/shardmill/runtime"
 	"github.com/shardmill/shardmill/shards"
 )
@@ -30,6 +31,28 @@ type Document struct {
 	Key   string // its name below a prefix or a folder, Lambda's
 	Whole []byte
 	Brief []byte // without the payloads; for streams whose records cannot be as large as the whole
+}
+
+// FileDestinations are the destinations in folders (file:///folder) that entries of Settings name, for who looks after what a host that was killed has
+// left there.
+func FileDestinations(settings []catalog.Entry) (uris []string) {
+	for _, entry := range settings {
+		if !strings.HasPrefix(entry.Key, recordKey("")) {
+			continue
+		}
+		var r functionRecord
+		if json.Unmarshal(entry.Value, &r) != nil {
+			continue // whoever needs it says so
+		}
+		for _, a := range r.Async {
+			for _, uri := range []string{a.OnSuccess, a.OnFailure} {
+				if strings.HasPrefix(uri, "file:") {
+					uris = append(uris, uri)
+				}
+			}
+		}
+	}
+	return uris
 }
 
 // condition is what became of an invocation, in Lambda's words; "" is nothing yet.

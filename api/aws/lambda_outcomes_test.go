@@ -276,3 +276,19 @@ func TestDeliveries(t *testing.T) {
 		})
 	}
 }
+
+// TestFileDestinations finds the folders that documents go to.
+func TestFileDestinations(t *testing.T) {
+	record, err := json.Marshal(functionRecord{Async: map[string]asyncConfig{
+		runtime.Latest: {OnSuccess: "file:///a", OnFailure: "stream:s"}, "live": {OnSuccess: "https://example.org", OnFailure: "file:///b"},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := FileDestinations([]catalog.Entry{
+		{Key: "account", Value: record}, {Key: recordKey("f"), Value: record}, {Key: recordKey("g"), Value: []byte(`{}`)}, {Key: recordKey("h"), Value: []byte("no")},
+	})
+	if slices.Sort(got); !slices.Equal(got, []string{"file:///a", "file:///b"}) {
+		t.Errorf("%q", got)
+	}
+}

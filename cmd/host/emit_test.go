@@ -123,7 +123,8 @@ func TestLoopWarning(t *testing.T) {
 	deploy("out", "in")
 	says(true, "mapping", "describe", "m")
 	says(true, "mapping", "create", "n", "--stream", "in", "--function", "f")
-	says(false, "mapping", "update", "n", "--qualifier", "1") // which emits to out only
+	says(false, "mapping", "update", "n", "--qualifier", "1")                               // which emits to out only
+	says(true, "mapping", "create", "o", "--stream", "in", "--function", "f", "--disabled") // before it is resumed
 	r := c.run(t.Context(), "mapping", "describe", "m", "--output", "json")
 	var m api.Mapping
 	if err := json.Unmarshal([]byte(r.stdout), &m); err != nil || !strings.HasPrefix(m.Warning, warning) || m.State != "enabled" {

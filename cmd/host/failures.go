@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
 
+	"github.com/shardmill/shardmill/api/aws"
 	"github.com/shardmill/shardmill/internal/destination"
 	"github.com/shardmill/shardmill/internal/egress"
 	"github.com/shardmill/shardmill/sdk/record"
@@ -107,14 +108,16 @@ func (h *host) openDestinations(metrics prometheus.Registerer) (*destination.Des
 	return d, nil
 }
 
-// sweepFailures removes, beside everything else, what a host that was killed left in the folders of the mappings.
+// sweepFailures removes, beside everything else, what a host that was killed left in the folders of the mappings and of asynchronous invocations.
 func (h *host) sweepFailures(d *destination.Destinations) {
-	var folders []string
+	folders := aws.FileDestinations(h.settings.List())
 	for _, s := range h.mappings.List() {
-		if uri := s.Mapping.OnFailure; strings.HasPrefix(uri, "file:") && !slices.Contains(folders, uri) {
+		if uri := s.Mapping.OnFailure; strings.HasPrefix(uri, "file:") {
 			folders = append(folders, uri)
 		}
 	}
+	slices.Sort(folders)
+	folders = slices.Compact(folders)
 	ctx, cancel := context.WithCancel(context.Background())
 	var sweeping sync.WaitGroup
 	sweeping.Go(func() {
