@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -256,12 +257,18 @@ func (f *function) pageOf(all []Invocation, number uint64, most int) (text []byt
 	return text, err
 }
 
+// packers are *gzip.Writers, of which each holds most of a megabyte.
+var packers = sync.Pool{New: func() any {
+	w, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // a level that there is
+	return w
+}}
+
 func pack(n note) ([]byte, error) {
 	var out bytes.Buffer
-	w, err := gzip.NewWriterLevel(&out, gzip.BestSpeed)
-	if err == nil {
-		err = errors.Join(json.NewEncoder(w).Encode(n), w.Close())
-	}
+	w := packers.Get().(*gzip.Writer)
+	defer packers.Put(w)
+	w.Reset(&out)
+	err := errors.Join(json.NewEncoder(w).Encode(n), w.Close())
 	return out.Bytes(), err
 }
 
@@ -352,9 +359,9 @@ func (d *diary) bury(ctx context.Context, f *function) {
 	}
 }
 
-// forget replaces a series' page with an empty one, or removes it where no round has anything of it. The turn is held.
+// forget replaces a series' page with an empty one, or removes it where no round has anything of it, or of a function that had the name before. The turn is held.
 func (d *diary) forget(ctx context.Context, name string, s *series) error {
-	if s.last == 0 || s.last+rounds < d.next {
+	if (s.last == 0 || s.last+rounds < d.next) && !isBuried(d.buried, name, s.failed) {
 		if !s.paged {
 			return nil
 		}
@@ -371,6 +378,11 @@ func (d *diary) forget(ctx context.Context, name string, s *series) error {
 	return nil
 }
 
+// isBuried is whether there is an empty page of a function.
+func isBuried(all []burial, name string, failed bool) bool {
+	return slices.ContainsFunc(all, func(b burial) bool { return b.function == name && b.failed == failed })
+}
+
 // dig removes the empty pages that are not needed any more.
 func (d *diary) dig(ctx context.Context, functions []*function) error {
 	if err := d.take(ctx); err != nil {
@@ -380,9 +392,9 @@ func (d *diary) dig(ctx context.Context, functions []*function) error {
 	for len(d.buried) > 0 && d.buried[0].round+rounds <= d.next {
 		b := d.buried[0]
 		again := slices.ContainsFunc(functions, func(f *function) bool {
-			return f.name == b.function && slices.ContainsFunc(f.past.series[:], func(s series) bool { return s.failed == b.failed && s.paged })
+			return f.name == b.function && f.past.series[seriesIndex(b.failed)].paged
 		})
-		if !again {
+		if !again && !isBuried(d.buried[1:], b.function, b.failed) {
 			if err := d.history.Forget(ctx, pageKey(b.function, b.failed)); err != nil {
 				return err
 			}

@@ -213,6 +213,41 @@ func TestDeletedFunctionsAreForgotten(t *testing.T) {
 	if got := k.book.keys(failedPrefix); len(got) > 0 {
 		t.Errorf("pages of %q are left", got)
 	}
+
+	// One that comes and goes again and again: the first page must not take the last one along.
+	last := uint64(0)
+	for n := range rounds + rounds/2 {
+		if f := k.add("again"); n < rounds/2 {
+			k.call(f, true)
+			last = k.next
+		}
+		k.call(ticker, true)
+		k.mustWrite(t)
+		k.remove(t, "again")
+		if left := len(k.book.keys("failed.again")); left == 0 && k.next <= last+rounds {
+			t.Fatalf("the page is gone before round %d, which has a call, is", last)
+		}
+	}
+}
+
+// A function has nothing of those that had its name before the last one either.
+func TestThirdFunctionOfAName(t *testing.T) {
+	k := newDesk(&notebook{})
+	k.call(k.add("f"), false)
+	k.mustWrite(t)
+	k.remove(t, "f")
+	f := k.add("f")
+	for range KeptInvocations {
+		k.call(f, false)
+	}
+	k.mustWrite(t) // a page, and nothing in rounds
+	k.remove(t, "f")
+	k.add("f")
+	k.restart()
+	k.remember(t.Context())
+	if got := k.find("f").kept(); len(got[0]) > 0 {
+		t.Errorf("the third one has %v", got)
+	}
 }
 
 // What an earlier program has noted is moved, once.
