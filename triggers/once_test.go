@@ -96,8 +96,10 @@ func TestTheMarkerSaysWhatIsSettled(t *testing.T) {
 				return o.emit(ctx, &c, reply, emission{"a", texts})
 			}
 		})
+		shut(b, true)
 		before := len(b.functions.deliveries())
-		restart(b, true)
+		b.outlet.restart()
+		b.open()
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		wantEmitted(t, b.outlet, "a", numbered(0, 5)...)
@@ -128,13 +130,15 @@ func TestDoubtEndsWithTheRetention(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := crashing(t, 1, func(o *outlet) func(context.Context, runtime.Call, *runtime.Reply) error { return copying(o, "a", "b") })
 		b.stream.retention = 24 * time.Hour
-		restart(b, true)
+		shut(b, true)
+		b.outlet.restart()
 		b.functions.setHandle(func(_ context.Context, c runtime.Call, _ *runtime.Reply) error {
 			if textOf(c.Records)[0] == "0" {
 				return failure("not any more")
 			}
 			return nil
 		})
+		b.open() // after that, because it calls at once
 		b.put(toFailures(exactlyOnce))
 		time.Sleep(23 * time.Hour)
 		if s := b.shard(0); s.State != ShardRetrying {
@@ -156,8 +160,10 @@ func TestDoubtEndsWithTheRetention(t *testing.T) {
 func TestDoubtIsNotDivided(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := crashing(t, 1, func(o *outlet) func(context.Context, runtime.Call, *runtime.Reply) error { return copying(o, "a", "b") })
-		restart(b, true)
+		shut(b, true)
+		b.outlet.restart()
 		b.functions.setHandle(func(context.Context, runtime.Call, *runtime.Reply) error { return failure("not any more") })
+		b.open()
 		b.put(toFailures(func(m *Mapping) {
 			m.ExactlyOnce, m.Bisect, m.Isolate, m.MaxAttempts, m.MaxRecordAge = true, true, true, 2, time.Minute
 		}))
