@@ -122,7 +122,7 @@ func badUploads() map[string]badUpload {
 		"4 GiB of memory":              {code: fake{pages: 65536}.build(), field: "memory", says: "memory is 128 MiB; it must be at least the 65536 pages"},
 		"4 GiB of memory, then a trap": {code: fake{pages: 65536, start: unreachable}.build(), config: Config{MemoryBytes: 4 << 30}, field: "code", says: "unreachable"},
 		"an import of nowhere":         {code: fake{imports: [][]byte{functionImport("env", "fly")}}.build(), field: "code", says: `imports "env.fly", which does not exist`},
-		"a start that traps":           {code: fake{start: unreachable}.build(), field: "code", says: "unreachable"},
+		"a start that traps":           {code: fake{start: unreachable}.build(), field: "code", says: "while the instance was made: the start function failed: unreachable (trap)"},
 		"a start that spins":           {code: fake{start: spinning}.build(), config: Config{Timeout: time.Millisecond}, field: "code", says: "timeout of 1ms"},
 		"_initialize that traps":       {code: fake{initialize: unreachable}.build(), field: "code", says: "unreachable"},
 		"_initialize that fills":       {code: fake{initialize: growing}.build(), config: Config{MemoryBytes: 2 << 20}, field: "code", says: "limit of 2 MiB"},

@@ -383,6 +383,6 @@ func (i *instance) ended(f *FunctionError) *FunctionError {
 // splitStack divides the engine's error into what it says and the stack that it shows.
 func splitStack(err error) (message, stack string) {
 	message, stack, _ = strings.Cut(err.Error(), "\nwasm stack trace:\n")
-	message = strings.TrimPrefix(message, "wasm error: ")
+	message = strings.Replace(message, "wasm error: ", "", 1)
 	return message, stack
 }

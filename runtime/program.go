@@ -19,6 +19,7 @@ import (
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 	"github.com/tetratelabs/wazero/sys"
 
+	"github.com/shardmill/shardmill/runtime/image"
 	"github.com/shardmill/shardmill/sdk/abi"
 )
 
@@ -192,6 +193,9 @@ func callAll(w *watch, m api.Module, functions []string) error {
 	for _, name := range functions {
 		if f := m.ExportedFunction(name); f != nil {
 			if err := f.CallWithStack(w, nil); err != nil {
+				if name == image.ExportStart { // a name of ours
+					return fmt.Errorf("the start function failed: %w", err)
+				}
 				return fmt.Errorf("function %s failed: %w", name, err)
 			}
 		}
