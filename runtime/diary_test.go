@@ -98,7 +98,7 @@ func TestBusyFunctionsPushOutNothing(t *testing.T) {
 		k.call(quiet, n == 2, "line of "+fmt.Sprint(n))
 	}
 	k.call(once, true)
-	for n := range 3 * rounds {
+	for n := range 2*rounds + 10 {
 		for range 1 + n%150 { // with rounds and pages in turn
 			k.call(busy, n%7 == 0)
 		}

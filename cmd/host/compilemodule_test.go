@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -206,6 +208,22 @@ func compilerOf(t *testing.T, host *process) (compiler *os.Process) {
 	return compiler
 }
 
+type lambdaStates struct{ State, StateReasonCode, StateReason string }
+
+// lambdaState is what Lambda's API says of a function.
+func lambdaState(t *testing.T, p *process, name string) (s lambdaStates) {
+	t.Helper()
+	r, err := http.Get(p.api + "/2015-03-31/functions/" + name + "/configuration")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	if err := json.NewDecoder(r.Body).Decode(&s); err != nil {
+		t.Error(err)
+	}
+	return s
+}
+
 // A compiler that is killed is begun again, a few times; then the upload has failed, and is told that it is not at fault. That of a function that is deleted ends. A host that is
 // killed takes its compiler with it, and the next one begins anew; one that is told to stop leaves nothing.
 func TestKilledCompilers(t *testing.T) {
@@ -228,6 +246,9 @@ func TestKilledCompilers(t *testing.T) {
 		if err != nil || f.State != string(runtime.StatePending) {
 			t.Fatalf("%+v: %v", f, err)
 		}
+		if got := lambdaState(t, p, "f"); got.State != "Pending" || got.StateReasonCode != "Creating" {
+			t.Errorf("Lambda's API says %+v", got)
+		}
 		killed := compilerOf(t, p)
 		if err := killed.Kill(); err != nil {
 			t.Fatal(err)
@@ -242,6 +263,9 @@ func TestKilledCompilers(t *testing.T) {
 	})
 	if err != nil || f.State != string(runtime.StateFailed) || !strings.Contains(f.Reason, "the code is not at fault") || !strings.Contains(f.Reason, "signal: killed") || len(staged()) != 0 {
 		t.Errorf("%+v: %v; %q", f, err, staged())
+	}
+	if got := lambdaState(t, p, "f"); got.State != "Failed" || got.StateReasonCode != "InternalError" || got.StateReason != f.Reason {
+		t.Errorf("Lambda's API says %+v", got)
 	}
 	if _, err := client.Submit(t.Context(), "gone", bytes.NewReader(endless(4002)), api.FunctionConfig{}, api.Proof{}); err != nil {
 		t.Fatal(err)
