@@ -58,6 +58,8 @@ type Log interface {
 	// SaveCheckpoint stores a checkpoint durably if the one of the same consumer and shard has the revision
 	// named, 0 for none; otherwise it fails with ErrRevision.
 	SaveCheckpoint(ctx context.Context, c journal.Checkpoint) (revision uint64, err error)
+	// SaveCheckpointBy is SaveCheckpoint, but need not be at once: it may wait a moment for an append to go with, until hurry is closed.
+	SaveCheckpointBy(ctx context.Context, c journal.Checkpoint, hurry <-chan struct{}) (revision uint64, err error)
 	// Checkpoint is the newest one of a consumer and shard.
 	Checkpoint(consumer string, shard uint32) (journal.Checkpoint, bool)
 	// Consumers are the names of those that have checkpoints, ascending; a marker is none.

@@ -329,6 +329,10 @@ func (l *memLog) SaveCheckpoint(ctx context.Context, c journal.Checkpoint) (uint
 	return c.Revision, nil
 }
 
+func (l *memLog) SaveCheckpointBy(ctx context.Context, c journal.Checkpoint, _ <-chan struct{}) (uint64, error) {
+	return l.SaveCheckpoint(ctx, c)
+}
+
 func (l *memLog) Checkpoint(consumer string, shard uint32) (journal.Checkpoint, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

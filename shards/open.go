@@ -53,10 +53,10 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 // journalOpener opens journals that share one cache, one set of metrics and the spare files.
 func journalOpener(o Options, spares *journal.Spares) openLog {
 	cache := journal.NewCache(cmp.Or(o.CacheBytes, defaultCacheBytes))
-	metrics := journal.NewMetrics(o.Registerer)
+	metrics, traffic := journal.NewMetrics(o.Registerer), journal.NewTraffic()
 	return func(ctx context.Context, dir string, d *definition) (Log, error) {
 		j, err := journal.Open(ctx, journal.Options{
-			Dir: dir, Name: d.Name, Shards: d.journalShards(), Cache: cache, Spares: spares, Logger: o.Logger, Metric: metrics,
+			Dir: dir, Name: d.Name, Shards: d.journalShards(), Cache: cache, Traffic: traffic, Spares: spares, Logger: o.Logger, Metric: metrics,
 			Sizes: journal.SegmentSizing{Segment: o.SegmentBytes},
 		})
 		if err != nil {

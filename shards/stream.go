@@ -154,6 +154,17 @@ func (st *Stream) Checkpoint(consumer string, shard ShardID) (Checkpoint, bool) 
 // none, and returns the new revision. ErrRevision says that another owner has saved since: stop. Sequence
 // is 0 (nothing settled yet) or below the shard's next one.
 func (st *Stream) SaveCheckpoint(ctx context.Context, c Checkpoint) (uint64, error) {
+	return st.saveCheckpoint(c, func() (uint64, error) { return st.log.SaveCheckpoint(ctx, c) })
+}
+
+// SaveCheckpointBy is SaveCheckpoint of one that may wait: when the disk is busy it is written with the stream's next put, after 250 ms at
+// the latest, or when hurry is closed.
+func (st *Stream) SaveCheckpointBy(ctx context.Context, c Checkpoint, hurry <-chan struct{}) (uint64, error) {
+	return st.saveCheckpoint(c, func() (uint64, error) { return st.log.SaveCheckpointBy(ctx, c, hurry) })
+}
+
+// saveCheckpoint checks c before save saves it.
+func (st *Stream) saveCheckpoint(c Checkpoint, save func() (uint64, error)) (uint64, error) {
 	const op = "save checkpoint in"
 	shard, err := st.shard(op, ShardID(c.Shard))
 	if err != nil {
@@ -171,7 +182,7 @@ func (st *Stream) SaveCheckpoint(ctx context.Context, c Checkpoint) (uint64, err
 	if err != nil {
 		return 0, st.fail(op, err)
 	}
-	revision, err := st.log.SaveCheckpoint(ctx, c)
+	revision, err := save()
 	if err != nil {
 		return 0, st.fail(op, err)
 	}

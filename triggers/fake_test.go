@@ -94,6 +94,7 @@ type fakeStream struct {
 	revision    uint64
 	history     []shards.Checkpoint // every one saved
 	saveDelay   time.Duration
+	patience    time.Duration                            // how long SaveCheckpointBy waits
 	saveErr     func(shards.Checkpoint) error            // asked before each save
 	saving      func(context.Context, shards.Checkpoint) // told before that; nil = nobody
 	deleting    func()                                   // called before checkpoints are deleted; nil = nobody
@@ -279,6 +280,24 @@ func (st *fakeStream) SaveCheckpoint(ctx context.Context, cp shards.Checkpoint) 
 		return 0, errors.New("the answer was lost")
 	}
 	return cp.Revision, nil
+}
+
+// SaveCheckpointBy is as patient as patience says.
+func (st *fakeStream) SaveCheckpointBy(ctx context.Context, cp shards.Checkpoint, hurry <-chan struct{}) (uint64, error) {
+	st.mu.Lock()
+	patience := st.patience
+	st.mu.Unlock()
+	if patience == 0 {
+		return st.SaveCheckpoint(ctx, cp)
+	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-hurry:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return st.SaveCheckpoint(ctx, cp)
 }
 
 func (st *fakeStream) DeleteCheckpoints(_ context.Context, consumer string) error {

@@ -184,6 +184,7 @@ type plan struct {
 	Mapping Mapping
 	Scripts [][]behaviour // by shard
 	Save    time.Duration // how long the saving of a checkpoint takes
+	Company time.Duration // and waits for company before
 	Steps   []step
 }
 
@@ -219,7 +220,7 @@ func (p *plan) run(t *testing.T) error {
 	}
 	m.change(p.Mapping)
 	b.functions.handle = m.invoke
-	b.stream.saveErr, b.stream.saveDelay = m.checkSave, p.Save
+	b.stream.saveErr, b.stream.saveDelay, b.stream.patience = m.checkSave, p.Save, p.Company
 	b.open()
 	defer func() { b.close() }()
 	id := b.put(func(x *Mapping) { *x = p.Mapping }).ID
@@ -364,7 +365,7 @@ func (m *model) put(b *bench, shard, n int) {
 }
 
 func drawPlan(rt *rapid.T) plan {
-	p := plan{Mapping: drawMapping(rt), Save: drawDuration(rt, "save", 2*time.Second)}
+	p := plan{Mapping: drawMapping(rt), Save: drawDuration(rt, "save", 2*time.Second), Company: drawDuration(rt, "company", time.Second)}
 	for range rapid.IntRange(1, 3).Draw(rt, "shards") {
 		p.Scripts = append(p.Scripts, drawScript(rt))
 	}

@@ -15,8 +15,8 @@ const maxAhead = 64
 
 // saver saves one shard's checkpoint beside the poller, so that the next batch is read and invoked while
 // the checkpoint rides on the journal's group commit. Settled positions that come while a save is under
-// way are saved by the next one, the newest of them only. No goroutine exists while there is nothing to
-// save.
+// way are saved by the next one, the newest of them only. A save may take its time, to go with
+// a put, while nobody waits for it. No goroutine exists while there is nothing to save.
 type saver struct {
 	store Checkpoints
 	retry backoff
@@ -30,7 +30,9 @@ type saver struct {
 	saved   mark
 	ahead   int // batches settled and not saved
 	running bool
-	err     error // why there will be no more saves
+	waiting int           // how many wait for saves
+	hurry   chan struct{} // of the save under way, closed when it is to take no time; nil when it is closed
+	err     error         // why there will be no more saves
 	saves   uint64
 }
 
@@ -67,6 +69,9 @@ func (s *saver) settle(ctx context.Context, to mark) error {
 		s.running = true
 		go s.run(ctx)
 	}
+	if s.ahead >= maxAhead/2 {
+		s.hasten()
+	}
 	for s.ahead >= maxAhead && s.err == nil {
 		s.changed.Wait()
 	}
@@ -77,6 +82,7 @@ func (s *saver) settle(ctx context.Context, to mark) error {
 func (s *saver) wait() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer s.impatient()()
 	for s.running {
 		s.changed.Wait()
 	}
@@ -87,10 +93,38 @@ func (s *saver) wait() error {
 func (s *saver) await(generation uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer s.impatient()()
 	for s.running && s.saved.generation < generation {
 		s.changed.Wait()
 	}
 	return s.err
+}
+
+// impatient hastens the save under way, and those to come until what it returns is called. The caller holds mu in both.
+func (s *saver) impatient() (done func()) {
+	s.waiting++
+	s.hasten()
+	return func() { s.waiting-- }
+}
+
+// hasten makes the save under way take no more time than it must.
+func (s *saver) hasten() {
+	if s.hurry != nil {
+		close(s.hurry)
+		s.hurry = nil
+	}
+}
+
+// begin is what hurries the save that is about to begin.
+func (s *saver) begin() <-chan struct{} {
+	if s.hurry == nil {
+		s.hurry = make(chan struct{})
+	}
+	hurry := s.hurry
+	if s.waiting > 0 || s.ahead >= maxAhead/2 {
+		s.hasten()
+	}
+	return hurry
 }
 
 // run saves until the newest settled position is saved.
@@ -99,8 +133,9 @@ func (s *saver) run(ctx context.Context) {
 	for s.err == nil && (s.cp.Sequence != s.settled.sequence || s.saved.generation != s.settled.generation) {
 		cp, ahead, next := s.cp, s.ahead, s.settled
 		cp.Sequence, cp.State = next.sequence, next.state
+		hurry := s.begin()
 		s.mu.Unlock()
-		revision, err := s.save(ctx, cp)
+		revision, err := s.save(ctx, cp, hurry)
 		s.mu.Lock()
 		if err == nil {
 			s.cp, s.cp.Revision, s.saved = cp, revision, next
@@ -118,9 +153,9 @@ func (s *saver) run(ctx context.Context) {
 }
 
 // save tries until it succeeds, ctx is done or trying is of no use.
-func (s *saver) save(ctx context.Context, cp shards.Checkpoint) (uint64, error) {
+func (s *saver) save(ctx context.Context, cp shards.Checkpoint, hurry <-chan struct{}) (uint64, error) {
 	for n := 1; ; n++ {
-		revision, err := s.store.SaveCheckpoint(ctx, cp)
+		revision, err := s.store.SaveCheckpointBy(ctx, cp, hurry)
 		if n > 1 && errors.Is(err, shards.ErrRevision) && s.was(&cp) {
 			revision, err = cp.Revision, nil
 		}

@@ -65,6 +65,83 @@ func TestMarksInOrder(t *testing.T) {
 	})
 }
 
+// A checkpoint may take its time while nobody waits for it, and not too many batches are ahead of it.
+func TestSavesTakeTheirTimeUntilSomebodyWaits(t *testing.T) {
+	for name, c := range map[string]struct {
+		then  func(*saver) error
+		saved uint64 // how far, without any time passing
+	}{
+		"nobody":            {func(*saver) error { return nil }, 0},
+		"all saves":         {(*saver).wait, 3},
+		"a mark":            {func(s *saver) error { return s.await(3) }, 3},
+		"too many batches":  {func(s *saver) error { return settleUpTo(s, maxAhead) }, maxAhead},
+		"many batches":      {func(s *saver) error { return settleUpTo(s, maxAhead/2) }, 2},
+		"not too many yet":  {func(s *saver) error { return settleUpTo(s, maxAhead/2-1) }, 0},
+		"the end of a call": {func(s *saver) error { _ = s.wait(); return settleUpTo(s, 5) }, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				st := (&fakeStreams{}).create("s", 1)
+				st.patience = time.Second
+				s := newSaver(st, shards.Checkpoint{Consumer: "c"}, backoff{Base: time.Second, Max: time.Second}, func(error) {})
+				for n := range uint64(3) {
+					if err := s.settle(t.Context(), mark{sequence: n + 1, generation: n + 1}); err != nil {
+						t.Fatal(err)
+					}
+					if n == 1 {
+						synctest.Wait() // the second is being saved
+					}
+				}
+				if err := c.then(s); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				if cp, _ := s.checkpoint(); cp.Sequence != c.saved {
+					t.Errorf("saved up to %d, want %d", cp.Sequence, c.saved)
+				}
+				time.Sleep(3 * time.Second)
+				if cp, _ := s.checkpoint(); cp.Sequence != s.settled.sequence {
+					t.Errorf("at last saved up to %d, want %d", cp.Sequence, s.settled.sequence)
+				}
+			})
+		})
+	}
+}
+
+// settleUpTo settles what comes after three marks, one by one.
+func settleUpTo(s *saver, last uint64) error {
+	for n := uint64(4); n <= last; n++ {
+		if err := s.settle(context.Background(), mark{sequence: n, generation: n}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Whoever waits for a mapping to stop does not wait for a checkpoint to find company.
+func TestPauseDoesNotWaitForCompany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1)
+		b.stream.patience = time.Minute
+		first := b.stream.put(0, "0")
+		b.put(nil)
+		synctest.Wait()
+		if s := b.shard(0); s.Checkpoint != 0 {
+			t.Fatalf("status %+v: the checkpoint was to wait", s)
+		}
+		began := time.Now()
+		if err := b.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took != 0 {
+			t.Errorf("close took %v", took)
+		}
+		if cp := b.stream.history; len(cp) == 0 || cp[len(cp)-1].Sequence != first {
+			t.Errorf("saved %+v, want %d at last", cp, first)
+		}
+	})
+}
+
 func TestBatchesWaitForCheckpointsTheyAreTooFarAheadOf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 1)

@@ -40,6 +40,8 @@ type Source interface {
 type Checkpoints interface {
 	Checkpoint(consumer string, shard shards.ShardID) (shards.Checkpoint, bool)
 	SaveCheckpoint(ctx context.Context, c shards.Checkpoint) (revision uint64, err error)
+	// SaveCheckpointBy is SaveCheckpoint of one that may wait a moment, if that makes it cheaper, until hurry is closed.
+	SaveCheckpointBy(ctx context.Context, c shards.Checkpoint, hurry <-chan struct{}) (revision uint64, err error)
 	DeleteCheckpoints(ctx context.Context, consumer string) error
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/shardmill/shardmill/sdk/record"
 )
@@ -50,6 +51,7 @@ type request struct {
 	size    int
 	control func(*groupPlan) ([]control, error)
 	claim   func(*groupPlan) (put bool, err error) // asked before the parts go in; put is false when they are there already
+	hurry   <-chan struct{}                        // not nil: while the disk is busy the request waits for another to ride with, until that is closed
 	err     error
 	done    chan struct{} // receives once
 }
@@ -82,6 +84,9 @@ type writer struct {
 	preparing *preparation // the next one; nil when none is being made
 }
 
+// ridePatience is how long a checkpoint waits for a put to ride with.
+const ridePatience = 250 * time.Millisecond
+
 // groupBytes is the size from which on a group takes no further put.
 const groupBytes = 4 << 20
 
@@ -99,18 +104,42 @@ func (j *Journal) submit(ctx context.Context, r *request) error {
 		return j.wrap("put", ErrClosed)
 	}
 	w.queue = append(w.queue, r)
-	if w.writing {
-		w.mu.Unlock()
-	} else {
-		w.writing = true
-		w.mu.Unlock()
-		if w.round() {
-			j.workers.Add(1)
-			go w.drain()
-		}
+	w.mu.Unlock()
+	if r.hurry != nil && j.opt.Traffic.busy() && r.rides(ctx) {
+		return r.err
 	}
+	w.write()
 	<-r.done
 	return r.err
+}
+
+// rides waits for others to write the request, and reports whether they have.
+func (r *request) rides(ctx context.Context) bool {
+	patience := time.NewTimer(ridePatience)
+	defer patience.Stop()
+	select {
+	case <-r.done:
+		return true
+	case <-r.hurry:
+	case <-patience.C:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+// write sees to it that somebody writes what is in the queue.
+func (w *writer) write() {
+	w.mu.Lock()
+	if w.writing || len(w.queue) == 0 {
+		w.mu.Unlock()
+		return
+	}
+	w.writing = true
+	w.mu.Unlock()
+	if w.round() {
+		w.j.workers.Add(1)
+		go w.drain()
+	}
 }
 
 // round commits one group. It reports whether the caller, who is the writer, has more to do; if not, it is the writer no longer.
@@ -155,9 +184,12 @@ func (w *writer) drain() {
 // stop refuses what comes from now on and returns when what was queued before has been answered.
 func (w *writer) stop() {
 	w.mu.Lock()
+	w.stopped = true
+	w.mu.Unlock()
+	w.write() // what waits for others to ride with
+	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.idle.L = &w.mu
-	w.stopped = true
 	for w.writing {
 		w.idle.Wait()
 	}

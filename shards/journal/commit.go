@@ -91,7 +91,7 @@ func (j *Journal) writeGroup(group []byte) error {
 	began := time.Now()
 	_, err := seg.file.WriteAt(group, seg.end)
 	if err == nil {
-		err = seg.file.Sync()
+		err = j.opt.Traffic.sync(seg.file)
 	}
 	if err != nil {
 		seg.poisoned = true

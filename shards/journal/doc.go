@@ -26,6 +26,9 @@
 // lone put costs no switch of goroutines, a busy journal has one writer, and an idle one has no goroutine at all.
 // There is no timer: while one group is on its way the next one fills.
 //
+// Only a checkpoint that may wait ([Journal.SaveCheckpointBy]) is not written by itself while journals of the same disk ([Traffic]) wait for it,
+// but with the next put, for up to 250 ms.
+//
 // # Reading
 //
 // The newest groups of all journals that share a [Cache] are in memory; a reader of those reads no disk. A reader behind them reads stretches of

@@ -89,7 +89,9 @@ func wrap(f *os.File, err error) (File, error) {
 
 type osFile struct{ *os.File }
 
-func (f osFile) Sync() error { return datasync(f.File) }
+func (f osFile) Sync() error { return datasync(f.File, fdatasync) }
+
+func (f osFile) syncYielding() error { return datasync(f.File, fdatasyncYielding) }
 
 func (f osFile) Size() (int64, error) {
 	info, err := f.Stat()

@@ -49,15 +49,16 @@ const MaxPutBytes = 256 << 20
 
 // Options say where a journal is and what it may use.
 type Options struct {
-	Dir    string        // its directory; made when missing
-	Name   string        // the stream's name, for errors and logs
-	Shards []Shard       // opened when the journal does not know them yet
-	Cache  *Cache        // tail cache; nil means one of its own of 8 MiB
-	Spares *Spares       // files of dropped segments, to be used again; nil means none
-	FS     FS            // nil means the operating system's
-	Logger *slog.Logger  // nil means none
-	Metric *Metrics      // nil means none
-	Sizes  SegmentSizing // zero means the defaults
+	Dir     string        // its directory; made when missing
+	Name    string        // the stream's name, for errors and logs
+	Shards  []Shard       // opened when the journal does not know them yet
+	Cache   *Cache        // tail cache; nil means one of its own of 8 MiB
+	Traffic *Traffic      // shared by the journals of one disk; nil means one of its own
+	Spares  *Spares       // files of dropped segments, to be used again; nil means none
+	FS      FS            // nil means the operating system's
+	Logger  *slog.Logger  // nil means none
+	Metric  *Metrics      // nil means none
+	Sizes   SegmentSizing // zero means the defaults
 }
 
 // SegmentSizing says how segment files grow, in bytes.
@@ -155,6 +156,9 @@ func Open(ctx context.Context, opt Options) (*Journal, error) {
 	if opt.Cache == nil {
 		opt.Cache = NewCache(8 << 20)
 	}
+	if opt.Traffic == nil {
+		opt.Traffic = NewTraffic()
+	}
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -216,7 +220,7 @@ func (j *Journal) Close() error {
 	j.mu.Unlock()
 	j.writer.stop()
 	if j.writer.preparing != nil {
-		j.writer.preparing.stop.Store(true)
+		close(j.writer.preparing.stop)
 	}
 	j.workers.Wait()
 	err := j.acked.sync()

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"sync/atomic"
 	"time"
 )
 
@@ -20,10 +19,10 @@ const (
 
 // preparation is a segment being made and filled beside the writer.
 type preparation struct {
-	seg  *segment
-	stop atomic.Bool // set when the rest need not be filled
+	stop chan struct{} // closed when what is not begun need not be done
 	done chan struct{}
-	err  error // after done
+	seg  *segment // after done; nil when it was not begun
+	err  error    // after done
 }
 
 // prepareAhead starts making the next segment when half of the active one is used.
@@ -32,26 +31,31 @@ func (j *Journal) prepareAhead() {
 	if j.writer.preparing != nil || seg.poisoned || seg.end < seg.limit/2 {
 		return
 	}
-	p := &preparation{done: make(chan struct{})}
+	p := &preparation{stop: make(chan struct{}), done: make(chan struct{})}
 	j.writer.preparing = p
 	number, limit := seg.number+1, j.nextLimit()
 	j.workers.Go(func() {
 		defer close(p.done)
-		if p.seg, p.err = j.createSegment(number, limit); p.err == nil {
-			p.err = j.fill(p.seg, limit, &p.stop)
+		if !j.opt.Traffic.take(p.stop) {
+			return
+		}
+		p.seg, p.err = j.createSegment(number, limit)
+		j.opt.Traffic.leave()
+		if p.err == nil {
+			p.err = j.fill(p.seg, limit, p.stop)
 		}
 	})
 }
 
-// takePrepared returns the segment that was made ahead, filled as far as it has come; nil when there is none, or when making it
-// failed: then it is tried again, and fails in front of a putter.
+// takePrepared returns the segment that was made ahead, filled as far as it has come; nil when there is none, when its turn has not come,
+// or when making it failed: then it is tried again, and fails in front of a putter.
 func (j *Journal) takePrepared() (*segment, error) {
 	p := j.writer.preparing
 	if p == nil {
 		return nil, nil
 	}
 	j.writer.preparing = nil
-	p.stop.Store(true)
+	close(p.stop)
 	<-p.done
 	if p.err == nil {
 		return p.seg, nil
@@ -116,7 +120,7 @@ func (j *Journal) writeHeader(s *segment, f File) error {
 	if _, err := f.WriteAt(header, 0); err != nil {
 		return err
 	}
-	return f.Sync()
+	return j.opt.Traffic.sync(f)
 }
 
 // errSync marks a failed sync: what the file holds is unknown from then on.
@@ -124,29 +128,45 @@ var errSync = errors.New("sync failed")
 
 var zeros [1 << 20]byte
 
-// fill writes zeros up to size and makes them durable, chunk by chunk. With stop, it works ahead: until that is set, or until
-// the disk is full, which is no failure yet, because the segment can be used as far as it is filled.
-func (j *Journal) fill(s *segment, size int64, stop *atomic.Bool) error {
-	ahead := stop != nil
-	for at := s.size.Load(); at < size; {
-		if ahead && stop.Load() {
+// fill writes zeros up to size and makes them durable, chunk by chunk. With stop, it works ahead, taking turns with others that do: until
+// that is closed, or until the disk is full, which is no failure yet, because the segment can be used as far as it is filled.
+func (j *Journal) fill(s *segment, size int64, stop <-chan struct{}) error {
+	for s.size.Load() < size {
+		if stop == nil {
+			if err := j.fillNext(s, size); err != nil {
+				return err
+			}
+			continue
+		}
+		if !j.opt.Traffic.take(stop) {
 			return nil
 		}
-		end := min(at+fillChunk, size)
-		for at < end {
-			n := min(int64(len(zeros)), end-at)
-			if _, err := s.file.WriteAt(zeros[:n], at); err != nil {
-				if ahead {
-					return nil
-				}
-				return j.wrap("prepare segment", err)
-			}
-			at += n
+		err := j.fillNext(s, size)
+		j.opt.Traffic.leave()
+		if errors.Is(err, errSync) {
+			return err
 		}
-		if err := s.file.Sync(); err != nil {
-			return fmt.Errorf("%w: %w", errSync, err)
+		if err != nil {
+			return nil
 		}
-		s.size.Store(at)
 	}
+	return nil
+}
+
+// fillNext fills the next chunk. What it could not write leaves the segment as it was, unless that is errSync.
+func (j *Journal) fillNext(s *segment, size int64) error {
+	at := s.size.Load()
+	end := min(at+fillChunk, size)
+	for at < end {
+		n := min(int64(len(zeros)), end-at)
+		if _, err := s.file.WriteAt(zeros[:n], at); err != nil {
+			return j.wrap("prepare segment", err)
+		}
+		at += n
+	}
+	if err := j.opt.Traffic.sync(s.file); err != nil {
+		return fmt.Errorf("%w: %w", errSync, err)
+	}
+	s.size.Store(at)
 	return nil
 }

@@ -1,0 +1,54 @@
+package journal
+
+import "sync/atomic"
+
+// Traffic is what journals on one disk know of each other: how many of them wait for it at this moment. With it they decide whether a
+// checkpoint waits for a put's commit to ride on, and they make their next segments one after the other: a thousand streams that began
+// together need new ones together, and what makes a file waits for the file system's own journal, which holds up every write meanwhile.
+// Its zero value cannot be used. Methods may be called concurrently.
+type Traffic struct {
+	syncing atomic.Int32
+	turn    chan struct{} // whoever has put something in works on a segment beside its writer
+}
+
+// NewTraffic is that of a disk with nothing to do.
+func NewTraffic() *Traffic { return &Traffic{turn: make(chan struct{}, 1)} }
+
+// sync makes what was written to f durable.
+func (t *Traffic) sync(f File) error {
+	others := t.syncing.Add(1) - 1
+	defer t.syncing.Add(-1)
+	if y, ok := f.(yieldingFile); ok && others > 0 {
+		return y.syncYielding()
+	}
+	return f.Sync()
+}
+
+// busy is whether somebody waits for the disk.
+func (t *Traffic) busy() bool { return t.syncing.Load() > 0 }
+
+// take waits for a turn to work beside the writers, and reports whether there is one before stop is closed.
+func (t *Traffic) take(stop <-chan struct{}) bool {
+	select {
+	case <-stop:
+		return false
+	default:
+	}
+	select {
+	case t.turn <- struct{}{}:
+		return true
+	case <-stop:
+		return false
+	}
+}
+
+// leave ends a turn.
+func (t *Traffic) leave() { <-t.turn }
+
+// yieldingFile is a file that can be synced by a goroutine that gives its processor to others before it waits. That costs the one who waits
+// some microseconds, and is worth it when others wait already: in a plain system call a goroutine keeps its processor until Go's monitor
+// sees to it, so that a few syncs at once leave none for anybody.
+type yieldingFile interface {
+	File
+	syncYielding() error
+}
