@@ -20,7 +20,9 @@ import (
 
 // Keep says which calls are kept as capsules.
 type Keep struct {
-	Failed   bool          // those that fail, or ask for records again or reject some
+	Failed bool // those that fail, or ask for records again or reject some
+	// Troubled says of an answer whether it asks for records again, or cannot be read; nil = what a reply's outcomes say is all there is.
+	Troubled func(body []byte) bool
 	Slow     time.Duration // those that take longer; 0 = none
 	Sample   float64       // this part of all others, 0 to 1
 	Settings []byte        // JSON: the mapping's settings, for the capsule
@@ -51,7 +53,7 @@ func (k *Keep) why(reply *Reply, err error) string {
 		}
 	case err != nil:
 		return "" // not the function's
-	case k.Failed && troubled(reply):
+	case k.Failed && (troubled(reply) || k.Troubled != nil && k.Troubled(reply.Body)):
 		return capsule.Failed
 	case k.Slow > 0 && reply.Duration > k.Slow:
 		return capsule.Slow
@@ -115,12 +117,7 @@ func (rt *Runtime) keepCapsule(v *version, call *Call, reply *Reply, started tim
 		return
 	}
 	result := outcomeOfReply(reply, err)
-	name := reply.Invocation
-	if why == capsule.Failed && call.Kind != KindInvoke {
-		s := call.Source
-		name = fmt.Sprint(s.Mapping, " ", s.Shard, " ", s.First, " ", s.Last, " ", v.number, " ", result.Kind)
-	}
-	if !rt.keeper.begin(name) {
+	if !rt.keeper.begin(keptAs(v, call, reply, why, &result)) {
 		return
 	}
 	c := capsuleOf(v, call, reply, started, why, result)
@@ -131,6 +128,15 @@ func (rt *Runtime) keepCapsule(v *version, call *Call, reply *Reply, started tim
 			rt.options.Logger.Warn("a capsule could not be kept", "function", v.function, "invocation", c.ID, "error", err)
 		}
 	})
+}
+
+// keptAs is a name that calls with the same records which fail in the same way have in common.
+func keptAs(v *version, call *Call, reply *Reply, why string, result *capsule.Outcome) string {
+	s := call.Source
+	if why != capsule.Failed || s.First == 0 && call.Window.End.IsZero() {
+		return reply.Invocation
+	}
+	return fmt.Sprint(s.Mapping, " ", s.Shard, " ", s.First, " ", s.Last, " ", call.Window.End.UnixMicro(), " ", v.number, " ", result.Kind)
 }
 
 // capsuleOf copies what a capsule needs of a call.
@@ -152,6 +158,7 @@ func capsuleOf(v *version, call *Call, reply *Reply, started time.Time, why stri
 	if json.Valid(call.Keep.Settings) {
 		c.Settings = bytes.Clone(call.Keep.Settings)
 	}
+	c.Records = call.Count
 	if len(call.Records) > 0 {
 		c.Call.Records = capsule.Join(call.Records)
 		c.Records = record.Batch(c.Call.Records).Len()

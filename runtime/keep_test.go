@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -205,6 +206,9 @@ func TestWhatIsKept(t *testing.T) {
 		{"the host's failure", Keep{Failed: true, Sample: 1}, &Reply{}, ErrThrottled, ""},
 		{"a record asked for again", Keep{Failed: true}, retry, nil, capsule.Failed},
 		{"the same, not wanted", Keep{}, retry, nil, ""},
+		{"an answer that asks for records again", Keep{Failed: true, Troubled: troubledBy("again")}, &Reply{Body: []byte("again")}, nil, capsule.Failed},
+		{"one that does not", Keep{Failed: true, Troubled: troubledBy("again")}, &Reply{Body: []byte("fine")}, nil, ""},
+		{"the same, not wanted", Keep{Troubled: troubledBy("again")}, &Reply{Body: []byte("again")}, nil, ""},
 		{"a record dropped", Keep{Failed: true}, dropped, nil, ""},
 		{"slow", Keep{Slow: time.Millisecond}, slow, nil, capsule.Slow},
 		{"not slow enough", Keep{Slow: time.Minute}, slow, nil, ""},
@@ -213,6 +217,39 @@ func TestWhatIsKept(t *testing.T) {
 	} {
 		if got := tt.keep.why(tt.reply, tt.err); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+func troubledBy(answer string) func([]byte) bool {
+	return func(body []byte) bool { return string(body) == answer }
+}
+
+// The same records that fail in the same way are kept once, whichever door they went through; the ends of windows are told apart.
+func TestWhatIsKeptOnce(t *testing.T) {
+	v := newVersion(identity{function: "f", number: 3})
+	call := 0
+	name := func(why string, kind Kind, first uint64, end time.Time, outcome string) string {
+		call++
+		of := &Call{Kind: kind, Source: Source{Mapping: "m", First: first, Last: first}, Window: Window{End: end}}
+		return keptAs(v, of, &Reply{Invocation: strconv.Itoa(call)}, why, &capsule.Outcome{Kind: outcome})
+	}
+	now := time.Now()
+	for i, tt := range []struct {
+		one, other string
+		same       bool
+	}{
+		{name(capsule.Failed, KindBatch, 1, now, "error"), name(capsule.Failed, KindBatch, 1, now, "error"), true},
+		{name(capsule.Failed, KindInvoke, 1, time.Time{}, "error"), name(capsule.Failed, KindInvoke, 1, time.Time{}, "error"), true},
+		{name(capsule.Failed, KindInvoke, 1, time.Time{}, "error"), name(capsule.Failed, KindInvoke, 2, time.Time{}, "error"), false},
+		{name(capsule.Failed, KindBatch, 1, now, "error"), name(capsule.Failed, KindBatch, 1, now, "trap"), false},
+		{name(capsule.Failed, KindWindowClose, 0, now, "error"), name(capsule.Failed, KindWindowClose, 0, now, "error"), true},
+		{name(capsule.Failed, KindWindowClose, 0, now, "error"), name(capsule.Failed, KindWindowClose, 0, now.Add(time.Minute), "error"), false},
+		{name(capsule.Failed, KindInvoke, 0, time.Time{}, "error"), name(capsule.Failed, KindInvoke, 0, time.Time{}, "error"), false},
+		{name(capsule.Sampled, KindBatch, 1, now, "ok"), name(capsule.Sampled, KindBatch, 1, now, "ok"), false},
+	} {
+		if (tt.one == tt.other) != tt.same {
+			t.Errorf("%d: %q and %q", i, tt.one, tt.other)
 		}
 	}
 }

@@ -139,9 +139,23 @@ func (l *lane) call(s *settings, q *request, state []byte, body *[]byte) runtime
 			w.State = event.StateObject(state)
 		}
 		*body = event.Append((*body)[:0], q.envelope, q.head)
+		call.Keep = s.keepEvents(q)
 		call.Kind, call.Body, call.Count, call.Records, call.State, call.Window = runtime.KindInvoke, *body, q.n, nil, nil, runtime.Window{}
 	}
 	return call
+}
+
+// keepEvents is which calls with events are kept: runtime cannot read what they answer.
+func (s *settings) keepEvents(q *request) *runtime.Keep {
+	if s.keep == nil || !s.keep.Failed {
+		return s.keep
+	}
+	keep, envelope, head, items := *s.keep, q.envelope, q.head, s.ReportItemFailures && !q.final
+	keep.Troubled = func(body []byte) bool {
+		r, err := event.ParseReply(body, envelope, head, items)
+		return err != nil || len(r.Failures) > 0
+	}
+	return &keep
 }
 
 func cutOffText(q request, call *runtime.Call) string {

@@ -35,6 +35,43 @@ func lambdaBench(t *testing.T, handle func(e lambdaEvent) (string, error)) *benc
 	return b
 }
 
+// A call by Lambda's door is kept as one that failed also when its answer asks for records again, or cannot be read.
+func TestEventsThatAreKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var e lambdaEvent
+		var keep *runtime.Keep
+		b := lambdaBench(t, func(event lambdaEvent) (string, error) { e = event; return "", nil })
+		handle := b.functions.handle
+		b.functions.handle = func(ctx context.Context, c runtime.Call, reply *runtime.Reply) error {
+			keep = c.Keep
+			return handle(ctx, c, reply)
+		}
+		for name, mapping := range map[string]func(*Mapping){
+			"reported": func(m *Mapping) { m.Capsules.Failed, m.ReportItemFailures = true, true },
+			"not":      func(m *Mapping) { m.Capsules.Failed = true },
+			"none":     func(m *Mapping) { m.Capsules.Sample = 1 },
+		} {
+			b.put(func(m *Mapping) { mapping(m) })
+			b.stream.put(0, "0", "1")
+			synctest.Wait()
+			if name == "none" {
+				if keep == nil || keep.Troubled != nil {
+					t.Errorf("%s: %+v", name, keep)
+				}
+				continue
+			}
+			for answer, troubled := range map[string]bool{
+				`{"batchItemFailures":[{"itemIdentifier":"` + e.Records[1].Kinesis.SequenceNumber + `"}]}`: true, `{"batchItemFailures":[{"itemIdentifier":"no"}]}`: true, `no JSON`: true,
+				`{"batchItemFailures":[]}`: false, "": false,
+			} {
+				if got := keep.Troubled([]byte(answer)); got != (troubled && name == "reported") {
+					t.Errorf("%s: %q is kept: %v", name, answer, got)
+				}
+			}
+		}
+	})
+}
+
 // A version with Lambda's door that takes the place of one without, in the midst of a window, gets the state in an event that can be read; also after a crash.
 func TestStateGoesFromDoorToDoor(t *testing.T) {
 	for _, crash := range []bool{false, true} {
