@@ -422,3 +422,26 @@ func BenchmarkRemember(b *testing.B) {
 	b.ReportMetric(float64(took.Microseconds())/1000, "µs/page")
 	b.ReportMetric(float64(size)/1000, "B/page")
 }
+
+// FuzzNotes checks that whatever a disk has made of notes is read, or left out.
+func FuzzNotes(f *testing.F) {
+	page, err := pack(note{Number: 3, Invocations: []notedInvocation{{Invocation: Invocation{ID: "a", Function: "f", Outcome: outcomeOK}}}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(page, []byte(`{"n":4,"invocations":[{"id":"b","function":"f","outcome":"trap","lines":[{"m":"x"}]}]}`), []byte(`{"deleted":"f"}`))
+	f.Add(page[:20], []byte(`{"n":18446744073709551615,"invocations":[{"function":""}]}`), []byte(`{"invocations":[{"function":"gone"}]}`))
+	f.Fuzz(func(t *testing.T, page, round, early []byte) {
+		k := newDesk(&notebook{notes: map[string][]byte{"ok.f": page, "failed.f": page, "round.9": round}, early: [][]byte{early}})
+		f := k.add("f")
+		k.remember(t.Context())
+		k.call(f, true)
+		k.mustWrite(t)
+		want := f.kept()
+		k.restart()
+		k.remember(t.Context())
+		if got := k.find("f").kept()[1]; len(got) == 0 || got[len(got)-1] != want[1][len(want[1])-1] {
+			t.Errorf("there are %v, want %v", got, want)
+		}
+	})
+}
