@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/shardmill/shardmill/runtime"
@@ -131,19 +132,61 @@ func (q *events) read(st *shards.Stream) {
 	}
 	q.reading = true
 	q.spawn(func(ctx context.Context) {
-		err := q.follow(ctx, st)
-		q.mu.Lock()
-		q.reading = false
-		q.mu.Unlock()
-		if err != nil && ctx.Err() == nil {
-			q.logger.Error("asynchronous invocations are not read; the next one tries again", "stream", AsyncStream, "error", err)
+		for st := st; st != nil; st = q.successor(st) {
+			if err := q.follow(ctx, st); err != nil && ctx.Err() == nil {
+				q.logger.Error("asynchronous invocations are not read; the next one tries again", "stream", AsyncStream, "error", err)
+			}
 		}
 	})
 }
 
-// follow takes up every call of the stream, from the checkpoint on, until something is the matter with it.
+// successor is the stream that was made in the place of one that was read until it was deleted. Where there is none, there is no reader any more.
+func (q *events) successor(st *shards.Stream) *shards.Stream {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if next, err := q.streams.Stream(AsyncStream); err == nil && next != st {
+		return next
+	}
+	q.reading = false
+	return nil
+}
+
+// follow takes up every call of the stream, from the checkpoints on, until something is the matter with it. It returns when they have ended, so that
+// who reads the stream again takes none up twice; of a stream that was deleted it does not wait for them.
 func (q *events) follow(ctx context.Context, st *shards.Stream) error {
-	shard := st.Shards()[0]
+	var under sync.WaitGroup
+	readers, ctx := errgroup.WithContext(ctx)
+	var mu sync.Mutex
+	seen := map[shards.ShardID]bool{}
+	var begin func()
+	begin = func() {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, shard := range st.Shards() {
+			if seen[shard] {
+				continue
+			}
+			seen[shard] = true
+			readers.Go(func() error {
+				err := q.followShard(ctx, st, shard, &under)
+				if ended := (*shards.ShardEndError)(nil); errors.As(err, &ended) { // it was split or merged: what comes is in others
+					begin()
+					return nil
+				}
+				return err
+			})
+		}
+	}
+	begin()
+	err := readers.Wait()
+	if !errors.Is(err, shards.ErrNotFound) {
+		under.Wait()
+	}
+	return err
+}
+
+// followShard takes up every call of a shard. Those that have not ended are in under.
+func (q *events) followShard(ctx context.Context, st *shards.Stream, shard shards.ShardID, under *sync.WaitGroup) error {
 	cp, _ := st.Checkpoint(asyncConsumer, shard)
 	cp.Consumer, cp.Shard = asyncConsumer, uint32(shard)
 	r, err := st.Reader(shard, shards.Start{Kind: shards.AfterSequence, Sequence: cp.Sequence})
@@ -151,8 +194,6 @@ func (q *events) follow(ctx context.Context, st *shards.Stream) error {
 		return err
 	}
 	p := &prefix{st: st, saved: cp}
-	var under sync.WaitGroup
-	defer under.Wait()
 	for {
 		run, err := r.Next(ctx)
 		if err != nil {
@@ -163,16 +204,19 @@ func (q *events) follow(ctx context.Context, st *shards.Stream) error {
 			if err := q.room.Acquire(ctx, need); err != nil {
 				return err
 			}
-			p.begin(rec.Sequence)
+			sequence := rec.Sequence // what waits does not hold the run
+			p.begin(sequence)
 			call, added, err := asyncCall(rec)
-			under.Go(func() {
+			under.Add(1)
+			q.spawn(func(ctx context.Context) {
+				defer under.Done()
 				defer q.room.Release(need)
 				if err != nil {
-					q.logger.Error("a record of the stream is no asynchronous invocation", "stream", AsyncStream, "sequence", rec.Sequence, "error", err)
+					q.logger.Error("a record of the stream is no asynchronous invocation", "stream", AsyncStream, "sequence", sequence, "error", err)
 				} else if !q.see(ctx, call, added) {
 					return // the host stops; it is taken up again
 				}
-				if err := p.end(ctx, rec.Sequence); err != nil && ctx.Err() == nil {
+				if err := p.end(ctx, sequence); err != nil && ctx.Err() == nil && !errors.Is(err, shards.ErrNotFound) {
 					q.logger.Error("an asynchronous invocation has ended, and may be repeated after a restart", "invocation", call.ID, "error", err)
 				}
 			})
@@ -298,6 +342,9 @@ func (q *events) giveUp(ctx context.Context, call runtime.Call, why condition, c
 	q.logger.Error("an asynchronous invocation was given up", "function", call.Function, "invocation", call.ID, "condition", why, "error", cause)
 	for n := 0; ; n++ {
 		r, _, err := readRecord(q.settings, call.Function)
+		if f, gone := q.functions.Get(call.Function); gone == nil {
+			r = r.of(&f)
+		}
 		if err == nil && r.DeadLetter == "" {
 			return true
 		}

@@ -138,6 +138,18 @@ func TestDeadLetters(t *testing.T) {
 	if changed.DeadLetterConfig != nil {
 		t.Errorf("changed to %v", changed.DeadLetterConfig)
 	}
+
+	// Another function of the name, made natively, has none of it.
+	l.stream("dead", 1)
+	ok(l.lambda.UpdateFunctionConfiguration(l.ctx, &awslambda.UpdateFunctionConfigurationInput{FunctionName: aws.String("f"), DeadLetterConfig: &types.DeadLetterConfig{TargetArn: aws.String(streamsAt + "dead")}}))(t)
+	l.must(l.functions.Delete(l.ctx, "f"))
+	l.function("f", guest{})
+	if !q.giveUp(l.ctx, runtime.Call{Function: "f", ID: "i-3"}, conditionRetries, cause) {
+		t.Error("it has not ended")
+	}
+	if run, found, err := ok(ok(l.store.Stream("dead"))(t).Reader(0, shards.Start{}))(t).TryNext(); found || err != nil {
+		t.Errorf("in the stream are %d records: %v", run.Len(), err)
+	}
 }
 
 // TestForeignRecordsAreSkipped passes over what others put into the stream.
@@ -277,6 +289,83 @@ func TestStreamThatGoes(t *testing.T) {
 	defer mu.Unlock()
 	if !strings.Contains(log.String(), "asynchronous invocations are not read") {
 		t.Errorf("log %s", log.String())
+	}
+}
+
+// TestStreamThatGoesUnderCalls takes up what is put into the next stream while calls of the deleted one are under way.
+func TestStreamThatGoesUnderCalls(t *testing.T) {
+	l := newLambdaRig(t)
+	called, end := make(chan string, 1), make(chan struct{})
+	q := l.handler.lambda.events
+	q.functions = stubFunctions{wait: func(ctx context.Context, call runtime.Call) error {
+		called <- string(call.Body)
+		select {
+		case <-end:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}}
+	l.createFunction("f", guest{}, nil)
+	l.invokeLater("1")
+	<-called
+	l.must(l.store.Delete(l.ctx, AsyncStream))
+	l.invokeLater("2") // perhaps before the reader has noticed
+	select {
+	case body := <-called:
+		if body != "2" {
+			t.Errorf("called with %s", body)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the second one waits for the end of the first")
+	}
+	close(end)
+	eventually(t, "the second is behind the checkpoint", func() bool {
+		cp, found := ok(l.store.Stream(AsyncStream))(t).Checkpoint(asyncConsumer, 0)
+		return found && record.Counter(cp.Sequence) == 1
+	})
+}
+
+// TestStreamThatIsSplit takes up what comes into other shards, also after a restart.
+func TestStreamThatIsSplit(t *testing.T) {
+	l := newLambdaRig(t)
+	called := make(chan string)
+	functions := stubFunctions{wait: func(ctx context.Context, call runtime.Call) error {
+		select {
+		case called <- string(call.Body):
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}}
+	first := l.handler.lambda.events
+	first.functions = functions
+	l.createFunction("f", guest{}, nil)
+	l.invokeLater("1") // and waits
+	l.must(l.split(AsyncStream, firstShard, middle))
+	l.invokeLater("2")
+	got := []string{<-called, <-called}
+	slices.Sort(got)
+	if !slices.Equal(got, []string{"1", "2"}) {
+		t.Errorf("called with %v", got)
+	}
+	st := ok(l.store.Stream(AsyncStream))(t)
+	eventually(t, "both are behind a checkpoint", func() bool {
+		found := 0
+		for _, shard := range st.Shards() {
+			if _, saved := st.Checkpoint(asyncConsumer, shard); saved {
+				found++
+			}
+		}
+		return found == 2
+	})
+	first.stop()
+	second := newEvents(Options{Streams: l.store, Settings: l.handler.settings, Logger: slog.New(slog.DiscardHandler), Functions: functions}, l.handler.functionARN)
+	defer second.stop()
+	l.handler.lambda.events = second
+	l.invokeLater("3")
+	if body := <-called; body != "3" {
+		t.Errorf("called is %s", body)
 	}
 }
 
