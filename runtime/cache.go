@@ -70,8 +70,10 @@ func (c *compileCache) nameEngine(ctx context.Context) error {
 	if err == nil {
 		files, err = fs.Glob(os.DirFS(dir), "*/*")
 	}
-	sum := sha256.Sum256([]byte(strings.Join(files, "\n")))
-	c.engine = hex.EncodeToString(sum[:4])
+	if err == nil {
+		sum := sha256.Sum256([]byte(strings.Join(files, "\n")))
+		c.engine = hex.EncodeToString(sum[:4])
+	}
 	return errors.Join(err, c.unstage(dir))
 }
 
@@ -148,9 +150,10 @@ func (c compileCache) remove(digest string) error {
 	return nil
 }
 
-// retain removes everything that belongs to no module of those. It is called before anything is compiled.
+// retain removes everything that belongs to no module of those. It is called before anything is compiled. While the engine has no name, as on a disk that
+// was full, nothing is known to be useless.
 func (c compileCache) retain(digests map[string]bool) error {
-	if c.root == "" {
+	if c.root == "" || c.engine == "" {
 		return nil
 	}
 	keep := map[string]bool{}

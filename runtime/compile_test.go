@@ -364,6 +364,10 @@ func TestCacheOfAnotherEngine(t *testing.T) {
 			t.Errorf("the cache has %q: whole %v, %v", listing(t, dir), whole, err)
 		}
 	}
+	unnamed := compileCache{root: dir} // as where the disk was full at the start
+	if err := unnamed.retain(nil); err != nil || len(listing(t, dir)) != 1 {
+		t.Errorf("the cache has %q: %v", listing(t, dir), err)
+	}
 	other := compileCache{root: t.TempDir()}
 	if err := other.nameEngine(t.Context()); err != nil || other.engine != w.engine.cache.engine || len(other.engine) != 8 || len(listing(t, other.root)) != 0 {
 		t.Errorf("the engine is %q and %q: %v", other.engine, w.engine.cache.engine, err)

@@ -342,11 +342,12 @@ func roundsOf(all []entries) (bodies [][]byte, firsts []int, err error) {
 	return bodies, firsts, nil
 }
 
-// bury has what is noted of a function that was deleted forgotten. A new one of its name has none of it.
+// bury has what is noted of a function that was deleted forgotten, also when ctx ends: the function is gone. A new one of its name has none of it.
 func (d *diary) bury(ctx context.Context, f *function) {
 	if d == nil {
 		return
 	}
+	ctx = context.WithoutCancel(ctx)
 	err := d.take(ctx)
 	if err == nil {
 		defer d.give()

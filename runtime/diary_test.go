@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -247,6 +248,34 @@ func TestThirdFunctionOfAName(t *testing.T) {
 	k.remember(t.Context())
 	if got := k.find("f").kept(); len(got[0]) > 0 {
 		t.Errorf("the third one has %v", got)
+	}
+}
+
+// A function's past goes with it, though who asked for that has hung up.
+func TestBurialOutlivesTheRequest(t *testing.T) {
+	k := newDesk(&notebook{})
+	f := k.add("f")
+	for range KeptInvocations {
+		k.call(f, false)
+	}
+	k.mustWrite(t)
+	ctx, hangUp := context.WithCancel(t.Context())
+	hangUp()
+	k.all = nil
+	f.past.close(true)
+	k.turn <- struct{}{} // somebody writes
+	buried := make(chan struct{})
+	go func() {
+		defer close(buried)
+		k.bury(ctx, f)
+	}()
+	k.give()
+	<-buried
+	k.add("f")
+	k.restart()
+	k.remember(t.Context())
+	if got := k.find("f").kept(); len(got[0]) > 0 {
+		t.Errorf("the new function has %v", got)
 	}
 }
 
