@@ -159,7 +159,7 @@ func TestMappingRefusals(t *testing.T) {
 	}
 	for body, want := range map[string]string{
 		`{"FunctionName":"f"}`: `{"Type":"User","message":"Unrecognized event source."}`,
-		`{"FunctionName":`:     `{"Type":"User"}`,
+		`{"FunctionName":`:     `{"Type":"User","message":"Could not parse request body into json."}`,
 		`{"FunctionName":7}`:   `{"Type":"User","message":"class java.lang.Short can not be converted to an String"}`,
 	} {
 		if status, _, got := l.post("POST", "/2015-03-31/event-source-mappings/", body); status != 400 || got != want {
