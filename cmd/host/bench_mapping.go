@@ -262,12 +262,13 @@ func (b *bench) invoked(ctx context.Context, name string, streams, rate int, p50
 		if err := putAtRate(ctx, targets, rate, b.span(3*time.Second, 15*time.Second)); err != nil {
 			return err
 		}
-		cores := (processorTime() - used).Seconds() / time.Since(began).Seconds()
-		return b.reportInvoked(name, functions, streams, cores, p50, p99)
+		took := time.Since(began)
+		cores := (processorTime() - used).Seconds() / took.Seconds()
+		return b.reportInvoked(name, functions, streams, took, cores, p50, p99)
 	})
 }
 
-func (b *bench) reportInvoked(name string, functions *clocked, streams int, cores, p50, p99 float64) error {
+func (b *bench) reportInvoked(name string, functions *clocked, streams int, span time.Duration, cores, p50, p99 float64) error {
 	functions.mu.Lock()
 	took := slices.Clone(functions.took)
 	functions.mu.Unlock()
@@ -282,6 +283,7 @@ func (b *bench) reportInvoked(name string, functions *clocked, streams int, core
 	if streams > 1 {
 		var m goruntime.MemStats
 		goruntime.ReadMemStats(&m)
+		err = errors.Join(err, b.report(measured(name+".rate", float64(len(took))/span.Seconds(), "records/s")))
 		err = errors.Join(err, b.report(measured(name+".cpu", 100*cores, "% of core")), b.report(measured(name+".memory", float64(m.HeapInuse+m.StackInuse)/(1<<20), "MiB")))
 	}
 	return err
