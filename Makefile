@@ -42,10 +42,10 @@ examples:
 		CGO_ENABLED=0 $(GO) run ./cmd/host function build $$dir -o dist/$$(basename $$dir).wasm || exit 1; \
 	done
 
-# Left out of race detection are the passes of the WebAssembly compiler and the rewriting of modules: they start no goroutine, share nothing and
+# Left out of race detection are the decoder and the passes of the WebAssembly compiler, and the rewriting of modules: they start no goroutine, share nothing and
 # synchronize nothing, and would take most of the time of all tests. Only packages without synchronization of their own may be named.
-WAZEVO = github.com/tetratelabs/wazero/internal/engine/wazevo
-ALONE  = $(WAZEVO)/ssa $(WAZEVO)/backend/... $(addprefix github.com/shardmill/shardmill/runtime/,wasm fuel)
+WAZERO = github.com/tetratelabs/wazero
+ALONE  = $(addprefix $(WAZERO)/internal/,$(addprefix engine/wazevo/,frontend ssa backend/...) wasm/binary leb128) $(addprefix github.com/shardmill/shardmill/runtime/,wasm fuel)
 
 race:
 	$(GO) test -race $(ALONE:%=-gcflags='%=-race=false') -timeout 12m ./...
