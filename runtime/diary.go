@@ -59,6 +59,7 @@ type diary struct {
 	turn   chan struct{} // held by the one that writes, and for what follows
 	next   uint64        // number of the next round
 	buried []burial      // the oldest first
+	left   []*function   // that were deleted, and could not be buried
 }
 
 // burial is the empty page of a function that was deleted. It can go when the rounds have that have the function's invocations.
@@ -351,13 +352,42 @@ func (d *diary) bury(ctx context.Context, f *function) {
 	err := d.take(ctx)
 	if err == nil {
 		defer d.give()
-		for n := range f.past.series {
-			err = errors.Join(err, d.forget(ctx, f.name, &f.past.series[n]))
+		if err = d.forgetPast(ctx, f); err != nil {
+			d.left = append(d.left, f)
 		}
 	}
 	if err != nil {
-		d.log.Warn("the invocations of a deleted function are not forgotten", "function", f.name, "error", err)
+		d.log.Warn("the invocations of a deleted function are not forgotten yet", "function", f.name, "error", err)
 	}
+}
+
+func (d *diary) forgetPast(ctx context.Context, f *function) (err error) {
+	for n := range f.past.series {
+		err = errors.Join(err, d.forget(ctx, f.name, &f.past.series[n]))
+	}
+	return err
+}
+
+// buryLeft tries again to bury functions. Where there is a new one of a name, its pages do that. The turn is held.
+func (d *diary) buryLeft(ctx context.Context, functions []*function) error {
+	for ; len(d.left) > 0; d.left = d.left[1:] {
+		f := d.left[0]
+		i := slices.IndexFunc(functions, func(other *function) bool { return other.name == f.name })
+		if i < 0 {
+			if err := d.forgetPast(ctx, f); err != nil {
+				return err
+			}
+			continue
+		}
+		for n := range functions[i].past.series {
+			if s := &functions[i].past.series[n]; !s.paged {
+				if err := d.page(ctx, functions[i], s, pageBytes(len(functions))); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // forget replaces a series' page with an empty one, or removes it where no round has anything of it, or of a function that had the name before. The turn is held.
@@ -384,12 +414,15 @@ func isBuried(all []burial, name string, failed bool) bool {
 	return slices.ContainsFunc(all, func(b burial) bool { return b.function == name && b.failed == failed })
 }
 
-// dig removes the empty pages that are not needed any more.
+// dig buries what could not be, and removes the empty pages that are not needed any more.
 func (d *diary) dig(ctx context.Context, functions []*function) error {
 	if err := d.take(ctx); err != nil {
 		return err
 	}
 	defer d.give()
+	if err := d.buryLeft(ctx, functions); err != nil {
+		return err
+	}
 	for len(d.buried) > 0 && d.buried[0].round+rounds <= d.next {
 		b := d.buried[0]
 		again := slices.ContainsFunc(functions, func(f *function) bool {

@@ -145,8 +145,22 @@ func TestDiaryAgainstAModel(t *testing.T) {
 				k.add(name)
 				noted[name] = [2][]string{}
 			case what == 0:
+				full := rapid.Bool().Draw(r, "full")
+				if full {
+					k.book.fail = errors.New("disk full")
+				}
 				k.remove(t, name)
+				k.book.fail = nil
 				delete(noted, name)
+				if full {
+					if rapid.Bool().Draw(r, "again") {
+						f = k.add(name)
+						for range rapid.IntRange(0, 150).Draw(r, "calls") {
+							k.call(f, rapid.Bool().Draw(r, "failed"))
+						}
+					}
+					write()
+				}
 			case what <= 2:
 				for range rapid.IntRange(1, 150).Draw(r, "rounds") {
 					k.call(ticker, false)
@@ -276,6 +290,44 @@ func TestBurialOutlivesTheRequest(t *testing.T) {
 	k.remember(t.Context())
 	if got := k.find("f").kept(); len(got[0]) > 0 {
 		t.Errorf("the new function has %v", got)
+	}
+}
+
+// A function that is deleted while the disk is full is forgotten when it is not, whether there is a new one of its name or not.
+func TestBurialIsTriedAgain(t *testing.T) {
+	k := newDesk(&notebook{})
+	for _, name := range []string{"paged", "loose", "both"} {
+		f := k.add(name)
+		for n := range KeptInvocations {
+			if name != "loose" || n < 2 {
+				k.call(f, n%2 == 0)
+			}
+		}
+		k.mustWrite(t)
+	}
+	for n := range 2 {
+		k.call(k.find("both"), n == 0)
+	}
+	k.mustWrite(t)
+	k.book.fail = errors.New("disk full")
+	for _, name := range []string{"paged", "loose", "both"} {
+		k.remove(t, name)
+	}
+	k.add("loose")
+	k.call(k.add("both"), true)
+	if err := k.write(t.Context()); !errors.Is(err, k.book.fail) {
+		t.Fatal(err)
+	}
+	k.book.fail = nil
+	k.mustWrite(t)
+	want := fmt.Sprint(k.find("both").kept())
+	k.add("paged")
+	k.restart()
+	k.remember(t.Context())
+	for name, want := range map[string]string{"paged": "[[] []]", "loose": "[[] []]", "both": want} {
+		if got := fmt.Sprint(k.find(name).kept()); got != want {
+			t.Errorf("of %s there are %s, want %s", name, got, want)
+		}
 	}
 }
 
