@@ -144,6 +144,7 @@ func (w *writer) write() {
 
 // round commits one group. It reports whether the caller, who is the writer, has more to do; if not, it is the writer no longer.
 func (w *writer) round() (more bool) {
+	w.j.opt.Traffic.enter() // what is queued meanwhile goes along
 	w.mu.Lock()
 	taken := w.queue
 	n, size := 0, 0
@@ -156,6 +157,7 @@ func (w *writer) round() (more bool) {
 	w.mu.Unlock()
 
 	w.j.commit(taken[:n])
+	w.j.opt.Traffic.exit()
 	for i, r := range taken[:n] {
 		r.done <- struct{}{}
 		taken[i] = nil

@@ -9,10 +9,23 @@ import "sync/atomic"
 type Traffic struct {
 	syncing atomic.Int32
 	turn    chan struct{} // whoever has put something in works on a segment beside its writer
+	writing chan struct{} // has something in it for each that writes
 }
 
+// maxWriting is how many journals write at once. Whoever waits for the disk holds a thread of the system: where that stands still, all streams
+// that are put to would, and a container often has but a thousand threads to give; Go ends a process with 10,000.
+const maxWriting = 512
+
 // NewTraffic is that of a disk with nothing to do.
-func NewTraffic() *Traffic { return &Traffic{turn: make(chan struct{}, 1)} }
+func NewTraffic() *Traffic {
+	return &Traffic{turn: make(chan struct{}, 1), writing: make(chan struct{}, maxWriting)}
+}
+
+// enter waits until fewer than maxWriting others write; exit must follow.
+func (t *Traffic) enter() { t.writing <- struct{}{} }
+
+// exit lets the next one write.
+func (t *Traffic) exit() { <-t.writing }
 
 // sync makes what was written to f durable.
 func (t *Traffic) sync(f File) error {

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -151,6 +152,44 @@ func (c *createsHeld) Create(name string) (journal.File, error) {
 		<-c.leave
 	}
 	return c.disk.Create(name)
+}
+
+// However many journals are put to while the disk stands still, a bounded number of them waits for it: each of those has a thread.
+func TestSoManyJournalsWriteAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const journals, most = 530, 512
+		var all []*journal.Journal
+		var syncing atomic.Int64
+		traffic, leave := journal.NewTraffic(), make(chan struct{})
+		for range journals {
+			d := newDisk()
+			opt := options(d, 1)
+			opt.Sizes.First, opt.Traffic = 4096, traffic // no segment is made ahead
+			all = append(all, open(t, opt))
+			d.set(func(d *disk) { d.gate = func() { syncing.Add(1); <-leave } })
+		}
+		var group sync.WaitGroup
+		for _, j := range all {
+			for _, data := range []string{"a", "b"} {
+				group.Go(func() {
+					if err := j.Append(t.Context(), []journal.Part{{Records: run(t, data)}}); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+		}
+		synctest.Wait()
+		if n := syncing.Load(); n != most {
+			t.Errorf("%d journals wait for the disk, want %d", n, most)
+		}
+		close(leave)
+		group.Wait()
+		for _, j := range all {
+			if oldest, next := j.Bounds(0); next-oldest != 2 {
+				t.Fatalf("records %d to %d are there, want two", oldest, next)
+			}
+		}
+	})
 }
 
 // Many journals that put at once to the real disk: what is acknowledged is there, in order, whoever gave his processor away.
