@@ -26,6 +26,8 @@ type Keep struct {
 	Slow     time.Duration // those that take longer; 0 = none
 	Sample   float64       // this part of all others, 0 to 1
 	Settings []byte        // JSON: the mapping's settings, for the capsule
+	// Window is the end of the tumbling window that a call closes with Lambda's event, in which runtime cannot see it; zero = the call's own says it.
+	Window time.Time
 }
 
 // Capsules keeps capsules; *capsule.Store is one.
@@ -132,11 +134,14 @@ func (rt *Runtime) keepCapsule(v *version, call *Call, reply *Reply, started tim
 
 // keptAs is a name that calls with the same records which fail in the same way have in common.
 func keptAs(v *version, call *Call, reply *Reply, why string, result *capsule.Outcome) string {
-	s := call.Source
-	if why != capsule.Failed || s.First == 0 && call.Window.End.IsZero() {
+	s, end := call.Source, call.Window.End
+	if end.IsZero() && call.Keep != nil {
+		end = call.Keep.Window
+	}
+	if why != capsule.Failed || s.First == 0 && end.IsZero() {
 		return reply.Invocation
 	}
-	return fmt.Sprint(s.Mapping, " ", s.Shard, " ", s.First, " ", s.Last, " ", call.Window.End.UnixMicro(), " ", v.number, " ", result.Kind)
+	return fmt.Sprint(s.Mapping, " ", s.Shard, " ", s.First, " ", s.Last, " ", end.UnixMicro(), " ", v.number, " ", result.Kind)
 }
 
 // capsuleOf copies what a capsule needs of a call.

@@ -232,6 +232,9 @@ func TestWhatIsKeptOnce(t *testing.T) {
 	name := func(why string, kind Kind, first uint64, end time.Time, outcome string) string {
 		call++
 		of := &Call{Kind: kind, Source: Source{Mapping: "m", First: first, Last: first}, Window: Window{End: end}}
+		if kind == KindInvoke { // the event has the window
+			of.Window, of.Keep = Window{}, &Keep{Window: end}
+		}
 		return keptAs(v, of, &Reply{Invocation: strconv.Itoa(call)}, why, &capsule.Outcome{Kind: outcome})
 	}
 	now := time.Now()
@@ -246,6 +249,8 @@ func TestWhatIsKeptOnce(t *testing.T) {
 		{name(capsule.Failed, KindWindowClose, 0, now, "error"), name(capsule.Failed, KindWindowClose, 0, now, "error"), true},
 		{name(capsule.Failed, KindWindowClose, 0, now, "error"), name(capsule.Failed, KindWindowClose, 0, now.Add(time.Minute), "error"), false},
 		{name(capsule.Failed, KindInvoke, 0, time.Time{}, "error"), name(capsule.Failed, KindInvoke, 0, time.Time{}, "error"), false},
+		{name(capsule.Failed, KindInvoke, 0, now, "error"), name(capsule.Failed, KindInvoke, 0, now, "error"), true},
+		{name(capsule.Failed, KindInvoke, 0, now, "error"), name(capsule.Failed, KindInvoke, 0, now.Add(time.Minute), "error"), false},
 		{name(capsule.Sampled, KindBatch, 1, now, "ok"), name(capsule.Sampled, KindBatch, 1, now, "ok"), false},
 	} {
 		if (tt.one == tt.other) != tt.same {

@@ -151,6 +151,9 @@ func (s *settings) keepEvents(q *request) *runtime.Keep {
 		return s.keep
 	}
 	keep, envelope, head, items := *s.keep, q.envelope, q.head, s.ReportItemFailures && !q.final
+	if q.final {
+		keep.Window = envelope.Window.End
+	}
 	keep.Troubled = func(body []byte) bool {
 		r, err := event.ParseReply(body, envelope, head, items)
 		return err != nil || len(r.Failures) > 0

@@ -72,6 +72,32 @@ func TestEventsThatAreKept(t *testing.T) {
 	})
 }
 
+// The end of a window is kept by the window's end, which the event has and the call has not: not at every try anew.
+func TestEndsOfWindowsThatAreKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		var ends []time.Duration // of the windows by which final calls are kept; of others less than 0
+		b := lambdaBench(t, func(e lambdaEvent) (string, error) {
+			if e.Final {
+				return "", failure("no database")
+			}
+			return `{"state":{}}`, nil
+		})
+		handle := b.functions.handle
+		b.functions.handle = func(ctx context.Context, c runtime.Call, reply *runtime.Reply) error {
+			ends = append(ends, c.Keep.Window.Sub(began))
+			return handle(ctx, c, reply)
+		}
+		b.put(func(m *Mapping) { m.Capsules.Failed, m.TumblingWindow, m.MaxAttempts = true, 10*time.Second, 2 })
+		b.stream.put(0, "0")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if len(ends) != 3 || ends[0] >= 0 || ends[1] != 10*time.Second || ends[2] != 10*time.Second {
+			t.Errorf("kept by windows that end after %v", ends)
+		}
+	})
+}
+
 // A version with Lambda's door that takes the place of one without, in the midst of a window, gets the state in an event that can be read; also after a crash.
 func TestStateGoesFromDoorToDoor(t *testing.T) {
 	for _, crash := range []bool{false, true} {
