@@ -110,8 +110,8 @@ func TestSegmentsAreMadeInTurn(t *testing.T) {
 	opt.Dir, opt.Name = "/other", "other"
 	other := open(t, opt)
 	half := strings.Repeat("x", 2000)
+	creating.hold("/journal") // before the put that has a segment made
 	put(t, first, 0, half)
-	creating.hold("/journal")
 	put(t, first, 0, half[:500])
 	if name := <-creating.entered; filepath.Base(name) != "0000000000000002.seg" {
 		t.Fatalf("%s is being made", name)
