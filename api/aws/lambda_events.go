@@ -306,7 +306,7 @@ func retryAsync(err error, failures, refusals int, age time.Duration, rules *asy
 	switch {
 	case err == nil:
 		return 0, conditionSuccess
-	case errors.Is(err, runtime.ErrNotFound):
+	case errors.Is(err, runtime.ErrNotFound), errors.Is(err, runtime.ErrUnsupported): // which last until somebody deploys
 		return 0, conditionRetries
 	case !errors.As(err, &failed):
 		wait = asyncBackoff(refusals)

@@ -244,6 +244,7 @@ func TestRetryAsync(t *testing.T) {
 		{runtime.ErrThrottled, 0, 0, 7 * time.Hour, none, 0, conditionAge},
 		{errors.New("the host's"), 0, 3, 0, none, 8 * time.Second, ""},
 		{runtime.ErrNoVersion, 0, 0, 0, none, 0, conditionRetries},
+		{runtime.ErrUnsupported, 0, 0, 0, none, 0, conditionRetries},
 
 		{failed, 0, 0, 0, once, 0, conditionRetries},
 		{runtime.ErrThrottled, 0, 0, 0, once, time.Second, ""},
