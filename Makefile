@@ -43,7 +43,7 @@ examples:
 	done
 
 # Left out of race detection are the decoder and the passes of the WebAssembly compiler, and the rewriting of modules: they start no goroutine, share nothing and
-# synchronize nothing, and would take most of the time of all tests. Only packages without synchronization of their own may be named.
+# synchronize nothing but by one mutex, and would take most of the time of all tests. Only packages that use no atomics of their own may be named.
 WAZERO = github.com/tetratelabs/wazero
 ALONE  = $(addprefix $(WAZERO)/internal/,$(addprefix engine/wazevo/,frontend ssa backend/...) wasm/binary leb128) $(addprefix github.com/shardmill/shardmill/runtime/,wasm fuel)
 
