@@ -75,27 +75,33 @@ func troubled(reply *Reply) bool {
 	return false
 }
 
-// keeper makes capsules, one at a time: what comes meanwhile is left out, and so is what has been kept already, a batch that fails
-// again and again.
+// keeper makes capsules, one after the other. Some may wait for their turn, so that calls that fail together are all kept; what comes beyond
+// them is left out, and so is what has been kept already, a batch that fails again and again.
 type keeper struct {
-	mu   sync.Mutex
-	busy bool
-	seen map[string]bool
-	age  []string // of seen, the oldest first
+	turn sync.Mutex // held while a capsule is made
+
+	mu    sync.Mutex
+	begun int // capsules that are made or wait for their turn
+	seen  map[string]bool
+	age   []string // of seen, the oldest first
 }
 
-const maxSeen = 1000
+const (
+	maxSeen  = 1000
+	maxBegun = 8 // each holds what its call was given, 6 MiB at most
+)
 
 func newKeeper() *keeper { return &keeper{seen: map[string]bool{}} }
 
-// begin is whether a capsule named so is to be made now; end must be called then.
+// begin is whether a capsule named so is to be made; make must be called then.
 func (k *keeper) begin(name string) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.busy || k.seen[name] {
+	if k.begun == maxBegun || k.seen[name] {
 		return false
 	}
-	k.busy, k.seen[name] = true, true
+	k.begun++
+	k.seen[name] = true
 	if k.age = append(k.age, name); len(k.age) > maxSeen {
 		delete(k.seen, k.age[0])
 		k.age = k.age[1:]
@@ -103,10 +109,16 @@ func (k *keeper) begin(name string) bool {
 	return true
 }
 
-func (k *keeper) end() {
-	k.mu.Lock()
-	k.busy = false
-	k.mu.Unlock()
+// make makes a capsule that was begun, when it is its turn.
+func (k *keeper) make(capsule func() error) error {
+	k.turn.Lock()
+	defer k.turn.Unlock()
+	defer func() {
+		k.mu.Lock()
+		k.begun--
+		k.mu.Unlock()
+	}()
+	return capsule()
 }
 
 // keepCapsule keeps a call that has ended, if it is to be kept. The call is made again for that, beside whatever goes on.
@@ -125,8 +137,7 @@ func (rt *Runtime) keepCapsule(v *version, call *Call, reply *Reply, started tim
 	c := capsuleOf(v, call, reply, started, why, result)
 	secrets := reply.tape.secrets
 	rt.spawn(func(ctx context.Context) {
-		defer rt.keeper.end()
-		if err := rt.rehearse(ctx, v, c, secrets); err != nil {
+		if err := rt.keeper.make(func() error { return rt.rehearse(ctx, v, c, secrets) }); err != nil {
 			rt.options.Logger.Warn("a capsule could not be kept", "function", v.function, "invocation", c.ID, "error", err)
 		}
 	})

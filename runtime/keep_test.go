@@ -261,21 +261,53 @@ func TestWhatIsKeptOnce(t *testing.T) {
 
 func TestKeeperLeavesOut(t *testing.T) {
 	k := newKeeper()
-	if !k.begin("a") || k.begin("b") {
-		t.Error("two at a time")
-	}
-	k.end()
-	if k.begin("a") || !k.begin("b") {
-		t.Error("one that was kept is kept again, or a new one is not")
-	}
-	k.end()
-	for n := range 2 * maxSeen {
-		if k.begin(strings.Repeat("x", n+2)) {
-			k.end()
+	made := func() { _ = k.make(func() error { return nil }) }
+	for n := range maxBegun {
+		if !k.begin(strconv.Itoa(n)) {
+			t.Fatalf("after %d that wait the next may not", n)
 		}
 	}
-	if len(k.seen) > maxSeen || len(k.age) > maxSeen || !k.begin("a") {
+	if k.begin("more") {
+		t.Errorf("%d wait", maxBegun+1)
+	}
+	made()
+	if k.begin("0") || !k.begin("more") {
+		t.Error("one that was kept is kept again, or a new one is not")
+	}
+	for range maxBegun {
+		made()
+	}
+	for n := range 2 * maxSeen {
+		if k.begin(strings.Repeat("x", n+1)) {
+			made()
+		}
+	}
+	if len(k.seen) > maxSeen || len(k.age) > maxSeen || !k.begin("0") {
 		t.Errorf("%d are remembered", len(k.seen))
+	}
+}
+
+// Calls that fail together are all kept, and made again one after the other.
+func TestCapsulesOfABurst(t *testing.T) {
+	s := newShelf()
+	w := open(t, keeping(s))
+	w.deploy(t, "f", guests["probe"], Config{})
+	want := map[string]bool{}
+	for n := range maxBegun {
+		body := "error " + strconv.Itoa(n)
+		failure(t, w.Invoke(t.Context(), Call{Function: "f", Kind: KindInvoke, Body: []byte(body), Keep: &Keep{Failed: true}}, new(Reply)), FailError)
+		want[body] = true
+	}
+	for range maxBegun {
+		s.next(t)
+	}
+	for _, c := range s.kept {
+		if delete(want, string(c.Call.Body)); !c.Reproduced {
+			t.Errorf("%q came to %+v, again %+v", c.Call.Body, c.Result, c.Again)
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("not kept: %v", want)
 	}
 }
 
