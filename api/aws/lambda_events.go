@@ -308,6 +308,8 @@ func retryAsync(err error, failures, refusals int, age time.Duration, rules *asy
 		return 0, conditionSuccess
 	case errors.Is(err, runtime.ErrNotFound), errors.Is(err, runtime.ErrUnsupported): // which last until somebody deploys
 		return 0, conditionRetries
+	case errors.Is(err, runtime.ErrNothingReserved): // somebody has stopped the function
+		return 0, conditionZero
 	case !errors.As(err, &failed):
 		wait = asyncBackoff(refusals)
 	case failures >= rules.retries():

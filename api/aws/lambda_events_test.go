@@ -3,6 +3,7 @@ package aws
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -245,6 +246,8 @@ func TestRetryAsync(t *testing.T) {
 		{errors.New("the host's"), 0, 3, 0, none, 8 * time.Second, ""},
 		{runtime.ErrNoVersion, 0, 0, 0, none, 0, conditionRetries},
 		{runtime.ErrUnsupported, 0, 0, 0, none, 0, conditionRetries},
+		{runtime.ErrNothingReserved, 0, 0, 0, none, 0, conditionZero},
+		{fmt.Errorf("invoke: %w", runtime.ErrNothingReserved), 1, 4, 7 * time.Hour, minute, 0, conditionZero},
 
 		{failed, 0, 0, 0, once, 0, conditionRetries},
 		{runtime.ErrThrottled, 0, 0, 0, once, time.Second, ""},

@@ -62,6 +62,7 @@ const (
 	conditionSuccess condition = "Success"
 	conditionRetries condition = "RetriesExhausted" // the function has failed as often as it may
 	conditionAge     condition = "EventAgeExceeded" // the next attempt would come too late
+	conditionZero    condition = "ZeroReservedConcurrency"
 )
 
 // ending is an invocation that has ended.

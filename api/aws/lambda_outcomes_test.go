@@ -156,6 +156,27 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
+// TestStoppedFunction gives up at once what is invoked while the function's reserved concurrency is 0: it goes to the dead-letter stream and to the destination.
+func TestStoppedFunction(t *testing.T) {
+	l := newLambdaRig(t)
+	l.stream("dead", 1)
+	l.stream("bad", 1)
+	l.createFunction("f", guest{}, func(in *awslambda.CreateFunctionInput) {
+		in.DeadLetterConfig = &types.DeadLetterConfig{TargetArn: aws.String(streamsAt + "dead")}
+	})
+	ok(l.putAsync("f", func(in *awslambda.PutFunctionEventInvokeConfigInput) { in.DestinationConfig = failuresTo(streamsAt + "bad") }))(t)
+	ok(l.lambda.PutFunctionConcurrency(l.ctx, &awslambda.PutFunctionConcurrencyInput{FunctionName: aws.String("f"), ReservedConcurrentExecutions: aws.Int32(0)}))(t)
+	l.invokeLater(`{"a":1}`)
+	d := l.document("bad")
+	if d.Request.Condition != conditionZero || d.Request.Calls != 0 || d.Response != nil || string(d.RequestPayload) != `{"a":1}` || d.ResponsePayload != nil {
+		t.Errorf("document %+v", d)
+	}
+	r := ok(ok(l.store.Stream("dead"))(t).Reader(0, shards.Start{}))(t)
+	if rec := ok(r.Next(l.ctx))(t).First(); string(rec.Key) != d.Request.ID || string(rec.Data) != `{"a":1}` {
+		t.Errorf("in the dead-letter stream is %s: %s", rec.Key, rec.Data)
+	}
+}
+
 // TestOutcomeCallsAFunction gives the document of one function to another one, as an asynchronous invocation of its own.
 func TestOutcomeCallsAFunction(t *testing.T) {
 	l := newLambdaRig(t)
