@@ -63,7 +63,7 @@ func addPermission(c *call, in *permissionInput) (any, error) {
 		if r.findStatement(in.StatementId, qualifier) >= 0 {
 			return conflict("The statement id (%s) provided already exists. Please provide a new statement id, or remove the existing statement.", in.StatementId)
 		}
-		if r.Policy = append(r.Policy, statement{in.StatementId, qualifier, text}); len(r.policyText(qualifier)) > maxPolicy {
+		if r.Policy = append(r.Policy, statement{in.StatementId, qualifier, since(&f, qualifier), text}); len(r.policyText(qualifier)) > maxPolicy {
 			return &fault{code: "PolicyLengthExceededException", status: 400, message: "The final policy size is bigger than the limit (20480)."}
 		}
 		return nil

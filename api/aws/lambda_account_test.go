@@ -1,14 +1,18 @@
 package aws
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awslambda "github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+
+	"github.com/shardmill/shardmill/runtime"
 )
 
 // permit adds a permission for S3 to a function's policy, changed.
@@ -85,6 +89,67 @@ func TestPoliciesOfQualifiers(t *testing.T) {
 	_, err = policy(live)
 	refusedWith[*types.ResourceNotFoundException](t, err, 404, "The resource you requested does not exist.")
 	ok(policy(aws.String("1")))(t)
+}
+
+// TestAliasMadeAgainNatively has nothing of the alias before it, whatever was done natively, and goes on with what is said of it; a change of an alias takes nothing away.
+func TestAliasMadeAgainNatively(t *testing.T) {
+	l := newLambdaRig(t)
+	l.createFunction("f", guest{}, func(in *awslambda.CreateFunctionInput) { in.Publish = true })
+	f, live := aws.String("f"), aws.String("live")
+	put := func(description string) {
+		t.Helper()
+		_, _, err := l.functions.PutAlias(l.ctx, "f", runtime.Alias{Name: "live", Version: 1, Description: description})
+		l.must(err)
+	}
+	onLive := func(in *awslambda.AddPermissionInput) { in.Qualifier = live }
+	has := func(want string) {
+		t.Helper()
+		out, err := l.lambda.GetPolicy(l.ctx, &awslambda.GetPolicyInput{FunctionName: f, Qualifier: live})
+		config, asyncErr := l.asyncConfig("f", "live")
+		if want == "" {
+			refusedWith[*types.ResourceNotFoundException](t, err, 404, "The resource you requested does not exist.")
+			refusedWith[*types.ResourceNotFoundException](t, asyncErr, 404, "The function "+lambdaARN+"function:f:live doesn't have an EventInvokeConfig")
+			return
+		}
+		if l.must(errors.Join(err, asyncErr)); strings.Count(*out.Policy, "Sid") != 1 || !strings.Contains(*out.Policy, `"Sid":"`+want+`"`) || config == "" {
+			t.Errorf("policy %s, EventInvokeConfig %s", *out.Policy, config)
+		}
+	}
+	put("")
+	ok(l.permit("f", "one", onLive))(t)
+	ok(l.permit("f", "other", nil))(t)
+	ok(l.putAsync("f:live", retriesOf(1)))(t)
+	put("changed")
+	has("one")
+	l.must(l.functions.DeleteAlias(l.ctx, "f", "live"))
+	put("")
+	has("")
+	ok(l.permit("f", "one", onLive))(t)
+	ok(l.putAsync("f:live", retriesOf(1)))(t)
+	has("one")
+	ok(l.lambda.GetPolicy(l.ctx, &awslambda.GetPolicyInput{FunctionName: f}))(t)
+}
+
+// TestOfAliases has what an earlier host noted without a time stay, and what is as old as the alias.
+func TestOfAliases(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	f := &runtime.Function{Aliases: []runtime.Alias{{Name: "live", Created: at}}}
+	r := functionRecord{
+		Policy: []statement{{ID: "a", Qualifier: "live"}, {ID: "b", Qualifier: "live", Added: at.Add(-1)}, {ID: "c", Qualifier: "live", Added: at}, {ID: "d", Added: at.Add(-1)}},
+		Async:  map[string]asyncConfig{"live": {Modified: at.Add(-1)}, "1": {Modified: at.Add(-1)}},
+	}
+	got := r.of(f)
+	kept := ""
+	for _, s := range got.Policy {
+		kept += s.ID
+	}
+	if _, found := got.Async["live"]; kept != "acd" || found || len(got.Async) != 1 || len(r.Policy) != 4 || len(r.Async) != 2 {
+		t.Errorf("kept %s, %v; of %v", kept, got.Async, r)
+	}
+	f.Aliases[0].Created = time.Now().Add(time.Hour)
+	if s := since(f, "live"); !s.Equal(f.Aliases[0].Created) {
+		t.Errorf("what is added now is of %v, before its alias", s)
+	}
 }
 
 // TestPolicy keeps statements.

@@ -104,7 +104,7 @@ func (c *call) setEventInvoke(in *eventInvokeInput, update bool) (any, error) {
 		if update && !found {
 			return c.noEventInvoke(f.Name, key)
 		}
-		stored = asyncConfig{Modified: time.Now().UTC()}
+		stored = asyncConfig{Modified: since(&f, key)}
 		if update {
 			stored.Retries, stored.MaxAge, stored.OnSuccess, stored.OnFailure = old.Retries, old.MaxAge, old.OnSuccess, old.OnFailure
 		}

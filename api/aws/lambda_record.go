@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -46,6 +47,7 @@ type upload struct {
 type statement struct {
 	ID        string          `json:"id"`
 	Qualifier string          `json:"qualifier,omitempty"`
+	Added     time.Time       `json:"added,omitzero"` // zero: by a host that did not note it
 	Document  json.RawMessage `json:"document"`
 }
 
@@ -78,7 +80,37 @@ func (r functionRecord) of(f *runtime.Function) functionRecord {
 	if firstCreated(f).After(r.Modified) {
 		return functionRecord{}
 	}
+	return r.ofAliases(f)
+}
+
+// ofAliases is the record without what is of earlier aliases of the names that the function's have, which were deleted natively: the aliases are newer.
+func (r functionRecord) ofAliases(f *runtime.Function) functionRecord {
+	for _, a := range f.Aliases {
+		if config, found := r.Async[a.Name]; found && a.Created.After(config.Modified) {
+			r.Async = maps.Clone(r.Async)
+			delete(r.Async, a.Name)
+		}
+		if slices.ContainsFunc(r.Policy, func(s statement) bool { return s.before(&a) }) {
+			r.Policy = slices.DeleteFunc(slices.Clone(r.Policy), func(s statement) bool { return s.before(&a) })
+		}
+	}
 	return r
+}
+
+// before says whether the statement is of an earlier alias of the alias's name.
+func (s *statement) before(a *runtime.Alias) bool {
+	return s.Qualifier == a.Name && !s.Added.IsZero() && a.Created.After(s.Added)
+}
+
+// since is now, and not before the function's alias of a name was made, as it is where the clock was set back.
+func since(f *runtime.Function, alias string) time.Time {
+	now := time.Now().UTC()
+	for _, a := range f.Aliases {
+		if a.Name == alias && a.Created.After(now) {
+			return a.Created
+		}
+	}
+	return now
 }
 
 // firstCreated is when the first version of a function was made, the zero time when it is gone.
