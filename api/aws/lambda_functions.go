@@ -1,6 +1,7 @@
 package aws
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -56,10 +57,7 @@ func createFunction(c *call, in *createFunctionInput) (any, error) {
 	if in.Role == nil {
 		return nil, faultf(codeValidation, "1 validation error detected: Value null at 'role' failed to satisfy constraint: Member must not be null")
 	}
-	if len(in.Tags) > maxLambdaTags {
-		return nil, refuseParameter("Number of tags exceeds resource tag limit.")
-	}
-	if err := errors.Join(in.refuse(), refusePublishTo(in.PublishTo)); err != nil {
+	if err := cmp.Or(checkLambdaTags(in.Tags), errors.Join(in.refuse(), refusePublishTo(in.PublishTo))); err != nil {
 		return nil, err
 	}
 	done, err := c.begin(ref.name)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 	awslambda "github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 
@@ -451,6 +452,47 @@ func TestFunctionTags(t *testing.T) {
 	refused(t, err, codeParameter, "")
 	_, err = l.lambda.ListTags(l.ctx, &awslambda.ListTagsInput{Resource: aws.String(lambdaARN + "function:g")})
 	refusedWith[*types.ResourceNotFoundException](t, err, 404, "Function not found: "+lambdaARN+"function:g")
+}
+
+// TestReservedTags refuses keys with AWS's prefix, in any case of the letters, wherever tags are set.
+func TestReservedTags(t *testing.T) {
+	l := newLambdaRig(t)
+	l.stream("s", 1)
+	function, mapping := l.createFunction("f", guest{}, nil).FunctionArn, ok(l.create(nil))(t).EventSourceMappingArn
+	stream, consumer := aws.String(l.handler.streamARN("s")), aws.String(l.consumer("s", "c"))
+	for key, good := range map[string]bool{"aws:x": false, "AWS:": false, "aWs:cloudformation:stack-name": false, "aws": true, "aws-x:": true, "x:aws:y": true} {
+		tags := map[string]string{"a": "1", key: "aws:2"}
+		message := "aws: prefixed tag key names are not allowed for external use: Tags has " + key + "."
+		refusedTags := func(err error, code string) {
+			t.Helper()
+			if good {
+				l.must(err)
+			} else {
+				refused(t, err, code, message)
+			}
+		}
+		for _, arn := range []*string{function, mapping} {
+			_, err := l.lambda.TagResource(l.ctx, &awslambda.TagResourceInput{Resource: arn, Tags: tags})
+			refusedTags(err, codeParameter)
+		}
+		for _, arn := range []*string{stream, consumer} {
+			_, err := l.TagResource(l.ctx, &kinesis.TagResourceInput{ResourceARN: arn, Tags: tags})
+			refusedTags(err, codeInvalid)
+		}
+		_, err := l.AddTagsToStream(l.ctx, &kinesis.AddTagsToStreamInput{StreamARN: stream, Tags: tags})
+		refusedTags(err, codeInvalid)
+		if good {
+			continue
+		}
+		_, err = l.lambda.CreateFunction(l.ctx, &awslambda.CreateFunctionInput{FunctionName: aws.String("g"), Role: aws.String(testRole), Code: &types.FunctionCode{ZipFile: []byte("x")}, Tags: tags})
+		refusedTags(err, codeParameter)
+		_, err = l.create(func(in *awslambda.CreateEventSourceMappingInput) { in.Tags = tags })
+		refusedTags(err, codeParameter)
+		_, err = l.CreateStream(l.ctx, &kinesis.CreateStreamInput{StreamName: aws.String("t"), ShardCount: aws.Int32(1), Tags: tags})
+		refusedTags(err, codeInvalid)
+		_, err = l.RegisterStreamConsumer(l.ctx, &kinesis.RegisterStreamConsumerInput{StreamARN: stream, ConsumerName: aws.String("d"), Tags: tags})
+		refusedTags(err, codeInvalid)
+	}
 }
 
 // TestConcurrency reserves concurrency and gives it back.

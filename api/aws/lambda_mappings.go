@@ -26,6 +26,9 @@ type createMappingInput struct {
 
 // createMapping makes an event source mapping. It answers the state Creating, though the mapping runs.
 func createMapping(c *call, in *createMappingInput) (any, error) {
+	if err := checkLambdaTags(in.Tags); err != nil {
+		return nil, err
+	}
 	m := triggers.Mapping{Aggregated: true} // Lambda does not take aggregates apart
 	if err := c.setSource(&m, in.EventSourceArn); err != nil {
 		return nil, err

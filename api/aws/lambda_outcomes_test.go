@@ -164,7 +164,9 @@ func TestStoppedFunction(t *testing.T) {
 	l.createFunction("f", guest{}, func(in *awslambda.CreateFunctionInput) {
 		in.DeadLetterConfig = &types.DeadLetterConfig{TargetArn: aws.String(streamsAt + "dead")}
 	})
-	ok(l.putAsync("f", func(in *awslambda.PutFunctionEventInvokeConfigInput) { in.DestinationConfig = failuresTo(streamsAt + "bad") }))(t)
+	ok(l.putAsync("f", func(in *awslambda.PutFunctionEventInvokeConfigInput) {
+		in.DestinationConfig = failuresTo(streamsAt + "bad")
+	}))(t)
 	ok(l.lambda.PutFunctionConcurrency(l.ctx, &awslambda.PutFunctionConcurrencyInput{FunctionName: aws.String("f"), ReservedConcurrentExecutions: aws.Int32(0)}))(t)
 	l.invokeLater(`{"a":1}`)
 	d := l.document("bad")

@@ -44,11 +44,25 @@ func listLambdaTags(c *call) (any, error) {
 	return lambdaTagsOutput{r.Tags}, err
 }
 
+// checkLambdaTags says whether tags can be set on a resource that has none.
+func checkLambdaTags(set map[string]string) error {
+	if key, found := reservedTag(set); found {
+		return refuseParameter(reservedTags, cut(key))
+	}
+	if len(set) > maxLambdaTags {
+		return refuseParameter("Number of tags exceeds resource tag limit.")
+	}
+	return nil
+}
+
 type lambdaTagInput struct {
 	Tags map[string]string `aws:"required;key.len=1..128;value.len=0..256"`
 }
 
 func tagLambda(c *call, in *lambdaTagInput) (any, error) {
+	if err := checkLambdaTags(in.Tags); err != nil {
+		return nil, err
+	}
 	return nil, c.retagLambda(func(tags map[string]string) { maps.Copy(tags, in.Tags) })
 }
 

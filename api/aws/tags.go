@@ -3,6 +3,7 @@ package aws
 import (
 	"maps"
 	"slices"
+	"strings"
 	"unicode"
 
 	"github.com/shardmill/shardmill/shards"
@@ -10,6 +11,9 @@ import (
 
 // checkTags says whether tags can be set on a resource that has others. Error: InvalidArgumentException.
 func checkTags(have, set map[string]string) error {
+	if key, found := reservedTag(set); found {
+		return invalidArgument(reservedTags, cut(key))
+	}
 	all := len(have)
 	for key, value := range set {
 		if !isTag(key) || !isTag(value) {
@@ -23,6 +27,20 @@ func checkTags(have, set map[string]string) error {
 		return invalidArgument("Failed to add tags: a resource cannot have more than %d tags associated with it.", shards.MaxTags)
 	}
 	return nil
+}
+
+// reservedTags is AWS's answer to tags with its own prefix, and ours to which one it is.
+const reservedTags = "aws: prefixed tag key names are not allowed for external use: Tags has %s."
+
+// reservedTag finds the first key among tags that has the prefix aws:, in any case of its letters.
+func reservedTag(set map[string]string) (key string, found bool) {
+	const prefix = "aws:"
+	for _, key := range slices.Sorted(maps.Keys(set)) {
+		if len(key) >= len(prefix) && strings.EqualFold(key[:len(prefix)], prefix) {
+			return key, true
+		}
+	}
+	return "", false
 }
 
 func isTag(s string) bool {
