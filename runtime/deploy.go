@@ -154,7 +154,7 @@ func (rt *Runtime) trial(ctx context.Context, v *version, p *program, hasKinds b
 			if failed.Kind == FailTimeout && v.config.Timeout > maxTrial {
 				return badCode(fmt.Sprintf("failed while the instance was made: an upload's trial has %v, whatever its timeout is (%s)", maxTrial, failed.Kind), "")
 			}
-			return badCode(fmt.Sprintf("failed %s (%s)", failed.Message, failed.Kind), "")
+			return badCode(fmt.Sprintf("failed %s%s (%s)", failed.Message, failed.where(), failed.Kind), "")
 		}
 		return err
 	}

@@ -104,8 +104,8 @@ func (d *door) enter(ctx context.Context, m api.Module, stack []uint64) {
 		if v.metrics != nil && d.Name != abi.ImportResult {
 			v.metrics.passed(d.Name, outcomeOfDoor(v, status, stopped), time.Since(started))
 		}
-		if stopped {
-			panic(errStopped) // its time is over: what it waited for is no use to it
+		if w, _ := ctx.Value(watchKey{}).(*watch); stopped && w != nil {
+			w.halt() // its time is over: what it waited for is no use to it
 		}
 	case v != nil && v.open:
 		status = v.denied(d.Name, "it may not call "+abi.ImportModule+"."+d.Name)

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -101,7 +102,7 @@ func (i *instance) start(ctx context.Context, p *program, from *snapshot) (err e
 		functions = []string{abi.ExportResumed}
 	}
 	log.begin("")
-	i.program, i.source = p, p.source
+	i.program, i.source, i.watch.grace.script = p, p.source, p.input != nil
 	i.watch.start(ctx, i.identity.config.Timeout)
 	config := guestConfig(i.senses, i.identity.config.Env, &log.stdout, &log.stderr)
 	if p.input != nil && from == nil {
@@ -184,6 +185,9 @@ func (i *instance) invoke(ctx context.Context, call *Call, reply *Reply) (reusab
 	err = i.exchange(ctx, call, reply, started)
 	reply.state = i.watch.visit.end()
 	intact := i.watch.stop()
+	if i.watch.overdrawn() && err == nil {
+		err = errStopped // it has come to its end in its grace
+	}
 	reply.deadline, i.deadline = i.deadline, 0
 	reply.Duration = time.Since(started)
 	i.usedAt = started.Add(reply.Duration)
@@ -323,7 +327,7 @@ func malformedReply(format string, args ...any) error {
 // failure says what an error from the guest's call means: a *FunctionError, or one of the host or the caller.
 func (i *instance) failure(ctx context.Context, err error) error {
 	var failed *FunctionError
-	if !errors.As(err, &failed) {
+	if !errors.As(err, &failed) || i.watch.overdrawn() { // whatever it says in its grace
 		if failed, err = i.classify(ctx, err); err != nil {
 			return err
 		}
@@ -337,7 +341,9 @@ func (i *instance) classify(ctx context.Context, err error) (*FunctionError, err
 	message, stack := splitStack(err)
 	if cause := i.watch.cause(); cause != stopCanceled && cause != stopClosed { // nobody sees those
 		if stack = i.source.readable(stack); i.program != nil && i.program.input != nil { // a command's instance has no program: it makes one call
-			stack = withoutEngine(stack)
+			if stack = withoutEngine(stack); i.watch.overdrawn() {
+				stack = cmp.Or(i.lastPlace(), stack)
+			}
 		}
 	}
 	var exit *exited

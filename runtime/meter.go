@@ -104,6 +104,7 @@ type watch struct {
 	budget   int64     // what may be used; 0 means any
 
 	marks marks  // of the records of a call
+	grace grace  // what is left to a script that is to stop
 	visit *visit // the instance's, for the functions of the host that its guest calls
 }
 
@@ -156,12 +157,22 @@ func (w *watch) end(cause stopCause) {
 
 func (w *watch) cause() stopCause { return stopCause(w.ended.Load()) }
 
+// overdrawn says whether the guest has used more time or fuel than it may.
+func (w *watch) overdrawn() bool {
+	cause := w.cause()
+	return cause == stopTimeout || cause == stopFuel
+}
+
 // refill is called by a guest that has used up its slice. It gives it the next one, or stops it.
 func (w *watch) refill(guest api.Module) {
 	if w.counter == nil {
 		w.counter = counterOf(guest)
 	}
-	now := w.proceed()
+	now := w.look()
+	if w.cause() != stopNone {
+		w.stopAt(guest, now)
+		return
+	}
 	w.marks.sample(guest)
 	w.slice = nextSlice(w.slice, now.Sub(w.refilled))
 	if now.Sub(w.yielded) >= yieldPeriod {
@@ -176,9 +187,15 @@ func (w *watch) refill(guest api.Module) {
 	}
 	if slice < 0 {
 		w.end(stopFuel)
-		panic(errStopped)
+		w.stopAt(guest, now)
+		return
 	}
 	w.marks.slice = slice
+	w.grant(slice)
+}
+
+// grant makes the counter what the guest may use until the next refill.
+func (w *watch) grant(slice int64) {
 	w.granted += slice - w.left() // which is negative, by what one charge was more
 	w.counter.Set(uint64(slice))
 }
@@ -194,9 +211,8 @@ func nextSlice(slice int64, took time.Duration) int64 {
 	return slice
 }
 
-// proceed stops the guest, from within its call of the host, if it is to stop: by a panic with errStopped, because so the engine
-// adds the guest's stack to the error. Else it tells the time.
-func (w *watch) proceed() time.Time {
+// look ends the watch if it is time, and tells the time.
+func (w *watch) look() time.Time {
 	now := time.Now()
 	if !now.Before(w.deadline) {
 		w.end(stopTimeout)
@@ -206,8 +222,15 @@ func (w *watch) proceed() time.Time {
 		w.end(stopCanceled)
 	default:
 	}
+	return now
+}
+
+// proceed stops the guest, from within its call of the host, if it is to stop: by a panic with errStopped, because so the engine
+// adds the guest's stack to the error. Else it tells the time. A script goes on to where it looks at the counter next, and is stopped there.
+func (w *watch) proceed() time.Time {
+	now := w.look()
 	if w.cause() != stopNone {
-		panic(errStopped)
+		w.halt()
 	}
 	return now
 }
@@ -224,7 +247,10 @@ func (w *watch) sleep(ns int64) {
 	case <-w.caller:
 	case <-w.closed:
 	}
-	w.refilled = w.proceed()
+	w.refilled = w.look()
+	if w.cause() != stopNone {
+		panic(errStopped) // a script that sleeps is nowhere
+	}
 }
 
 // attend ends the watch in time also while the guest waits in a function of the host that takes the watch for its context. The

@@ -133,6 +133,11 @@ function inner(what: string): unknown {
 	case "long": { let s = "x"; for (;;) s += s; }
 	case "deep": return deep(0);
 	case "json": return JSON.parse("[".repeat(1_000_000));
+	case "sort": for (;;) Array.from({ length: 30_000 }, (_, i) => i * 7919 % 30_011).sort();
+	case "async": return (async () => { await null; try { for (;;) [1].map((x) => x + 1); } catch { throw new Error("caught"); } finally { console.log("finally"); } })();
+	case "log": for (;;) console.log("x");
+	case "tick": return new Promise(() => setInterval(() => { for (;;); }));
+	case "replaced": { const f = () => { for (;;); }; (Error as any).prepareStackTrace = f; (Error as any).stackTraceLimit = 0; (globalThis as any).Reflect = null; return f(); }
 	case "regexp": return /(x+x+)+y/.test("x".repeat(40));
 	case "cycle": { const a: any = {}; a.a = a; return a; }
 	case "function": return () => 1;
@@ -156,17 +161,22 @@ export default { invoke: (body: any) => inner(body.text) };
 		{"reject", FailError, "Error", "rejected", "function.ts:10:"},
 		{"later", FailError, "RangeError", "late", "function.ts:11:"},
 		{"never", FailError, "Error", "never settled", ""},
-		{"spin", FailTimeout, "", "longer than its timeout of 300ms", ""}, // the engine's own frames are in none
-		{"jobs", FailTimeout, "", "longer than its timeout of 300ms", ""},
+		{"spin", FailTimeout, "", "longer than its timeout of 300ms", "at inner (function.ts:1"}, // the engine's own frames are in none
+		{"jobs", FailTimeout, "", "longer than its timeout of 300ms", "at f (function.ts:14:"},
+		{"async", FailTimeout, "", "longer than its timeout of 300ms", "(function.ts:21:"},
+		{"sort", FailTimeout, "", "longer than its timeout of 300ms", "at inner (function.ts:20:"},
+		{"log", FailTimeout, "", "longer than its timeout of 300ms", "at inner (function.ts:22:"},
+		{"tick", FailTimeout, "", "longer than its timeout of 300ms", "at <anonymous> (function.ts:23:"},
+		{"replaced", FailTimeout, "", "longer than its timeout of 300ms", "at f (function.ts:24:"},
 		{"sleep", FailTimeout, "", "longer than its timeout of 300ms", "wasi_snapshot_preview1.poll_oneoff("},
 		{"memory", FailMemory, "", "needed more memory than its limit of 16 MiB", ""},
 		{"long", FailError, "InternalError", "string too long", "function.ts:17:"},
 		{"deep", FailError, "RangeError", "call stack", "deep (function.ts:3:"},
 		{"json", FailError, "", "", ""},
-		{"regexp", FailTimeout, "", "", ""},
+		{"regexp", FailTimeout, "", "", "at test (native)\n    at inner (function.ts:25:"},
 		{"cycle", FailError, "TypeError", "circular", ""},
 		{"function", FailError, "TypeError", "what invoke returns must be", ""},
-		{"reserved", FailError, "Error", "after all that", "function.ts:23:"},
+		{"reserved", FailError, "Error", "after all that", "function.ts:28:"},
 	} {
 		t.Run(tt.what, func(t *testing.T) {
 			started := time.Now()

@@ -3,7 +3,7 @@
 ;;
 ;; A JSValue is an i64 with the tag in its upper half: 0 is an integer, 3 undefined, 6 an exception that is pending. Arguments
 ;; are borrowed, results are the caller's to free. $scratch is 160 bytes for arguments and results that go through memory; the eight behind
-;; them say which record is worked on.
+;; them say which record is worked on, and eight more where the guest was when it was interrupted.
 ;;
 ;; Built by `go generate ./runtime/quickjs` (wat2wasm, from wabt).
 (module
@@ -31,6 +31,8 @@
   (import "engine" "qjs_get_runtime_ptr" (func $qjs_get_runtime_ptr (result i32)))
   (import "engine" "qjs_set_max_stack_size" (func $qjs_set_max_stack_size (param i32)))
   (import "engine" "qjs_set_promise_rejection_handler" (func $qjs_set_promise_rejection_handler (param i32)))
+  (import "engine" "JS_SetGCThreshold" (func $JS_SetGCThreshold (param i32 i32)))
+  (import "engine" "qjs_set_interrupt_handler" (func $qjs_set_interrupt_handler (param i32)))
   (import "engine" "qjs_free_value" (func $qjs_free_value (param i32)))
   (import "engine" "JS_Eval" (func $JS_Eval (param i32 i32 i32 i32 i32) (result i64)))
   (import "engine" "JS_Call" (func $JS_Call (param i32 i64 i64 i32 i32) (result i64)))
@@ -64,6 +66,9 @@
   (global $handle (mut i64) (i64.const 12884901888))
   (global $resume (mut i64) (i64.const 12884901888))
   (global $rejected (mut i64) (i64.const 12884901888))
+  (global $interrupted (mut i64) (i64.const 12884901888))
+  (global $where (mut i64) (i64.const 12884901888))
+  (global $stop (mut i32) (i32.const 0))        ;; the host asks where the script is
   (global $input (mut i32) (i32.const 0))       ;; the input area, and JavaScript's view of it
   (global $inputSize (mut i32) (i32.const 0))
   (global $inputBuffer (mut i64) (i64.const 12884901888))
@@ -72,12 +77,13 @@
   (global $replyBuffer (mut i64) (i64.const 12884901888))
 
   ;; The natives that sdk/js/runtime.js is given, in its order.
-  (table 17 funcref)
+  (table 18 funcref)
   (elem (i32.const 0) $input_buffer $reply_buffer $text $json $bytes_text $put $put_bytes $put_input $write $random $wait $source_map
-    $give_up $host $host_result $environ $mark_buffer)
+    $give_up $host $host_result $environ $mark_buffer $tell)
 
   ;; _initialize starts the engine and reads stdin, which has three texts, each as its length, the text, and a zero byte: the runtime, the
-  ;; function's script, its source map. The runtime's value is a function from the natives to [report, begin, handle, resume, rejected].
+  ;; function's script, its source map. The runtime's value is a function from the natives to [report, begin, handle, resume, rejected,
+  ;; interrupted, where].
   (func (export "_initialize")
     (local $in i32) (local $length i32) (local $value i64) (local $parts i64)
     (call $engine_initialize)
@@ -86,8 +92,8 @@
     (global.set $runtime (call $qjs_get_runtime_ptr))
     (call $qjs_set_max_stack_size (i32.const 524288)) ;; half of the stack that the engine was linked with
     ;; This is before anything of the function's is read, so that shardmill_record is the same place in all instances.
-    (global.set $scratch (call $allocate (i32.const 168)))
-    (memory.fill (global.get $scratch) (i32.const 0) (i32.const 168))
+    (global.set $scratch (call $allocate (i32.const 176)))
+    (memory.fill (global.get $scratch) (i32.const 0) (i32.const 176))
     (local.set $in (call $read_all))
 
     (local.set $length (i32.load (local.get $in)))
@@ -99,7 +105,10 @@
     (global.set $handle (call $part (local.get $parts) (i32.const 2)))
     (global.set $resume (call $part (local.get $parts) (i32.const 3)))
     (global.set $rejected (call $part (local.get $parts) (i32.const 4)))
+    (global.set $interrupted (call $part (local.get $parts) (i32.const 5)))
+    (global.set $where (call $part (local.get $parts) (i32.const 6)))
     (call $qjs_set_promise_rejection_handler (i32.const 1))
+    (call $qjs_set_interrupt_handler (i32.const 1))
 
     (local.set $in (i32.add (local.get $in) (i32.add (local.get $length) (i32.const 5))))
     (local.set $length (i32.load (local.get $in)))
@@ -124,7 +133,19 @@
           (i32.add (global.get $scratch) (i32.const 128)))))
     (call $qjs_free_value (local.get $promise))
     (call $qjs_free_value (local.get $reason)))
-  (func (export "host_interrupt") (result i32) (i32.const 0))
+  ;; The engine asks at every 10,000th call and jump back whether it is to throw its error that nothing catches, or at the next where its counter says so.
+  ;; $interrupted tells the host the stack, which ends the instance, or has that error's told as soon as there is one. Where it says 0, nothing of the
+  ;; script is on the stack, and the next call or jump back may be a better place.
+  (func (export "host_interrupt") (result i32)
+    (local $value i64)
+    (if (i32.eqz (global.get $stop)) (then (return (i32.const 0))))
+    (global.set $stop (i32.const 0))
+    (local.set $value
+      (call $JS_Call (global.get $context) (global.get $interrupted) (i64.const 12884901888) (i32.const 0) (global.get $scratch)))
+    (if (i64.eqz (local.get $value)) (then (drop (call $interrupt)) (return (i32.const 0))))
+    (if (i64.eq (i64.shr_u (local.get $value) (i64.const 32)) (i64.const 6))
+      (then (call $JS_FreeValue (global.get $context) (call $JS_GetException (global.get $context)))))
+    (i32.const 1))
   (func (export "host_module_normalize") (param i32 i32) (result i32) (i32.const 0))
   (func (export "host_module_load") (param i32 i32) (result i32) (i32.const 0))
   (func (export "host_call") (param i32 i32 i32 i32 i32) (result i32) (i32.const 0))
@@ -132,6 +153,21 @@
   (func (export "shardmill_abi_v1") (result i32) (i32.const 1))
 
   (func (export "shardmill_kinds") (result i32) (global.get $kinds))
+
+  ;; shardmill_interrupt may be called while the engine runs, by the host from within one of its functions: the script is stopped at its next call
+  ;; or jump back. The result is where in memory its stack will be told, as an address and a length; 0 while there is no script. From then on no
+  ;; garbage is collected, which takes longer than there is time left.
+  (func $interrupt (export "shardmill_interrupt") (result i32)
+    (if (i64.eq (global.get $interrupted) (i64.const 12884901888)) (then (return (i32.const 0))))
+    (global.set $stop (i32.const 1))
+    (call $JS_SetGCThreshold (global.get $runtime) (i32.const -1))
+    (i32.store offset=292 (global.get $context) (i32.const 0)) ;; JSContext.interrupt_counter
+    (i32.add (global.get $scratch) (i32.const 168)))
+
+  ;; shardmill_where may be called likewise, where the engine does not come to a call or jump back, and nothing of the instance after it: the engine may be
+  ;; in anything. The stack is told from there.
+  (func (export "shardmill_where")
+    (drop (call $JS_Call (global.get $context) (global.get $where) (i64.const 12884901888) (i32.const 0) (global.get $scratch))))
 
   (func $marked (export "shardmill_record") (result i32) (i32.add (global.get $scratch) (i32.const 160)))
 
@@ -214,7 +250,7 @@
             (call $JS_NewCFunction2 (global.get $context) (i32.add (global.get $firstNative) (local.get $i))
               (i32.add (global.get $scratch) (i32.const 112)) (i32.const 3) (i32.const 0) (i32.const 0)))))
       (local.set $i (i32.add (local.get $i) (i32.const 1)))
-      (br_if $next (i32.lt_u (local.get $i) (i32.const 17))))
+      (br_if $next (i32.lt_u (local.get $i) (i32.const 18))))
     (local.get $array))
 
   ;; ---- memory ----
@@ -284,6 +320,12 @@
   ;; inputBuffer() is the view of the input area.
   (func $input_buffer (param $c i32) (param $this i64) (param $n i32) (param $args i32) (result i64)
     (call $JS_DupValue (local.get $c) (global.get $inputBuffer)))
+
+  ;; tell(text) ends the instance, after it was interrupted.
+  (func $tell (param $c i32) (param $this i64) (param $n i32) (param $args i32) (result i64)
+    (i32.store offset=168 (global.get $scratch)
+      (call $JS_ToCStringLen2 (local.get $c) (i32.add (global.get $scratch) (i32.const 172)) (i64.load (local.get $args)) (i32.const 0)))
+    (unreachable))
 
   ;; markBuffer() is the view of the four bytes that say which record is worked on, and of four more: how many walks are under way, which say it.
   (func $mark_buffer (param $c i32) (param $this i64) (param $n i32) (param $args i32) (result i64)

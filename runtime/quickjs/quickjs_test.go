@@ -90,7 +90,7 @@ func TestLink(t *testing.T) {
 			}
 		case wasm.SectionExport:
 			m.section(s.ID, r)
-			if len(m.exports) != 6 {
+			if len(m.exports) != 8 {
 				t.Errorf("it exports %v", m.exports)
 			}
 		case wasm.SectionCode:

@@ -1,11 +1,11 @@
 // The half of the host's JavaScript that is in the function: it reads calls and writes replies (../abi.md), and gives a script what it
 // can expect of its surroundings. Its value is a function from the natives of runtime/quickjs/glue.wat to
-// [report, begin, handle, resume, rejected]. index.d.ts says what scripts see of it.
+// [report, begin, handle, resume, rejected, interrupted, where]. index.d.ts says what scripts see of it.
 (natives) => {
   "use strict";
   const [
     inputBuffer, replyBuffer, inputText, inputJSON, bytesText, put, putBytes, putInput, write, random, wait, sourceMap, giveUp,
-    host, hostResult, environ, markBuffer,
+    host, hostResult, environ, markBuffer, tell,
   ] = natives;
 
   // What scripts could replace and this file goes on using.
@@ -89,6 +89,38 @@
     const first = /[^\s(]+:\d+:\d+/.exec(stack);
     write(2, `panic: ${typeOf(e)}: ${messageOf(e)}${first ? " at " + first[0] : ""}\n${stack}\n`);
   }
+
+  // interrupted is called between two steps of a script that is to be stopped, and tells where that is, as the engine writes stacks. The places of the source are
+  // the host's to find, for there is next to no time left. It is 0 where no function of the script is running: then it is called again soon. A function that has
+  // called nothing has no place yet; the error that the engine throws when the result is 1, and that nothing catches, has one near it.
+  const { apply } = Reflect, setError = (name) => Object.getOwnPropertyDescriptor(Error, name).set;
+  const setPrepare = setError("prepareStackTrace"), setLimit = setError("stackTraceLimit"), EngineError = Error;
+  let postponed = 0;
+  function interrupted() {
+    const stack = ownStack();
+    if (!stack.includes("(script:") && postponed++ < 100 && !stack.includes("(missing)")) return 0;
+    if (!stack.includes("(missing)")) tell(stack);
+    apply(setPrepare, EngineError, [(_, sites) => {
+      let text = "";
+      for (let i = 0; i < sites.length; i++) {
+        const s = sites[i];
+        const at = s.isNative() ? "native" : `${s.getFileName()}:${s.getLineNumber()}:${s.getColumnNumber()}`;
+        text += `    at ${s.getFunctionName() ?? "<anonymous>"} (${at})\n`;
+      }
+      tell(text);
+    }]);
+    return 1;
+  }
+
+  // ownStack is the stack from where it is called.
+  function ownStack() {
+    apply(setLimit, EngineError, [30]);
+    apply(setPrepare, EngineError, [undefined]);
+    return new EngineError().stack;
+  }
+
+  // where is called in the midst of anything.
+  const where = () => tell(ownStack());
 
   // ---- console ----
 
@@ -929,5 +961,5 @@
     return ended(call);
   }
 
-  return [report, begin, handle, resume, rejected];
+  return [report, begin, handle, resume, rejected, interrupted, where];
 }
