@@ -47,7 +47,7 @@
 // The runtime knows no roles, descriptions, tags or policies. They are in Settings under the key "function/" and the function's name, as one JSON
 // document (functionRecord), with the versions that were published, which [Published] keeps from being dropped, and the digests of the files
 // that code came in, and the configurations of asynchronous invocations. A function without one was made natively. Invocations of the type Event wait in the stream [AsyncStream]; what a record of it
-// holds is said there.
+// holds is said there, and how they are divided among functions at pot and backlog.
 //
 // # Sequence numbers
 //

@@ -1,7 +1,6 @@
 package aws
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/shardmill/shardmill/runtime"
@@ -27,20 +25,29 @@ const (
 	asyncConsumer  = "lambda/async" // of the checkpoint
 	asyncRetention = 24 * time.Hour
 	asyncHeaderMax = 4 << 10
-	maxUnderWay    = 64 << 20 // bytes of payloads in memory; others wait in the stream
-	leastUnderWay  = 64 << 10 // what one takes of that at least: so there are at most 1,024
-	asyncCalls     = 16       // at the same time
-	asyncRetries   = 2        // of a function that does not say
-	maxAnswers     = 64 << 20 // bytes of answers that are to be delivered; calls wait for room
-	maxDeliveries  = 16       // of documents at the same time
+	asyncCalls     = 16 // at the same time
+	asyncRetries   = 2  // of a function that does not say
 	maxAsyncAge    = 6 * time.Hour
+
+	maxUnderWay   = 64 << 20 // bytes of payloads in memory; others wait in the stream
+	leastUnderWay = 16 << 10 // what one takes of that at least: so there are at most 4,096
+	partUnderWay  = 8        // a function can have a ninth of all: 7 MiB, and 455 calls
+	maxBehind     = 1_024    // functions without room whose calls others go by
+
+	maxAnswers  = 64 << 20 // bytes of answers that are to be delivered; calls of functions that have an OnSuccess wait for room, and those that have begun may go beyond it
+	leastAnswer = 4 << 10  // what a call takes of that before its answer is there
+	partAnswers = 4        // a function can have a fifth of all
+
+	maxDeliveries  = 16 // of documents at the same time
+	partDeliveries = 2  // a destination can have a third of all
 )
 
 // The waits before the retries of a function's failures are Lambda's.
 var asyncWaits = [asyncRetries]time.Duration{time.Minute, 2 * time.Minute}
 
 // events calls functions for invocations of the type Event, in the background: at least once, in any order. They wait in a stream; the
-// checkpoint is below the oldest one that has not ended, so that a restart takes up what was under way.
+// checkpoint knows which have not ended, so that a restart takes those up (see backlog). What a function's calls wait for, be it their turn, a retry or a destination that
+// does not answer, holds up that function's only: it has no more than its part of the room in memory, and the rest of its calls stay in the stream.
 type events struct {
 	streams      Streams
 	functions    Functions
@@ -50,9 +57,10 @@ type events struct {
 	logger       *slog.Logger
 
 	calls      *semaphore.Weighted // of functions
-	room       *semaphore.Weighted // bytes under way
-	answers    *semaphore.Weighted // bytes of them that are to be delivered
-	deliveries *semaphore.Weighted // of documents
+	lagging    *semaphore.Weighted // functions that are behind
+	room       *pot                // bytes under way, by function
+	answers    *pot                // bytes of them that are to be delivered, by function
+	deliveries *pot                // of documents, by destination
 
 	spawn   func(f func(context.Context))
 	stop    func()
@@ -72,8 +80,8 @@ type asyncHeader struct {
 func newEvents(o Options, arn func(function, qualifier string) string) *events {
 	q := &events{
 		streams: o.Streams, functions: o.Functions, settings: o.Settings, destinations: o.Destinations, arn: arn, logger: o.Logger,
-		calls: semaphore.NewWeighted(asyncCalls), room: semaphore.NewWeighted(maxUnderWay),
-		answers: semaphore.NewWeighted(maxAnswers), deliveries: semaphore.NewWeighted(maxDeliveries),
+		calls: semaphore.NewWeighted(asyncCalls), lagging: semaphore.NewWeighted(maxBehind), room: newPot(maxUnderWay, partUnderWay),
+		answers: newPot(maxAnswers, partAnswers), deliveries: newPot(maxDeliveries, partDeliveries),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var tasks sync.WaitGroup
@@ -151,113 +159,27 @@ func (q *events) successor(st *shards.Stream) *shards.Stream {
 	return nil
 }
 
-// follow takes up every call of the stream, from the checkpoints on, until something is the matter with it. It returns when they have ended, so that
-// who reads the stream again takes none up twice; of a stream that was deleted it does not wait for them.
-func (q *events) follow(ctx context.Context, st *shards.Stream) error {
-	var under sync.WaitGroup
-	readers, ctx := errgroup.WithContext(ctx)
-	var mu sync.Mutex
-	seen := map[shards.ShardID]bool{}
-	var begin func()
-	begin = func() {
-		mu.Lock()
-		defer mu.Unlock()
-		for _, shard := range st.Shards() {
-			if seen[shard] {
-				continue
-			}
-			seen[shard] = true
-			readers.Go(func() error {
-				err := q.followShard(ctx, st, shard, &under)
-				if ended := (*shards.ShardEndError)(nil); errors.As(err, &ended) { // it was split or merged: what comes is in others
-					begin()
-					return nil
-				}
-				return err
-			})
-		}
-	}
-	begin()
-	err := readers.Wait()
-	if !errors.Is(err, shards.ErrNotFound) {
-		under.Wait()
-	}
-	return err
-}
-
-// followShard takes up every call of a shard. Those that have not ended are in under.
-func (q *events) followShard(ctx context.Context, st *shards.Stream, shard shards.ShardID, under *sync.WaitGroup) error {
-	cp, _ := st.Checkpoint(asyncConsumer, shard)
-	cp.Consumer, cp.Shard = asyncConsumer, uint32(shard)
-	r, err := st.Reader(shard, shards.Start{Kind: shards.AfterSequence, Sequence: cp.Sequence})
-	if err != nil {
-		return err
-	}
-	p := &prefix{st: st, saved: cp}
-	for {
-		run, err := r.Next(ctx)
-		if err != nil {
-			return err
-		}
-		for rec := range run.All() {
-			need := int64(max(len(rec.Data), leastUnderWay))
-			if err := q.room.Acquire(ctx, need); err != nil {
-				return err
-			}
-			sequence := rec.Sequence // what waits does not hold the run
-			p.begin(sequence)
-			call, added, err := asyncCall(rec)
-			under.Add(1)
-			q.spawn(func(ctx context.Context) {
-				defer under.Done()
-				defer q.room.Release(need)
-				if err != nil {
-					q.logger.Error("a record of the stream is no asynchronous invocation", "stream", AsyncStream, "sequence", sequence, "error", err)
-				} else if !q.see(ctx, call, added) {
-					return // the host stops; it is taken up again
-				}
-				if err := p.end(ctx, sequence); err != nil && ctx.Err() == nil && !errors.Is(err, shards.ErrNotFound) {
-					q.logger.Error("an asynchronous invocation has ended, and may be repeated after a restart", "invocation", call.ID, "error", err)
-				}
-			})
-		}
-	}
-}
-
-// asyncCall reads a record of the stream; it copies what it keeps.
-func asyncCall(rec record.Record) (call runtime.Call, added time.Time, err error) {
-	text, payload, _ := bytes.Cut(rec.Data, []byte{'\n'})
-	var h asyncHeader
-	if err := json.Unmarshal(text, &h); err != nil {
-		return call, added, err
-	}
-	call = runtime.Call{
-		Function: string(rec.Key), Version: h.Version, Alias: h.Alias, ID: h.ID, Kind: runtime.KindInvoke, Body: bytes.Clone(payload),
-	}
-	return call, h.Added, nil
-}
-
 // see tries a call until it has ended; false when ctx ended first. What became of it goes where the function's settings say.
 func (q *events) see(ctx context.Context, call runtime.Call, added time.Time) bool {
 	e := ending{call: call}
+	defer q.dropAnswer(&e)
 	failures, refusals := 0, 0
 	for {
-		var ok bool
-		if e.rules, ok = q.rules(ctx, call); !ok {
+		if !q.prepare(ctx, &e) {
 			return false
 		}
 		if e.rules.MaxAge != nil && time.Since(added) > e.rules.maxAge() {
+			q.dropAnswer(&e)
 			e.condition = conditionAge
 			return q.conclude(ctx, &e, errTooOld)
 		}
 		err := q.try(ctx, &e)
-		if ctx.Err() != nil {
+		if err != nil && ctx.Err() != nil { // what has succeeded has, also while the host stops
 			return false
 		}
 		var wait time.Duration
 		wait, e.condition = retryAsync(err, failures, refusals, time.Since(added), &e.rules)
 		if e.condition != "" {
-			defer q.answers.Release(int64(len(e.answer)))
 			return q.conclude(ctx, &e, err)
 		}
 		if failed := (*runtime.FunctionError)(nil); errors.As(err, &failed) {
@@ -274,7 +196,28 @@ func (q *events) see(ctx context.Context, call runtime.Call, added time.Time) bo
 // errTooOld is why a call that was not tried again is given up.
 var errTooOld = errors.New("it has waited longer than the function's MaximumEventAgeInSeconds")
 
-// try makes one attempt, and notes in e what came of it. The answer is kept if it is to be delivered; it is in answers then.
+// prepare reads what holds for the next attempt, and waits for room for the answer if that is to be delivered; false when ctx ended first.
+func (q *events) prepare(ctx context.Context, e *ending) (ok bool) {
+	for {
+		if e.rules, ok = q.rules(ctx, e.call); !ok || e.rules.OnSuccess == "" || e.room > 0 {
+			return ok
+		}
+		if q.answers.wait(ctx, e.call.Function, leastAnswer) != nil {
+			return false
+		}
+		e.room = leastAnswer // and what holds may have changed meanwhile
+	}
+}
+
+// dropAnswer gives back the room that is kept for an answer.
+func (q *events) dropAnswer(e *ending) {
+	if e.room > 0 {
+		q.answers.release(e.call.Function, e.room)
+		e.room, e.answer = 0, nil
+	}
+}
+
+// try makes one attempt, and notes in e what came of it. The answer is kept if it is to be delivered.
 func (q *events) try(ctx context.Context, e *ending) error {
 	if err := q.calls.Acquire(ctx, 1); err != nil {
 		return err
@@ -289,13 +232,13 @@ func (q *events) try(ctx context.Context, e *ending) error {
 	case err == nil:
 		e.calls, e.version, e.failed = e.calls+1, reply.Version, nil
 		// A document without the answer is better than none: one that Lambda would not take is left out.
-		if n := int64(len(reply.Body)); e.rules.OnSuccess != "" && n <= maxPayload {
-			if err := q.answers.Acquire(ctx, n); err != nil {
-				return err
-			}
-			e.answer = reply.Body
+		if n := int64(len(reply.Body)); e.room > 0 && e.rules.OnSuccess != "" && n <= maxPayload {
+			q.answers.grow(e.call.Function, n)
+			e.answer, e.room = reply.Body, e.room+n
+			return nil
 		}
 	}
+	q.dropAnswer(e)
 	return err
 }
 
@@ -374,61 +317,6 @@ func (q *events) bury(ctx context.Context, stream string, call runtime.Call) err
 	results, err := st.Put(ctx, []record.Record{{Key: []byte(call.ID), Data: call.Body}}, nil)
 	if err == nil {
 		err = results[0].Err
-	}
-	return err
-}
-
-// prefix knows which calls are under way, and keeps the checkpoint below the oldest of them.
-type prefix struct {
-	st *shards.Stream
-
-	mu    sync.Mutex
-	order []uint64 // sequence numbers in the order of the stream, from the oldest that has not ended
-	ended map[uint64]bool
-	done  uint64 // everything up to here has ended
-
-	saving sync.Mutex // held while the checkpoint is saved; never with mu
-	saved  shards.Checkpoint
-}
-
-func (p *prefix) begin(sequence uint64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.order = append(p.order, sequence)
-}
-
-// end notes that a call has ended, and saves the checkpoint when the oldest ones have. Who waits for another save finds its own work done by it.
-func (p *prefix) end(ctx context.Context, sequence uint64) error {
-	p.mu.Lock()
-	if p.ended == nil {
-		p.ended = map[uint64]bool{}
-	}
-	p.ended[sequence] = true
-	before := p.done
-	for len(p.order) > 0 && p.ended[p.order[0]] {
-		p.done = p.order[0]
-		delete(p.ended, p.done)
-		p.order = p.order[1:]
-	}
-	moved := p.done != before
-	p.mu.Unlock()
-	if !moved {
-		return nil
-	}
-	p.saving.Lock()
-	defer p.saving.Unlock()
-	p.mu.Lock()
-	done := p.done
-	p.mu.Unlock()
-	if done <= p.saved.Sequence {
-		return nil
-	}
-	next := p.saved
-	next.Sequence = done
-	revision, err := p.st.SaveCheckpoint(ctx, next)
-	if err == nil {
-		next.Revision = revision
-		p.saved = next
 	}
 	return err
 }

@@ -32,6 +32,15 @@ func (l *lambdaRig) invokeLater(payload string) {
 	}
 }
 
+// settled waits until the first calls of the stream have ended, that many, and nothing else is open.
+func settled(t *testing.T, st *shards.Stream, calls uint64) {
+	t.Helper()
+	eventually(t, "all have ended by the checkpoint", func() bool {
+		cp, found := st.Checkpoint(asyncConsumer, 0)
+		return found && record.Counter(cp.Sequence) == calls && len(cp.State) == 0
+	})
+}
+
 // TestEventIsAccepted answers before the function has run, and calls it by the version that was asked for.
 func TestEventIsAccepted(t *testing.T) {
 	l := newLambdaRig(t)
@@ -85,9 +94,9 @@ func TestEventsOutliveTheHost(t *testing.T) {
 	under["1"] <- nil
 	under["3"] <- nil
 	under["2"] <- nil
-	eventually(t, "the first three are behind the checkpoint", func() bool {
+	eventually(t, "the first three have ended by the checkpoint", func() bool {
 		cp, found := st.Checkpoint(asyncConsumer, 0)
-		return found && record.Counter(cp.Sequence) == 3
+		return found && string(cp.State) == `{"f":{"open":[0]}}` && record.Counter(cp.Sequence) == 4
 	})
 	first.stop()
 
@@ -168,10 +177,7 @@ func TestForeignRecordsAreSkipped(t *testing.T) {
 	if body := <-called; body != "1" {
 		t.Errorf("called with %s", body)
 	}
-	eventually(t, "all are behind the checkpoint", func() bool {
-		cp, found := st.Checkpoint(asyncConsumer, 0)
-		return found && record.Counter(cp.Sequence) == 3
-	})
+	settled(t, st, 3)
 }
 
 // noSettings has no records.
@@ -199,7 +205,7 @@ func TestEventRetries(t *testing.T) {
 				var mu sync.Mutex
 				var at []time.Duration
 				began := time.Now()
-				q := &events{calls: semaphore.NewWeighted(1), answers: semaphore.NewWeighted(1), settings: noSettings{}, logger: slog.New(slog.DiscardHandler), functions: stubFunctions{invoke: func(runtime.Call, *runtime.Reply) error {
+				q := &events{calls: semaphore.NewWeighted(1), answers: newPot(1, 1), settings: noSettings{}, logger: slog.New(slog.DiscardHandler), functions: stubFunctions{invoke: func(runtime.Call, *runtime.Reply) error {
 					mu.Lock()
 					defer mu.Unlock()
 					at = append(at, time.Since(began))
@@ -324,10 +330,7 @@ func TestStreamThatGoesUnderCalls(t *testing.T) {
 		t.Fatal("the second one waits for the end of the first")
 	}
 	close(end)
-	eventually(t, "the second is behind the checkpoint", func() bool {
-		cp, found := ok(l.store.Stream(AsyncStream))(t).Checkpoint(asyncConsumer, 0)
-		return found && record.Counter(cp.Sequence) == 1
-	})
+	settled(t, ok(l.store.Stream(AsyncStream))(t), 1)
 }
 
 // TestStreamThatIsSplit takes up what comes into other shards, also after a restart.

@@ -71,6 +71,7 @@ type ending struct {
 	condition condition
 	calls     int    // how often the function was called
 	answer    []byte // of a success
+	room      int64  // that is kept for the answer
 	version   int    // that ran last; 0 = none did
 	failed    *runtime.FunctionError
 	rules     asyncRules
@@ -182,10 +183,10 @@ func (q *events) conclude(ctx context.Context, e *ending, cause error) bool {
 
 // send tries once to deliver the document of an ending. It is made anew each time, so that those that wait do not hold it.
 func (q *events) send(ctx context.Context, uri string, e *ending) error {
-	if err := q.deliveries.Acquire(ctx, 1); err != nil {
+	if err := q.deliveries.wait(ctx, uri, 1); err != nil {
 		return err
 	}
-	defer q.deliveries.Release(1)
+	defer q.deliveries.release(uri, 1)
 	d := e.document(q.arn(e.call.Function, asyncKey(e.call.Version, e.call.Alias)))
 	function, ok := strings.CutPrefix(uri, functionURI)
 	if !ok {

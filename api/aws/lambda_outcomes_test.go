@@ -268,7 +268,7 @@ func TestDeliveries(t *testing.T) {
 				to := &scripted{answers: tt.answers, began: time.Now()}
 				calls := 0
 				q := &events{
-					calls: semaphore.NewWeighted(1), answers: semaphore.NewWeighted(8), deliveries: semaphore.NewWeighted(1), logger: slog.New(slog.DiscardHandler), destinations: to,
+					calls: semaphore.NewWeighted(1), answers: newPot(leastAnswer, 1), deliveries: newPot(1, 1), logger: slog.New(slog.DiscardHandler), destinations: to,
 					arn:      func(function, qualifier string) string { return function + ":" + qualifier },
 					settings: &oneRecord{record: functionRecord{Modified: time.Now(), Async: map[string]asyncConfig{runtime.Latest: tt.async}}, broken: tt.broken},
 					functions: stubFunctions{invoke: func(_ runtime.Call, reply *runtime.Reply) error {
@@ -292,7 +292,7 @@ func TestDeliveries(t *testing.T) {
 						t.Errorf("another document at another try: %s", d.Whole)
 					}
 				}
-				if !q.answers.TryAcquire(8) || !q.deliveries.TryAcquire(1) {
+				if q.answers.free != leastAnswer || len(q.answers.held) != 0 || q.deliveries.free != 1 {
 					t.Error("the answer still takes room")
 				}
 			})
