@@ -501,7 +501,7 @@ type Mapping struct {
 	MappingConfig
 	State      string         `json:"state" doc:"enabled, disabled, blocked (its function is missing), failed (its stream is gone), deleting or stopped."`
 	Reason     string         `json:"reason,omitempty" doc:"Why the state is not enabled."`
-	Warning    string         `json:"warning,omitempty" doc:"What may not be meant so: the function may emit to the stream that it reads."`
+	Warning    string         `json:"warning,omitempty" doc:"What may not be meant so: the function may emit to the stream that it reads, or a filter asks for a field that no record has."`
 	LastResult string         `json:"lastResult,omitempty" doc:"How the last call went: ok, partial, failed, throttled or refused."`
 	Counts     MappingCounts  `json:"counts" doc:"Totals of all shards since the host started."`
 	Shards     []MappingShard `json:"shards,omitempty" doc:"How far each shard is; left out in a list of mappings."`

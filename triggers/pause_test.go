@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -120,8 +121,13 @@ func TestFilters(t *testing.T) {
 		if s := b.shard(0); s.Checkpoint != first+11 {
 			t.Errorf("status %+v", s)
 		}
-		// A change holds from the next batch on.
-		b.put(only(`{"data": {"n": [1]}}`))
+		// A change holds from the next batch on. Of what no record has is warned, and it is as the pattern says.
+		if s := b.put(only(`{"metadata": ["x"]}`)); !strings.HasPrefix(s.Warning, `filter pattern 1 asks for "metadata", which no record has`) || s.State != Enabled {
+			t.Errorf("%s: %q", s.State, s.Warning)
+		}
+		if s := b.put(only(`{"data": {"n": [1]}}`)); s.Warning != "" {
+			t.Errorf("warning %q", s.Warning)
+		}
 		b.stream.put(0, event("8"), event("1"))
 		synctest.Wait()
 		wantData(t, b.functions.deliveries()[3:], []string{event("1")})

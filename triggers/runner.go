@@ -265,6 +265,9 @@ func (r *runner) status(now time.Time) Status {
 	if err == nil && serving != nil && slices.Contains(serving.Config.Emit, s.Stream) {
 		s.Warning = loopWarning(s.Stream)
 	}
+	if odd := r.settings.Load().filter.Warnings(); len(odd) > 0 {
+		s.Warning = strings.TrimPrefix(s.Warning+"; "+strings.Join(odd, "; "), "; ")
+	}
 	if err == nil && !r.source.HasConsumer(s.Consumer) {
 		err = noConsumer(s.Consumer)
 	}

@@ -125,7 +125,9 @@ func TestLoopWarning(t *testing.T) {
 	says(true, "mapping", "create", "n", "--stream", "in", "--function", "f")
 	says(false, "mapping", "update", "n", "--qualifier", "1")                               // which emits to out only
 	says(true, "mapping", "create", "o", "--stream", "in", "--function", "f", "--disabled") // before it is resumed
-	r := c.run(t.Context(), "mapping", "describe", "m", "--output", "json")
+	r := c.run(t.Context(), "mapping", "update", "o", "--filter", `{"partitonKey":["a"]}`)
+	match(t, "a mapping with a misspelled filter", r.stdout, `Warning: +`+warning+`.*; filter pattern 1 asks for "partitonKey", which no record has`)
+	r = c.run(t.Context(), "mapping", "describe", "m", "--output", "json")
 	var m api.Mapping
 	if err := json.Unmarshal([]byte(r.stdout), &m); err != nil || !strings.HasPrefix(m.Warning, warning) || m.State != "enabled" {
 		t.Errorf("%s: %v", r.stdout, err)

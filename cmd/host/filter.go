@@ -62,6 +62,9 @@ func newFilterTest(a *app) *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("%s: %w", file, err)
 			}
+			for _, w := range f.Warnings() {
+				a.say("warning: %s", printable(w))
+			}
 			return a.explainEvents(f, events, jsontext.Pointer(keyPointer(key)))
 		},
 	}

@@ -24,6 +24,8 @@ func TestFilterTest(t *testing.T) {
 		{"filter test " + events + " --pattern " + late + " --file -", "", exitUsage, ``, `the file is given twice`},
 		{"filter test " + events, "", exitUsage, ``, `--pattern is needed`},
 		{"filter test --pattern {}", "", exitUsage, ``, `filter pattern 1 is {}; .* at least one field`},
+		{"filter test --pattern " + `'{"origin":["DFW"]}'`, `{"origin":"DFW"}`, exitOK, `^ +1  miss   origin is absent \(the fields of a record are data, .*\), which \["DFW"\] does not allow\n0 of 1 event passes\n$`,
+			`^warning: filter pattern 1 asks for "origin", which no record has: its fields are data, partitionKey, .*`},
 		{"filter test gone.ndjson --pattern " + late, "", exitFailure, ``, `gone.ndjson`},
 	} {
 		r := cli{stdin: tt.stdin}.run(t.Context(), words(tt.line)...)

@@ -2,6 +2,7 @@ package filter
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -64,8 +65,11 @@ func (f *field) explain(t *tape, object int, path string) (bool, string) {
 		return f.below.explain(t, at, path)
 	}
 	what := "is absent"
-	if at >= 0 {
+	switch {
+	case at >= 0:
 		what = "is " + t.shown(at)
+	case path == f.name && !slices.Contains(recordFields, f.name): // at the top
+		what = "is absent (the fields of a record are " + knownFields + ")"
 	}
 	asked := f.asks()
 	if f.match(t, object) {

@@ -3,6 +3,7 @@ package filter
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -248,6 +249,27 @@ func TestExplanationsNameWhatDecided(t *testing.T) {
 }
 
 const benchPattern = `{"data":{"carrier":[{"prefix":"A"}],"delay":[{"numeric":[">",60]}],"legs":{"to":["LHR"]}}}`
+
+// What no record has is warned of, once for each pattern, and explained; what is in data is not known.
+func TestWarnings(t *testing.T) {
+	f, err := Compile([]string{`{"partitonKey": ["a"], "data": {"x": [1]}, "$or": [{"meta": {"a": [1]}}, {"partitonKey": [{"exists": false}]}]}`,
+		`{"partitionKey": ["a"], "sequenceNumber": ["1"], "approximateArrivalTimestamp": [1], "kinesisSchemaVersion": ["1.0"], "data": {"partitonKey": ["a"]}}`,
+		`{"` + strings.Repeat("é", 100) + `": [1]}`})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const fields = "which no record has: its fields are data, partitionKey, sequenceNumber, approximateArrivalTimestamp and kinesisSchemaVersion"
+	want := []string{
+		`filter pattern 1 asks for "partitonKey", ` + fields, `filter pattern 1 asks for "meta", ` + fields,
+		`filter pattern 3 asks for "` + strings.Repeat("é", maxShown/2) + `…", ` + fields,
+	}
+	if got := f.Warnings(); !slices.Equal(got, want) {
+		t.Errorf("warnings %q, want %q", got, want)
+	}
+	if got := (*Filter)(nil).Warnings(); got != nil {
+		t.Errorf("no filter warns of %q", got)
+	}
+}
 
 func TestMatchAllocatesNothing(t *testing.T) {
 	f, err := Compile([]string{benchPattern, `{"partitionKey":["x"]}`})
