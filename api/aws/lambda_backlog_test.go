@@ -215,6 +215,36 @@ func TestWaitsForAnAnswersRoom(t *testing.T) {
 	}
 }
 
+// TestSlowFunction holds nobody else up, however many calls of it are under way.
+func TestSlowFunction(t *testing.T) {
+	l := newLambdaRig(t)
+	q := l.handler.lambda.events
+	end, called := make(chan struct{}), make(chan string)
+	q.functions = stubFunctions{wait: func(ctx context.Context, call runtime.Call) error {
+		if call.Function == "slow" {
+			select {
+			case <-end:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		called <- call.Function
+		return nil
+	}}
+	for range 2 * maxCalls {
+		l.must(q.add(l.ctx, runtime.Call{Function: "slow"}))
+	}
+	for _, function := range []string{"f", "g", "f"} {
+		l.must(q.add(l.ctx, runtime.Call{Function: function}))
+		if got := <-called; got != function {
+			t.Errorf("called is %s", got)
+		}
+	}
+	close(end)
+	settled(t, ok(l.store.Stream(AsyncStream))(t), 2*maxCalls+3)
+}
+
 // TestOpenCalls holds the form of a checkpoint's state, and what is none against it.
 func TestOpenCalls(t *testing.T) {
 	read := record.MakeSequence(2, 100)

@@ -25,9 +25,11 @@ const (
 	asyncConsumer  = "lambda/async" // of the checkpoint
 	asyncRetention = 24 * time.Hour
 	asyncHeaderMax = 4 << 10
-	asyncCalls     = 16 // at the same time
-	asyncRetries   = 2  // of a function that does not say
+	asyncRetries   = 2 // of a function that does not say
 	maxAsyncAge    = 6 * time.Hour
+
+	maxCalls  = 32 // at the same time
+	partCalls = 1  // a function can have a half of all: 16
 
 	maxUnderWay   = 64 << 20 // bytes of payloads in memory; others wait in the stream
 	leastUnderWay = 16 << 10 // what one takes of that at least: so there are at most 4,096
@@ -56,7 +58,7 @@ type events struct {
 	arn          func(function, qualifier string) string // of what was called
 	logger       *slog.Logger
 
-	calls      *semaphore.Weighted // of functions
+	calls      *pot                // of functions that run or wait for an instance, by function
 	lagging    *semaphore.Weighted // functions that are behind
 	room       *pot                // bytes under way, by function
 	answers    *pot                // bytes of them that are to be delivered, by function
@@ -80,7 +82,7 @@ type asyncHeader struct {
 func newEvents(o Options, arn func(function, qualifier string) string) *events {
 	q := &events{
 		streams: o.Streams, functions: o.Functions, settings: o.Settings, destinations: o.Destinations, arn: arn, logger: o.Logger,
-		calls: semaphore.NewWeighted(asyncCalls), lagging: semaphore.NewWeighted(maxBehind), room: newPot(maxUnderWay, partUnderWay),
+		calls: newPot(maxCalls, partCalls), lagging: semaphore.NewWeighted(maxBehind), room: newPot(maxUnderWay, partUnderWay),
 		answers: newPot(maxAnswers, partAnswers), deliveries: newPot(maxDeliveries, partDeliveries),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -219,10 +221,10 @@ func (q *events) dropAnswer(e *ending) {
 
 // try makes one attempt, and notes in e what came of it. The answer is kept if it is to be delivered.
 func (q *events) try(ctx context.Context, e *ending) error {
-	if err := q.calls.Acquire(ctx, 1); err != nil {
+	if err := q.calls.wait(ctx, e.call.Function, 1); err != nil {
 		return err
 	}
-	defer q.calls.Release(1)
+	defer q.calls.release(e.call.Function, 1)
 	var reply runtime.Reply
 	err := q.functions.Invoke(ctx, e.call, &reply)
 	failed := (*runtime.FunctionError)(nil)

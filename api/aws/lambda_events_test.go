@@ -15,7 +15,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awslambda "github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/shardmill/shardmill/internal/catalog"
 	"github.com/shardmill/shardmill/runtime"
@@ -205,7 +204,7 @@ func TestEventRetries(t *testing.T) {
 				var mu sync.Mutex
 				var at []time.Duration
 				began := time.Now()
-				q := &events{calls: semaphore.NewWeighted(1), answers: newPot(1, 1), settings: noSettings{}, logger: slog.New(slog.DiscardHandler), functions: stubFunctions{invoke: func(runtime.Call, *runtime.Reply) error {
+				q := &events{calls: newPot(1, 1), answers: newPot(1, 1), settings: noSettings{}, logger: slog.New(slog.DiscardHandler), functions: stubFunctions{invoke: func(runtime.Call, *runtime.Reply) error {
 					mu.Lock()
 					defer mu.Unlock()
 					at = append(at, time.Since(began))

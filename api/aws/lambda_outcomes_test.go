@@ -16,7 +16,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awslambda "github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/shardmill/shardmill/internal/catalog"
 	"github.com/shardmill/shardmill/internal/field"
@@ -268,7 +267,7 @@ func TestDeliveries(t *testing.T) {
 				to := &scripted{answers: tt.answers, began: time.Now()}
 				calls := 0
 				q := &events{
-					calls: semaphore.NewWeighted(1), answers: newPot(leastAnswer, 1), deliveries: newPot(1, 1), logger: slog.New(slog.DiscardHandler), destinations: to,
+					calls: newPot(1, 1), answers: newPot(leastAnswer, 1), deliveries: newPot(1, 1), logger: slog.New(slog.DiscardHandler), destinations: to,
 					arn:      func(function, qualifier string) string { return function + ":" + qualifier },
 					settings: &oneRecord{record: functionRecord{Modified: time.Now(), Async: map[string]asyncConfig{runtime.Latest: tt.async}}, broken: tt.broken},
 					functions: stubFunctions{invoke: func(_ runtime.Call, reply *runtime.Reply) error {
