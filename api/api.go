@@ -62,6 +62,7 @@ type Functions interface {
 // *triggers.Triggers is one. Its methods may be called at the same time.
 type Mappings interface {
 	Put(ctx context.Context, m triggers.Mapping) (s triggers.Status, created bool, err error)
+	Ensure(ctx context.Context, m triggers.Mapping) (s triggers.Status, created bool, err error)
 	Update(ctx context.Context, name string, change func(was triggers.Status, m *triggers.Mapping) error) (triggers.Status, error)
 	Seek(ctx context.Context, name string, to triggers.Target) (triggers.Status, error)
 	Get(name string) (triggers.Status, error)

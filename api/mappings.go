@@ -29,10 +29,13 @@ func (c *call) putMapping(in *MappingConfig) (*Mapping, bool, error) {
 	var s triggers.Status
 	var created bool
 	var err error
-	if tag := c.r.Header.Get(ifMatch.name); tag == "" {
+	switch tag := c.r.Header.Get(ifMatch.name); {
+	case tag != "":
+		s, err = c.putChanged(wanted, in.Disabled == nil, tag)
+	case in.Disabled == nil: // what somebody has paused is for them to resume
+		s, created, err = c.mappings.Ensure(c.context(), wanted)
+	default:
 		s, created, err = c.mappings.Put(c.context(), wanted)
-	} else {
-		s, err = c.putChanged(wanted, tag)
 	}
 	if err != nil {
 		return nil, false, err
@@ -41,8 +44,8 @@ func (c *call) putMapping(in *MappingConfig) (*Mapping, bool, error) {
 	return &m, created, nil
 }
 
-// putChanged makes a mapping what is wanted, if it is still the one that was read.
-func (c *call) putChanged(wanted triggers.Mapping, tag string) (triggers.Status, error) {
+// putChanged makes a mapping what is wanted, if it is still the one that was read; keep leaves it paused or at work.
+func (c *call) putChanged(wanted triggers.Mapping, keep bool, tag string) (triggers.Status, error) {
 	text, err := strconv.Unquote(tag)
 	if err != nil {
 		text = tag
@@ -54,6 +57,9 @@ func (c *call) putChanged(wanted triggers.Mapping, tag string) (triggers.Status,
 	s, err := c.mappings.Update(c.context(), wanted.Name, func(was triggers.Status, m *triggers.Mapping) error {
 		if !was.Modified.Equal(modified) {
 			return triggers.ErrChanged
+		}
+		if keep {
+			wanted.Disabled = m.Disabled
 		}
 		*m = wanted
 		return nil
@@ -75,7 +81,7 @@ func (in *MappingConfig) mapping(name string) triggers.Mapping {
 		Filters:    in.Filters, Parallelization: in.Parallelization, TumblingWindow: time.Duration(in.TumblingWindow),
 		ReportItemFailures: in.ReportItemFailures, Bisect: in.Bisect, Isolate: in.Isolate, ExactlyOnce: in.ExactlyOnce, OnFailure: in.OnFailure,
 		FailureTrace: in.FailureTrace == nil || *in.FailureTrace,
-		Qualifier:    in.Qualifier, Consumer: in.Consumer, Disabled: in.Disabled, EventCounts: in.EventCounts, Tags: in.Tags,
+		Qualifier:    in.Qualifier, Consumer: in.Consumer, Disabled: in.Disabled != nil && *in.Disabled, EventCounts: in.EventCounts, Tags: in.Tags,
 		Capsules: in.Capsules.setting(),
 	}
 }
@@ -121,7 +127,7 @@ func mappingOf(s *triggers.Status) Mapping {
 			Filters: s.Filters, Parallelization: s.Parallelization, TumblingWindow: Duration(s.TumblingWindow),
 			ReportItemFailures: s.ReportItemFailures, Bisect: s.Bisect, Isolate: s.Isolate, ExactlyOnce: s.ExactlyOnce, OnFailure: s.OnFailure,
 			FailureTrace: new(s.FailureTrace),
-			Qualifier:    s.Qualifier, Consumer: s.Consumer, Disabled: s.Disabled, EventCounts: s.EventCounts, Tags: s.Tags,
+			Qualifier:    s.Qualifier, Consumer: s.Consumer, Disabled: new(s.Disabled), EventCounts: s.EventCounts, Tags: s.Tags,
 			Capsules: capsuleConfigOf(s.Capsules),
 		},
 		State: string(s.State), Reason: s.Reason, Warning: s.Warning, LastResult: string(s.LastResult()), Counts: countsOf(s.Counts()),

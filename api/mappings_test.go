@@ -26,7 +26,7 @@ func TestMappingUpdatesThatMeet(t *testing.T) {
 	}
 	var all sync.WaitGroup
 	for _, change := range []func(*MappingConfig){
-		func(m *MappingConfig) { m.BatchSize = 7 }, func(m *MappingConfig) { m.MaxAttempts = 8 }, func(m *MappingConfig) { m.Disabled = true }, func(m *MappingConfig) { m.Bisect = true },
+		func(m *MappingConfig) { m.BatchSize = 7 }, func(m *MappingConfig) { m.MaxAttempts = 8 }, func(m *MappingConfig) { m.Disabled = new(true) }, func(m *MappingConfig) { m.Bisect = true },
 	} {
 		all.Go(func() {
 			if _, err := h.UpdateMapping(ctx, "m", func(m *MappingConfig) error { change(m); return nil }); err != nil {
@@ -36,7 +36,7 @@ func TestMappingUpdatesThatMeet(t *testing.T) {
 	}
 	all.Wait()
 	m, err := h.Mapping(ctx, "m")
-	if err != nil || m.BatchSize != 7 || m.MaxAttempts != 8 || !m.Disabled || !m.Bisect {
+	if err != nil || m.BatchSize != 7 || m.MaxAttempts != 8 || !*m.Disabled || !m.Bisect {
 		t.Errorf("%+v, %v", m.MappingConfig, err)
 	}
 	if _, err := h.UpdateMapping(ctx, "m", func(m *MappingConfig) error { m.BatchSize = -1; return nil }); err == nil || asProblem(t, err).Field != "batchSize" {
@@ -75,6 +75,31 @@ func TestMappingUpdatesThatMeet(t *testing.T) {
 	}
 }
 
+// A mapping that is put again stays paused or at work, unless the request says which.
+func TestPutMappingLeavesItPaused(t *testing.T) {
+	t.Parallel()
+	h, ctx := boot(t), t.Context()
+	h.stream(t, "s", 1)
+	h.deploy(t, "echo", FunctionConfig{})
+	for n, step := range []struct {
+		disabled *bool
+		match    bool // the request says what it has read
+		want     bool
+	}{{nil, false, false}, {nil, false, false}, {new(true), false, true}, {nil, false, true}, {nil, true, true}, {new(false), true, false}, {nil, true, false}, {new(true), true, true}, {new(false), false, false}} {
+		config := MappingConfig{Stream: "s", Function: "echo", BatchSize: 10 + n, Disabled: step.disabled}
+		var m Mapping
+		var err error
+		if step.match {
+			m, err = h.UpdateMapping(ctx, "m", func(next *MappingConfig) error { *next = config; return nil })
+		} else {
+			m, _, err = h.PutMapping(ctx, "m", config)
+		}
+		if err != nil || m.Disabled == nil || *m.Disabled != step.want || m.BatchSize != 10+n || (m.State == "disabled") != step.want {
+			t.Errorf("step %d: %s, %+v, %v", n, m.State, m.MappingConfig, err)
+		}
+	}
+}
+
 // The number of a record in a Lambda event or an on-failure document says where a mapping goes on, and where a read begins.
 func TestLongSequenceNumbers(t *testing.T) {
 	t.Parallel()
@@ -82,7 +107,7 @@ func TestLongSequenceNumbers(t *testing.T) {
 	h.stream(t, "s", 2)
 	h.stream(t, "other", 1)
 	h.deploy(t, "echo", FunctionConfig{})
-	if _, _, err := h.PutMapping(ctx, "m", MappingConfig{Stream: "s", Function: "echo", Disabled: true}); err != nil {
+	if _, _, err := h.PutMapping(ctx, "m", MappingConfig{Stream: "s", Function: "echo", Disabled: new(true)}); err != nil {
 		t.Fatal(err)
 	}
 	put, err := h.Put(ctx, "s", []PutRecord{{PartitionKey: "a", Data: []byte("0")}, {PartitionKey: "a", Data: []byte("1")}, {PartitionKey: "a", Data: []byte("2")}})

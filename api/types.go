@@ -446,7 +446,7 @@ type MappingConfig struct {
 	FailureTrace       *bool             `json:"failureTrace,omitzero" default:"true" doc:"Tell in what is stored at onFailure how the function failed: message and stack of its trap or error, or why it rejected the records. false: documents as AWS Lambda's."`
 	Qualifier          string            `json:"qualifier,omitempty" doc:"The version of the function: $LATEST, its number, or an alias. Left out: $LATEST."`
 	Consumer           string            `json:"consumer,omitempty" doc:"The registered consumer of the stream to read as; cannot be changed."`
-	Disabled           bool              `json:"disabled,omitzero" doc:"Nothing runs, and the checkpoints stay."`
+	Disabled           *bool             `json:"disabled,omitzero" doc:"Nothing runs, and the checkpoints stay. Left out: a mapping that is there stays paused or at work, and one that is made is at work."`
 	EventCounts        bool              `json:"eventCounts,omitzero" doc:"Count the events of each shard as metrics."`
 	Tags               map[string]string `json:"tags,omitempty" doc:"Up to 50 tags: keys of 1 to 128 characters, values of up to 256."`
 	Capsules           *CapsuleConfig    `json:"capsules,omitempty" doc:"Which invocations are kept so that they can be made again. Left out: none."`

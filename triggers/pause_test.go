@@ -34,9 +34,17 @@ func TestPauseAndResume(t *testing.T) {
 		if _, err := b.Seek(t.Context(), "m", Target{Position: Newest, Shard: "shardId-000000000001"}); err != nil {
 			t.Error(err)
 		}
+		m := Mapping{Name: "m", Stream: "s", Function: "f", BatchSize: 7}
+		if s, created, err := b.Ensure(t.Context(), m); err != nil || created || s.State != Disabled || s.BatchSize != 7 {
+			t.Errorf("put again: %+v, %t, %v", s, created, err)
+		}
 		b.put(nil)
 		synctest.Wait()
 		wantData(t, b.functions.deliveries(), []string{"0"}, []string{"1"})
+		m.Disabled = true
+		if s, _, err := b.Ensure(t.Context(), m); err != nil || s.State != Enabled {
+			t.Errorf("put again: %+v, %v", s, err)
+		}
 		if s, _ := b.Get("m"); s.State != Enabled {
 			t.Errorf("resumed: %+v", s)
 		}

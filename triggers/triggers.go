@@ -169,9 +169,21 @@ func (t *Triggers) begin(ctx context.Context) (end func(), err error) {
 // durable when Put returns, holds from each shard's next batch or attempt on and replays nothing. With the
 // settings unchanged it does nothing. Errors: ErrInvalid (as *FieldError), ErrConflict, ErrClosed.
 func (t *Triggers) Put(ctx context.Context, m Mapping) (s Status, created bool, err error) {
+	return t.putAs(ctx, m, false)
+}
+
+// Ensure is Put, but a mapping that is there stays paused, or at work: m.Disabled is for one that is made.
+func (t *Triggers) Ensure(ctx context.Context, m Mapping) (s Status, created bool, err error) {
+	return t.putAs(ctx, m, true)
+}
+
+func (t *Triggers) putAs(ctx context.Context, m Mapping, keep bool) (s Status, created bool, err error) {
 	end, err := t.begin(ctx)
 	if err == nil {
 		defer end()
+		if old := t.lookup(m.Name); keep && old != nil {
+			m.Disabled = old.settings.Load().Disabled
+		}
 		s, created, err = t.put(ctx, m)
 	}
 	if err != nil {

@@ -58,6 +58,7 @@ func patterns(given []string) []string {
 func newMappingCreate(a *app) *cobra.Command {
 	var config api.MappingConfig
 	var startingTime string
+	var disabled bool
 	c := &cobra.Command{
 		Use:     "create NAME",
 		Short:   "Drive a function from a stream; the same again changes nothing",
@@ -82,10 +83,8 @@ func newMappingCreate(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if !cmd.Flags().Changed("disabled") { // what somebody has paused is for them to resume
-				if was, err := client.Mapping(cmd.Context(), args[0]); err == nil {
-					config.Disabled = was.Disabled
-				}
+			if cmd.Flags().Changed("disabled") {
+				config.Disabled = &disabled
 			}
 			m, _, err := client.PutMapping(cmd.Context(), args[0], config)
 			if err != nil {
@@ -98,7 +97,7 @@ func newMappingCreate(a *app) *cobra.Command {
 	flags.StringVar(&config.Stream, "stream", "", "the stream to read")
 	mappingFlags(flags, &config)
 	flags.StringVar(&config.Consumer, "consumer", "", "the registered consumer of the stream to read as")
-	flags.BoolVar(&config.Disabled, "disabled", false, "make it paused; mapping resume starts it (default: one that is there stays paused or running)")
+	flags.BoolVar(&disabled, "disabled", false, "make it paused; mapping resume starts it (default: one that is there stays paused or running)")
 	flags.StringVar(&config.StartingPosition, "starting-position", "", "where to begin: oldest, newest or timestamp (default oldest)")
 	flags.StringVar(&startingTime, "starting-time", "", "begin with records that arrived at a time (2026-01-02T15:04:05Z) or so long ago (15m)")
 	a.completingFlag(c, "stream", streamNames)
@@ -347,7 +346,7 @@ func (a *app) switching(use, short string, disabled bool) *cobra.Command {
 				return err
 			}
 			m, err := client.UpdateMapping(cmd.Context(), args[0], func(next *api.MappingConfig) error {
-				next.Disabled = disabled
+				next.Disabled = &disabled
 				return nil
 			})
 			if err != nil {

@@ -279,7 +279,7 @@ func (s *nativeSurface) function(module []byte) {
 
 func (s *nativeSurface) create() {
 	_, _, err := s.client.PutMapping(s.t.Context(), traceName, api.MappingConfig{
-		Stream: "in", Function: "trace", Qualifier: "live", Disabled: true, BatchSize: 8, MaxAttempts: 2, Bisect: true, ReportItemFailures: true,
+		Stream: "in", Function: "trace", Qualifier: "live", Disabled: new(true), BatchSize: 8, MaxAttempts: 2, Bisect: true, ReportItemFailures: true,
 		Filters: []string{traceFilter}, OnFailure: "stream:failed", Deaggregate: new(false), FailureTrace: new(false),
 	})
 	s.must(err)
@@ -322,7 +322,9 @@ func (s *nativeSurface) spread() {
 	})
 }
 
-func (s *nativeSurface) enable(on bool) { s.update(func(c *api.MappingConfig) { c.Disabled = !on }) }
+func (s *nativeSurface) enable(on bool) {
+	s.update(func(c *api.MappingConfig) { c.Disabled = new(!on) })
+}
 
 func (s *nativeSurface) remove() {
 	s.must(s.client.DeleteMapping(s.t.Context(), traceName))
