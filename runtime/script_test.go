@@ -122,7 +122,8 @@ function inner(what: string): unknown {
 	switch (what) {
 	case "throw": throw new TypeError("thrown");
 	case "own": throw new Failure("of its own", { cause: new Error("the cause") });
-	case "text": throw "just text";
+	case "text": throw "just text"; case "several": throw new AggregateError([new TypeError("one"), "two"], "both");
+	case "circle": { const e: any = new Error("round"); e.cause = { e }; e.cause = e; throw e; }
 	case "reject": return Promise.reject(new Error("rejected"));
 	case "later": return new Promise((_, no) => setTimeout(() => no(new RangeError("late")), 5));
 	case "never": return new Promise(() => {});
@@ -157,26 +158,28 @@ export default { invoke: (body: any) => inner(body.text) };
 	}{
 		{"throw", FailError, "TypeError", "thrown", "at inner (function.ts:7:"},
 		{"own", FailError, "Failure", "of its own (cause: Error: the cause)", "function.ts:8:"},
+		{"several", FailError, "AggregateError", "both (errors: TypeError: one; string: two)", "function.ts:9:"},
+		{"circle", FailError, "Error", "round (cause: Error: round (cause: ", "function.ts:10:"},
 		{"text", FailError, "string", "just text", ""},
-		{"reject", FailError, "Error", "rejected", "function.ts:10:"},
-		{"later", FailError, "RangeError", "late", "function.ts:11:"},
+		{"reject", FailError, "Error", "rejected", "function.ts:11:"},
+		{"later", FailError, "RangeError", "late", "function.ts:12:"},
 		{"never", FailError, "Error", "never settled", ""},
 		{"spin", FailTimeout, "", "longer than its timeout of 300ms", "at inner (function.ts:1"}, // the engine's own frames are in none
-		{"jobs", FailTimeout, "", "longer than its timeout of 300ms", "at f (function.ts:14:"},
-		{"async", FailTimeout, "", "longer than its timeout of 300ms", "(function.ts:21:"},
-		{"sort", FailTimeout, "", "longer than its timeout of 300ms", "at inner (function.ts:20:"},
-		{"log", FailTimeout, "", "longer than its timeout of 300ms", "at inner (function.ts:22:"},
-		{"tick", FailTimeout, "", "longer than its timeout of 300ms", "at <anonymous> (function.ts:23:"},
-		{"replaced", FailTimeout, "", "longer than its timeout of 300ms", "at f (function.ts:24:"},
-		{"sleep", FailTimeout, "", "longer than its timeout of 300ms", "wasi_snapshot_preview1.poll_oneoff("},
+		{"jobs", FailTimeout, "", "longer than its timeout of 300ms", "at f (function.ts:15:"},
+		{"async", FailTimeout, "", "longer than its timeout of 300ms", "(function.ts:22:"},
+		{"sort", FailTimeout, "", "longer than its timeout of 300ms", "at inner (function.ts:21:"},
+		{"log", FailTimeout, "", "longer than its timeout of 300ms", "at inner (function.ts:23:"},
+		{"tick", FailTimeout, "", "longer than its timeout of 300ms", "at <anonymous> (function.ts:24:"},
+		{"replaced", FailTimeout, "", "longer than its timeout of 300ms", "at f (function.ts:25:"},
+		{"sleep", FailTimeout, "", "longer than its timeout of 300ms", "(it waits for a timer)"},
 		{"memory", FailMemory, "", "needed more memory than its limit of 16 MiB", ""},
-		{"long", FailError, "InternalError", "string too long", "function.ts:17:"},
+		{"long", FailError, "InternalError", "string too long", "function.ts:18:"},
 		{"deep", FailError, "RangeError", "call stack", "deep (function.ts:3:"},
 		{"json", FailError, "", "", ""},
-		{"regexp", FailTimeout, "", "", "at test (native)\n    at inner (function.ts:25:"},
+		{"regexp", FailTimeout, "", "", "at test (native)\n    at inner (function.ts:26:"},
 		{"cycle", FailError, "TypeError", "circular", ""},
 		{"function", FailError, "TypeError", "what invoke returns must be", ""},
-		{"reserved", FailError, "Error", "after all that", "function.ts:28:"},
+		{"reserved", FailError, "Error", "after all that", "function.ts:29:"},
 	} {
 		t.Run(tt.what, func(t *testing.T) {
 			started := time.Now()
@@ -315,6 +318,7 @@ const checks: { [name: string]: (body: any, ctx: any) => any } = {
 	lateView: (body) => kept.data.length,
 	log: () => {
 		console.log("plain", 1, { a: [1n] }, null, undefined, new Map([[1, 2]]));
+		console.log({ e: new TypeError("inside", { cause: 1 }), m: new Map([["a", new Set([1n])]]) });
 		console.warn("careful");
 		console.debug("deep down");
 		console.error("wrong");
@@ -351,7 +355,8 @@ export default { invoke: (body: any, ctx: any) => checks[body.text.split(" ")[0]
 		t.Errorf("a kept view has %s bytes", got)
 	}
 	want := []string{
-		`info plain 1 {"a":["1n"]} null undefined Map [[1,2]]`, `warn {"level":"warn","msg":"careful"}`, `debug {"level":"debug","msg":"deep down"}`,
+		`info plain 1 {"a":["1n"]} null undefined Map [[1,2]]`,
+		`info {"e":"TypeError: inside (cause: number: 1)","m":[["a",["1n"]]]}`, `warn {"level":"warn","msg":"careful"}`, `debug {"level":"debug","msg":"deep down"}`,
 		"error wrong", `error {"level":"error","msg":"TypeError: an error\n    at log (function.ts:`, `info {"level":"info","msg":"two\nlines"}`, "error assertion failed: yes",
 	}
 	got := w.logsOf(t, "f")[:len(want)] // behind them is what failed

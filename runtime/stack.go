@@ -71,11 +71,15 @@ func (s *source) readable(stack string) string {
 }
 
 // withoutEngine is a script's stack without the frames of the engine, a module without a name whose functions have none: they are not the author's, and
-// say nothing. What is left is the door of the host where the script was stopped, if it was at one.
+// say nothing. What is left is the door of the host where the script was stopped, if it was at one. What a script sleeps for is a timer.
 func withoutEngine(stack string) string {
 	var kept []string
 	for line := range strings.Lines(stack) {
-		if !strings.HasPrefix(line, ".") {
+		switch {
+		case strings.HasPrefix(line, "."):
+		case strings.HasPrefix(line, "wasi_snapshot_preview1.poll_oneoff("):
+			kept = append(kept, "    (it waits for a timer)\n")
+		default:
 			kept = append(kept, line)
 		}
 	}

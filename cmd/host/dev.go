@@ -357,7 +357,7 @@ func (s *session) followLogs(ctx context.Context) {
 	for l, err := range s.client.Logs(ctx, s.config.name, api.LogOptions{Follow: true}) {
 		switch {
 		case err == nil:
-			s.say("%s v%d %s: %s", l.Function, l.Version, l.Level, printable(l.Message))
+			s.say("%s v%d %s: %s", l.Function, l.Version, l.Level, logText(l.Message))
 		case ctx.Err() == nil:
 			s.say("the function's log cannot be followed: %s", oneLine(err))
 		}

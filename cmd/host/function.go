@@ -287,7 +287,7 @@ func (a *app) printLog(l api.LogLine) error {
 	if a.output == outputJSON {
 		return a.printJSON(l)
 	}
-	_, err := fmt.Fprintf(a.out, "%s  %-5s  v%d  %s  %s\n", clock(l.Time), l.Level, l.Version, l.Invocation, printable(l.Message))
+	_, err := fmt.Fprintf(a.out, "%s  %-5s  v%d  %s  %s\n", clock(l.Time), l.Level, l.Version, l.Invocation, logText(l.Message))
 	return err
 }
 

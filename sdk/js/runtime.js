@@ -65,11 +65,13 @@
   const isError = (e) => e instanceof Error;
   const typeOf = (e) => (isError(e) ? String(e.name) : e === null ? "null" : typeof e);
 
-  function messageOf(e) {
-    if (isError(e)) {
-      return e.cause === undefined ? String(e.message) : `${e.message} (cause: ${typeOf(e.cause)}: ${messageOf(e.cause)})`;
-    }
-    return show(e);
+  // messageOf is a message with those of the errors that it has come from, some deep.
+  function messageOf(e, depth = 0) {
+    if (!isError(e)) return show(e);
+    const within = [], named = (x) => `${typeOf(x)}: ${messageOf(x, depth + 1)}`;
+    if (e.cause !== undefined && depth < 5) within.push(`cause: ${named(e.cause)}`);
+    if (Array.isArray(e.errors) && depth < 5) within.push(`errors: ${e.errors.slice(0, 10).map(named).join("; ")}`);
+    return within.length ? `${e.message} (${within.join(", ")})` : String(e.message);
   }
 
   // outOfMemory is what the engine throws when it gets no more memory. The host knows why, when the instance ends.
@@ -124,6 +126,13 @@
 
   // ---- console ----
 
+  // shownInside is what JSON does not say of itself: values in an object that is shown.
+  function shownInside(_, v) {
+    if (typeof v === "bigint") return `${v}n`;
+    if (v instanceof Map || v instanceof Set) return [...v];
+    return isError(v) ? `${typeOf(v)}: ${messageOf(v)}` : v;
+  }
+
   function show(value) {
     if (typeof value === "string") return value;
     if (isError(value)) {
@@ -136,7 +145,7 @@
     if (value instanceof Map) return `Map ${show([...value])}`;
     if (value instanceof Set) return `Set ${show([...value])}`;
     try {
-      return stringify(value, (_, v) => (typeof v === "bigint" ? `${v}n` : v)) ?? String(value);
+      return stringify(value, shownInside) ?? String(value);
     } catch {
       return Object.prototype.toString.call(value);
     }
