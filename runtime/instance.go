@@ -373,7 +373,10 @@ func (i *instance) classify(ctx context.Context, err error) (*FunctionError, err
 // stack where there are any, and one that was refused memory before is taken to have ended for that.
 func (i *instance) ended(f *FunctionError) *FunctionError {
 	sentence, trace := i.log.stderr.complaint()
-	if sentence != "" {
+	switch {
+	case i.program != nil && i.program.input != nil && strings.HasPrefix(sentence, "panic: "): // how the engine ends is nothing of the script's
+		f.Message = strings.TrimPrefix(sentence, "panic: ")
+	case sentence != "":
 		f.Message += ": " + sentence
 	}
 	if trace != "" {

@@ -120,7 +120,10 @@ func build(o api.BuildOptions) (api.BuildResult, error) {
 	}
 	e := &SourceError{}
 	for _, m := range r.Errors {
-		text := strings.TrimSuffix(m.Text, " (use \"platform: 'node'\" when building for node)")
+		text, node := strings.CutSuffix(m.Text, " (use \"platform: 'node'\" when building for node)")
+		if node || strings.HasPrefix(text, `Could not resolve "node:`) {
+			text += ": modules of Node do not exist here"
+		}
 		if m.Location != nil {
 			text = fmt.Sprintf("%s:%d:%d: %s", m.Location.File, m.Location.Line, m.Location.Column+1, text)
 		}

@@ -54,11 +54,11 @@
     return found ? `${sources[found[1]]}:${found[2] + 1}:${found[3] + 1}` : `script:${line}:${column}`;
   }
 
-  // stackOf is the stack of an error without the frames of this file.
+  // stackOf is the stack of an error without the frames of this file and of its natives, which have no names.
   function stackOf(error) {
     const stack = error !== null && typeof error === "object" ? error.stack : "";
     if (typeof stack !== "string") return "";
-    const lines = stack.split("\n").filter((line) => line.trim() !== "" && !/\bruntime:\d+(:\d+)?\)?$/.test(line));
+    const lines = stack.split("\n").filter((line) => line.trim() !== "" && !/\bruntime:\d+(:\d+)?\)?$| <anonymous> \(native\)$/.test(line));
     return lines.map((line) => line.replace(/\bscript:(\d+)(?::(\d+))?/g, (_, l, c) => place(+l, +(c || 1)))).join("\n");
   }
 
