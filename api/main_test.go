@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -64,14 +65,15 @@ var compiled struct {
 	kept bool
 }
 
-// lendCompiled gives a host that has started the compiled code, where there is some.
+// lendCompiled gives a host that has started the compiled code, where there is some and it has none itself.
 func lendCompiled(cache string) error {
 	compiled.Lock()
 	defer compiled.Unlock()
-	if _, err := os.Stat(cache); !compiled.kept || err == nil {
-		return nil // there is none yet, or it is a host that has started again
+	own, err := filepath.Glob(filepath.Join(cache, "*", "SEAL"))
+	if err != nil || !compiled.kept || len(own) > 0 {
+		return err // there is none yet, or it is a host that has started again
 	}
-	return os.CopyFS(cache, os.DirFS(filepath.Join(scratch, "compiled")))
+	return linkTree(filepath.Join(scratch, "compiled"), cache)
 }
 
 // keepCompiled takes the compiled code of a host that has deployed echo alone.
@@ -82,7 +84,24 @@ func keepCompiled(cache string) error {
 		return nil
 	}
 	compiled.kept = true
-	return os.CopyFS(filepath.Join(scratch, "compiled"), os.DirFS(cache))
+	return linkTree(cache, filepath.Join(scratch, "compiled"))
+}
+
+// linkTree links the files below one folder, which are never written to again, into another.
+func linkTree(from, to string) error {
+	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			return os.MkdirAll(filepath.Join(to, rel), 0o755)
+		}
+		return os.Link(path, filepath.Join(to, rel))
+	})
 }
 
 // cache is the host's folder of compiled code.
