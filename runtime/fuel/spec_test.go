@@ -1,3 +1,7 @@
+//go:build !race
+
+// The race detector is left out: everything here is one goroutine, and under it the stacks that endless recursion fills take most of the time.
+
 package fuel
 
 import (
