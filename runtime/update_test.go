@@ -174,12 +174,15 @@ func TestFailedUpdate(t *testing.T) {
 	w.submit(t, "new", broken())
 	check := func() {
 		t.Helper()
+		if w.mustAsk(t, "old", "") != "old" { // and then its code, which a start loads in the background, is there
+			t.Error("the old version does not serve")
+		}
 		f := w.settled(t, "old")
 		if f.State != StateActive || f.Version != 1 || f.Update == nil || f.Update.State != StateFailed || !strings.Contains(f.Update.Problem, "does not compile") {
 			t.Errorf("an update that fails: %+v, %+v", f, f.Update)
 		}
 		if w.mustAsk(t, "old", "") != "old" {
-			t.Error("the old version does not serve")
+			t.Error("the old version does not serve when the update has failed")
 		}
 		f = w.settled(t, "new")
 		if f.State != StateFailed || !strings.Contains(f.Problem, "does not compile") {
