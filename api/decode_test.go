@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net/http/httptest"
 	"os"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"github.com/shardmill/shardmill/runtime"
 	"github.com/shardmill/shardmill/shards"
 )
 
@@ -101,6 +103,10 @@ func TestProblemOf(t *testing.T) {
 	p = problemOf(errors.Join(shards.ErrDamaged, d))
 	if p.Kind() != KindDamaged || p.Damage == nil || p.Damage.Shard != "shardId-000000000002" || p.Damage.Last != 9 {
 		t.Errorf("%+v %+v", p, p.Damage)
+	}
+	late := problemOf(fmt.Errorf("runtime: deploy \"f\": %w", runtime.ErrSuperseded))
+	if late.Status != 409 || late.Kind() != KindConflict || !strings.HasPrefix(late.Detail, `Deploy "f": a newer upload has taken its place`) || !strings.Contains(late.Detail, "deploy this again") {
+		t.Errorf("%+v", late)
 	}
 	if files := problemOf(shards.ErrFiles); files.Kind() != KindTooManyFiles || !strings.Contains(files.Detail, "ulimit -n") {
 		t.Errorf("%+v", files)

@@ -49,6 +49,7 @@ var sentinels = []struct {
 	{runtime.ErrUnsupported, KindCannotServe, "Deploy a module that handles this kind of call."},
 	{runtime.ErrCompilerEnded, KindInternal, "It is not the code's fault. See how much memory the machine has left; then deploy it again."},
 	{runtime.ErrUnavailable, KindInternal, "Deploy the function's code again, and see the host's log."},
+	{runtime.ErrSuperseded, KindConflict, "GET /v1/functions/{name} says what it is now; deploy this again if it is to be the newest."},
 	{runtime.ErrClosed, KindStopping, "Try again when the host is back."},
 	{secrets.ErrNotFound, KindSecretNotFound, "GET /v1/secrets lists the secrets there are; PUT /v1/secrets/{name} sets one."},
 	{secrets.ErrKey, KindInternal, "The host's key of the secrets cannot be used: see the host's log."},

@@ -166,29 +166,24 @@ func (rt *Runtime) DeleteAlias(ctx context.Context, name, alias string) error {
 // their numbers only grow. Where they are what $LATEST has already, nothing changes. Errors: as of Deploy, ErrNotFound,
 // ErrNoVersion, ErrUnavailable when the old code cannot be loaded any more.
 func (rt *Runtime) Rollback(ctx context.Context, name string, number int) (Function, error) {
-	f, err := rt.function("roll back", name)
-	if err != nil {
-		return Function{}, err
-	}
-	if number == 0 {
-		return Function{}, fmt.Errorf("runtime: roll back %q to version %d: %w", name, number, ErrNoVersion)
-	}
-	v, code, err := rt.again(ctx, f, number)
-	if err != nil {
-		return Function{}, fmt.Errorf("runtime: roll back %q to version %d: %w", name, number, err)
-	}
-	if err := rt.enter(); err != nil {
-		return Function{}, fmt.Errorf("runtime: roll back %q: %w", name, err)
-	}
-	defer rt.leave()
-	if f, err = rt.deploy(ctx, name, code, v.config, v.language, v.signer); err != nil {
-		return Function{}, fmt.Errorf("runtime: roll back %q to version %d: %w", name, number, err)
-	}
-	return f.describe(), nil
+	return rt.upload(ctx, "roll back", name, func(ctx context.Context, u *upload) (*function, error) {
+		if number == 0 {
+			return nil, fmt.Errorf("version 0: %w", ErrNoVersion)
+		}
+		v, code, err := rt.again(ctx, name, number)
+		if err != nil {
+			return nil, fmt.Errorf("version %d: %w", number, err)
+		}
+		return rt.deploy(ctx, u, code, v.config, v.language, v.signer)
+	})
 }
 
-// again is a version, 0 being $LATEST, with its code, to make another one of. Errors: ErrNoVersion, ErrUntrusted, ErrUnavailable.
-func (rt *Runtime) again(ctx context.Context, f *function, number int) (*version, []byte, error) {
+// again is a version, 0 being $LATEST, with its code, to make another one of. Errors: ErrNotFound, ErrNoVersion, ErrUntrusted, ErrUnavailable.
+func (rt *Runtime) again(ctx context.Context, name string, number int) (*version, []byte, error) {
+	f := rt.find(name)
+	if f == nil {
+		return nil, nil, ErrNotFound
+	}
 	v := f.version(number)
 	if v == nil {
 		return nil, nil, ErrNoVersion

@@ -20,24 +20,26 @@ import (
 // Deploy stores code as the newest version of a function, which it makes where there is none, and lets $LATEST be it.
 // When it returns, the version is durable, has been compiled, has made an instance, and serves. Calls under way finish
 // on the version they began with. What $LATEST is already, code and configuration, is not stored again: its version is
-// returned.
+// returned. Of several at once the one that came last wins: when it has succeeded, those that came before it and are not ready yet are given up, and
+// so are those that came before a Submit or a Delete.
 //
 // Only the newest Options.KeepVersions versions are kept, and those that something names: an alias, or Options.Pinned; of the
 // others the code is deleted.
 //
 // Errors: a *FieldError (ErrInvalid) for a name, a configuration or code that is refused, with nothing changed; ErrUntrusted where
-// Options.Trust asks for a signature (see DeployProven); ErrNoSpace; ErrClosed; what the stores answer.
+// Options.Trust asks for a signature (see DeployProven); ErrSuperseded; ErrNoSpace; ErrClosed; what the stores answer.
 func (rt *Runtime) Deploy(ctx context.Context, name string, code []byte, config Config) (Function, error) {
 	return rt.DeployProven(ctx, name, code, config, Proof{})
 }
 
-func (rt *Runtime) deploy(ctx context.Context, name string, code []byte, config Config, language Language, signer string) (*function, error) {
-	v, err := rt.candidate(name, code, config, language, signer)
+func (rt *Runtime) deploy(ctx context.Context, u *upload, code []byte, config Config, language Language, signer string) (*function, error) {
+	v, err := rt.candidate(u.function, code, config, language, signer)
 	if err != nil {
 		return nil, err
 	}
-	if f := rt.same(&v.identity); f != nil && !f.coming.waits() {
-		return f, nil
+	rt.offer(u, v)
+	if f, err := rt.unchanged(ctx, u, v); f != nil || err != nil {
+		return f, err
 	}
 	p, err := rt.admit(ctx, v, code)
 	if err != nil {
@@ -45,11 +47,33 @@ func (rt *Runtime) deploy(ctx context.Context, name string, code []byte, config 
 		return nil, err
 	}
 	v.code.finish(p, nil)
-	f, err := rt.publish(ctx, v, code)
+	f, err := rt.publish(ctx, u, v, code)
 	if err != nil || f.latest() != v {
 		rt.discard(v)
 	}
+	if errors.Is(err, ErrSuperseded) {
+		rt.uncache(v.digest)
+	}
 	return f, err
+}
+
+// unchanged is the function when it serves already what is uploaded, else nil.
+func (rt *Runtime) unchanged(ctx context.Context, u *upload, v *version) (*function, error) {
+	if err := rt.store(ctx); err != nil {
+		return nil, err
+	}
+	defer rt.stored()
+	return rt.repeated(u, v), nil
+}
+
+// repeated is the function when it serves already what is uploaded, which counts as the newest upload then; else nil. Storing is held.
+func (rt *Runtime) repeated(u *upload, v *version) *function {
+	f := rt.same(&v.identity)
+	if f == nil || f.coming.waits() {
+		return nil
+	}
+	rt.overtake(u.function, u, f.latest())
+	return f
 }
 
 // candidate is a version of what was uploaded, without a number.
@@ -190,12 +214,12 @@ func (rt *Runtime) trial(ctx context.Context, v *version, p *program, hasKinds b
 
 // publish stores the version and makes it $LATEST, unless somebody else has stored the same meanwhile. Code
 // first, definition second, so that no definition is without its code; then the code that nobody needs any more.
-func (rt *Runtime) publish(ctx context.Context, v *version, code []byte) (*function, error) {
+func (rt *Runtime) publish(ctx context.Context, u *upload, v *version, code []byte) (*function, error) {
 	if err := rt.store(ctx); err != nil {
 		return nil, err
 	}
 	defer rt.stored()
-	if f := rt.same(&v.identity); f != nil && !f.coming.waits() {
+	if f := rt.repeated(u, v); f != nil {
 		return f, nil
 	}
 	if err := rt.storeCode(ctx, v, code); err != nil {
@@ -207,6 +231,7 @@ func (rt *Runtime) publish(ctx context.Context, v *version, code []byte) (*funct
 		return nil, err
 	}
 	rt.replace(ctx, f, dropped)
+	rt.overtake(u.function, u, v)
 	return f, nil
 }
 
@@ -221,14 +246,18 @@ func (rt *Runtime) storeCode(ctx context.Context, v *version, code []byte) error
 	return nil
 }
 
-// store waits until nobody else changes what is stored; stored ends that.
+// store waits until nobody else changes what is stored; stored ends that. It is not for what ended meanwhile; its error is the cause of that.
 func (rt *Runtime) store(ctx context.Context) error {
 	select {
 	case rt.storing <- struct{}{}:
-		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
+	if ctx.Err() != nil {
+		rt.stored()
+		return context.Cause(ctx)
+	}
+	return nil
 }
 
 func (rt *Runtime) stored() { <-rt.storing }
@@ -357,8 +386,8 @@ func (rt *Runtime) Code(ctx context.Context, name string, version int) ([]byte, 
 	return bytes.Clone(code), nil
 }
 
-// Delete removes a function with all its versions and log lines. Calls under way finish. A function made later under the
-// name begins with version 1. Errors: ErrNotFound, ErrClosed, what the store answers.
+// Delete removes a function with all its versions and log lines. Calls under way finish; uploads under way are given up (ErrSuperseded). A function made later
+// under the name begins with version 1. Errors: ErrNotFound, ErrClosed, what the store answers.
 func (rt *Runtime) Delete(ctx context.Context, name string) error {
 	if err := rt.enter(); err != nil {
 		return fmt.Errorf("runtime: delete %q: %w", shorten(name), err)
@@ -378,6 +407,7 @@ func (rt *Runtime) Delete(ctx context.Context, name string) error {
 	rt.mu.Lock()
 	delete(rt.functions, name)
 	rt.mu.Unlock()
+	rt.overtake(name, nil, nil)
 	all := f.all()
 	for _, v := range all {
 		rt.discard(v)

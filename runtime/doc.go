@@ -19,7 +19,8 @@
 //
 // What Deploy has answered is durable, has been compiled and has run once; nothing refused changes anything. A swap of
 // $LATEST is atomic: calls under way finish on the version that they began with. [Runtime.Submit] answers when the upload is durable; it
-// is compiled in the background, over restarts, and the version before serves until it can be swapped, or for good where it fails.
+// is compiled in the background, over restarts, and the version before serves until it can be swapped, or for good where it fails. An upload never undoes
+// what came after it: it is given up (ErrSuperseded) when a newer one serves or waits before it is ready, and when the function is deleted.
 //
 // A function cannot harm the host or another call. Its memory is bounded and outside Go's heap, its time is bounded,
 // what it logs is bounded, and it reaches nothing but WASI's clocks, random numbers, stdout and stderr, and what its [Config] grants: no

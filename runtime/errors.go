@@ -37,6 +37,8 @@ var (
 	// ErrInvalid: the name, the configuration or the code breaks a rule or a limit. What is wrapped is a
 	// *FieldError.
 	ErrInvalid = field.ErrInvalid
+	// ErrSuperseded: something else came after the upload and before it was ready: a newer upload, which serves or waits, or the function's deletion. The text says which.
+	ErrSuperseded = errors.New("a newer upload has taken its place, or the function was deleted")
 	// ErrCompilerEnded: the process that compiles was ended from outside, again and again: by the system, which is short of memory, or by somebody. The code is not at
 	// fault. It is what Options.CompileModule and Options.CompileScript answer when that has happened once.
 	ErrCompilerEnded = errors.New("the machine has ended the compiler, perhaps for want of memory; the code is not at fault")

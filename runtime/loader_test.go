@@ -116,6 +116,6 @@ func TestDoomEndsWaiting(t *testing.T) {
 		if err := <-ended; !errors.Is(err, ErrNotFound) {
 			t.Errorf("%v", err)
 		}
-		l.refuse(errSuperseded) // by the one who compiled it
+		l.refuse(ErrSuperseded) // by the one who compiled it
 	})
 }

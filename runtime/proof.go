@@ -26,19 +26,13 @@ type Proof struct {
 // DeployProven is Deploy of code that has to be what the proof says. Errors besides Deploy's: a *FieldError for "digest" or
 // "signature", ErrUntrusted; nothing has changed then.
 func (rt *Runtime) DeployProven(ctx context.Context, name string, code []byte, config Config, proof Proof) (Function, error) {
-	if err := rt.enter(); err != nil {
-		return Function{}, fmt.Errorf("runtime: deploy %q: %w", shorten(name), err)
-	}
-	defer rt.leave()
-	signer, err := rt.prove(digestOf(code), proof)
-	if err != nil {
-		return Function{}, fmt.Errorf("runtime: deploy %q: %w", shorten(name), err)
-	}
-	f, err := rt.deploy(ctx, name, code, config, proof.Language, signer)
-	if err != nil {
-		return Function{}, fmt.Errorf("runtime: deploy %q: %w", shorten(name), err)
-	}
-	return f.describe(), nil
+	return rt.upload(ctx, "deploy", name, func(ctx context.Context, u *upload) (*function, error) {
+		signer, err := rt.prove(digestOf(code), proof)
+		if err != nil {
+			return nil, err
+		}
+		return rt.deploy(ctx, u, code, config, proof.Language, signer)
+	})
 }
 
 // prove checks a proof, and says which trusted key has signed; "" without a list of keys.

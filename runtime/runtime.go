@@ -127,6 +127,7 @@ type Runtime struct {
 	mu        sync.RWMutex
 	closed    bool
 	functions map[string]*function
+	uploads   []*upload // under way, as they arrived
 }
 
 // Open makes a runtime of what is stored. It does not wait for code to be compiled or read: that is done in the

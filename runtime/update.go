@@ -50,50 +50,36 @@ func (u *update) waits() bool { return u != nil && u.problem == "" }
 // Submit is DeployProven that does not wait for the code to be compiled and tried. When it returns, the upload is durable: it is
 // Function.Update, in StatePending, and is compiled in the background, also by a host that starts anew. When that has succeeded it is
 // $LATEST; until then, and where it fails (StateFailed, with the reason), the version before serves. Of a function that has no
-// version yet, calls wait for the first. A newer upload takes the place of one that waits, and aliases of a first version that never served lead to it. What can be found out without compiling is
+// version yet, calls wait for the first. A newer upload takes the place of one that waits, as it takes that of an earlier Deploy's that is not ready, and aliases of a first version that never served lead to it. What can be found out without compiling is
 // refused at once, with the errors of DeployProven.
 func (rt *Runtime) Submit(ctx context.Context, name string, code []byte, config Config, proof Proof) (Function, error) {
-	if err := rt.enter(); err != nil {
-		return Function{}, fmt.Errorf("runtime: deploy %q: %w", shorten(name), err)
-	}
-	defer rt.leave()
-	signer, err := rt.prove(digestOf(code), proof)
-	if err != nil {
-		return Function{}, fmt.Errorf("runtime: deploy %q: %w", shorten(name), err)
-	}
-	f, err := rt.submit(ctx, name, code, config, proof.Language, signer)
-	if err != nil {
-		return Function{}, fmt.Errorf("runtime: deploy %q: %w", shorten(name), err)
-	}
-	return f.describe(), nil
+	return rt.upload(ctx, "deploy", name, func(ctx context.Context, u *upload) (*function, error) {
+		signer, err := rt.prove(digestOf(code), proof)
+		if err != nil {
+			return nil, err
+		}
+		return rt.submit(ctx, u, code, config, proof.Language, signer)
+	})
 }
 
 // Configure is Submit of the code that a function has, in its language and with the signature that it came with, under another configuration: of version
 // number, 0 being $LATEST. Errors: those of Submit, ErrNotFound, ErrNoVersion, ErrUnavailable.
 func (rt *Runtime) Configure(ctx context.Context, name string, number int, config Config) (Function, error) {
-	f, err := rt.function("configure", name)
-	if err != nil {
-		return Function{}, err
-	}
-	v, code, err := rt.again(ctx, f, number)
-	if err != nil {
-		return Function{}, fmt.Errorf("runtime: configure %q version %d: %w", name, number, err)
-	}
-	if err := rt.enter(); err != nil {
-		return Function{}, fmt.Errorf("runtime: configure %q: %w", name, err)
-	}
-	defer rt.leave()
-	if f, err = rt.submit(ctx, name, code, config, v.language, v.signer); err != nil {
-		return Function{}, fmt.Errorf("runtime: configure %q: %w", name, err)
-	}
-	return f.describe(), nil
+	return rt.upload(ctx, "configure", name, func(ctx context.Context, u *upload) (*function, error) {
+		v, code, err := rt.again(ctx, name, number)
+		if err != nil {
+			return nil, fmt.Errorf("version %d: %w", number, err)
+		}
+		return rt.submit(ctx, u, code, config, v.language, v.signer)
+	})
 }
 
-func (rt *Runtime) submit(ctx context.Context, name string, code []byte, config Config, language Language, signer string) (*function, error) {
-	v, err := rt.candidate(name, code, config, language, signer)
+func (rt *Runtime) submit(ctx context.Context, u *upload, code []byte, config Config, language Language, signer string) (*function, error) {
+	v, err := rt.candidate(u.function, code, config, language, signer)
 	if err != nil {
 		return nil, err
 	}
+	rt.offer(u, v)
 	if _, err := rt.examine(v, code); err != nil {
 		return nil, err
 	}
@@ -101,10 +87,11 @@ func (rt *Runtime) submit(ctx context.Context, name string, code []byte, config 
 		return nil, err
 	}
 	defer rt.stored()
-	if f := rt.same(&v.identity); f != nil && !f.coming.waits() {
+	if f := rt.repeated(u, v); f != nil {
 		return f, nil
 	}
-	if f := rt.find(name); f != nil && f.coming.waits() && f.coming.identity.same(&v.identity) {
+	if f := rt.find(u.function); f != nil && f.coming.waits() && f.coming.identity.same(&v.identity) {
+		rt.overtake(u.function, u, f.coming.version)
 		return f, nil
 	}
 	if err := rt.storeCode(ctx, v, code); err != nil {
@@ -116,6 +103,7 @@ func (rt *Runtime) submit(ctx context.Context, name string, code []byte, config 
 		return nil, err
 	}
 	rt.replace(ctx, f, dropped)
+	rt.overtake(u.function, u, v)
 	rt.begin(f.coming)
 	return f, nil
 }
@@ -157,9 +145,6 @@ func (rt *Runtime) begin(u *update) {
 	})
 }
 
-// errSuperseded: something newer has taken an update's place, or its function is gone.
-var errSuperseded = errors.New("a newer upload has taken its place, or the function was deleted")
-
 // attempt compiles and tries an update. The trial has turns of its own, and as long as it takes other updates are compiled.
 func (rt *Runtime) attempt(ctx context.Context, u *update) (*program, error) {
 	p, info, err := rt.buildUpdate(ctx, u)
@@ -182,7 +167,7 @@ func (rt *Runtime) buildUpdate(ctx context.Context, u *update) (*program, *modul
 	_, err := rt.change(ctx, "update", u.function, func(f *function) error {
 		switch {
 		case !f.coming.is(u.version):
-			return errSuperseded
+			return ErrSuperseded
 		case f.coming.attempts >= maxAttempts:
 			return fmt.Errorf("the host ended %d times while it was compiled; deploy it again to have it tried again", maxAttempts)
 		}
@@ -248,8 +233,8 @@ func (rt *Runtime) settle(ctx context.Context, u *update, p *program, failure er
 	defer rt.stored()
 	f := rt.find(v.function)
 	if f == nil || !f.coming.is(v) {
-		v.code.refuse(errSuperseded)
-		err := errors.Join(errSuperseded, closed(p))
+		v.code.refuse(ErrSuperseded)
+		err := errors.Join(ErrSuperseded, closed(p))
 		rt.uncache(v.digest)
 		return err
 	}

@@ -186,6 +186,7 @@ var lambdaSentinels = []struct {
 	{runtime.ErrThrottled, "TooManyRequestsException", 429, "Rate Exceeded."},
 	{runtime.ErrCompilerEnded, codeService, 500, "The host's compiler was ended from outside, again and again; the machine may be short of memory. Try again."},
 	{runtime.ErrUnavailable, codeService, 500, "The function's code cannot be loaded: see the host's log."},
+	{runtime.ErrSuperseded, codeConflict, 409, "While the code was compiled a newer upload has taken its place, or the function was deleted."},
 	{runtime.ErrEmit, codeService, 500, "What the function emitted could not be put into a stream: see the host's log."},
 	{triggers.ErrNotFound, codeNotFound, 404, "The resource you requested does not exist."},
 	{shards.ErrNotFound, codeNotFound, 404, "The stream does not exist."},

@@ -284,6 +284,7 @@ func TestUploadsThatTheHostRefuses(t *testing.T) {
 	}{
 		{runtime.ErrUntrusted, "InvalidCodeSignatureException", ""},
 		{runtime.ErrNoSpace, codeService, "The host's disk is full; nothing was stored."},
+		{runtime.ErrSuperseded, codeConflict, "While the code was compiled a newer upload has taken its place, or the function was deleted."},
 		{&runtime.FieldError{Field: "code", Problem: "does not export memory"}, codeParameter, "code does not export memory"},
 	} {
 		l.handler.lambda.functions = stubFunctions{deploy: fmt.Errorf("runtime: %w", tt.err)}

@@ -70,6 +70,8 @@ func problemSentence(p *api.Problem) string {
 		case p.Kind() == api.KindConflict && strings.HasPrefix(p.Instance, "/v1/mappings/"): // says what to do
 		case p.Kind() == api.KindConflict && strings.HasPrefix(p.Instance, "/v1/state/"):
 			text += `; "shardmill state list TABLE --output json" shows the revisions`
+		case p.Kind() == api.KindConflict && strings.HasPrefix(p.Instance, "/v1/functions/"):
+			text += `; "shardmill function describe" shows what serves now`
 		default:
 			text += "; " + advice
 		}

@@ -30,6 +30,7 @@ func TestProblemsInThisProgramsWords(t *testing.T) {
 			"put: Stream cannot be changed; delete the mapping"},
 		{of(api.KindConflict, api.Problem{Instance: "/v1/state/t/entries/k", Reason: "The entry has changed."}),
 			`put: The entry has changed; "shardmill state list TABLE --output json" shows the revisions`},
+		{of(api.KindConflict, api.Problem{Instance: "/v1/functions/f", Reason: "It was deleted."}), `put: It was deleted; "shardmill function describe" shows what serves now`},
 		{of(api.KindNoSpace, api.Problem{Reason: "No space.", Detail: "No space. Send it again.", Put: &api.PutAnswer{Put: 1234, Failed: 2, UndecidedFrom: 1237}}),
 			`put: No space; delete a stream or a function, shorten a retention with "shardmill stream update", or make space on the host's disk, or mend it; then try again` +
 				`. 1,234 records are on disk, 2 refused; send the lines from line 1,237 on again ("tail -n +1237" gives them)`},
