@@ -158,7 +158,7 @@ type Handler struct {
 	metrics   *metrics
 	limits    Limits
 	version   string
-	document  []byte // the OpenAPI document
+	document  func() []byte // the OpenAPI document, made when it is first asked for
 	router    chi.Router
 	origin    *http.CrossOriginProtection
 	failures  map[Kind]*flood.Gate // of what is the host's fault, in the log
@@ -195,7 +195,7 @@ func New(o Options) *Handler {
 		return ctx, func() { unhook(); cancel(nil) }
 	}
 	table := routes()
-	h.document = openAPI(table, o.Version)
+	h.document = sync.OnceValue(func() []byte { return openAPI(table, o.Version) })
 	for _, rt := range table {
 		h.router.Method(rt.method, rt.path, h.serve(rt))
 	}

@@ -308,7 +308,7 @@ func follow[T, Q any](f func(*call, *Q) error) action {
 func document() action {
 	return withQuery(func(c *call, _ *none) error {
 		c.w.Header().Set("Content-Type", typeJSON)
-		_, err := c.w.Write(c.Handler.document)
+		_, err := c.w.Write(c.Handler.document())
 		return err
 	}, nil, answer{status: 200, forms: []content{{typeJSON, reflect.TypeFor[anyJSON]()}}})
 }
