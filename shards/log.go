@@ -89,6 +89,8 @@ type LogReader interface {
 	TryNext() (run record.Run, ok bool, err error)
 	// Seek sets the position: the sequence number of the first record wanted.
 	Seek(from uint64)
+	// ReadAhead has what comes next be read beside its user, who reads for long.
+	ReadAhead()
 }
 
 // openLog opens, and makes when it is new, the log of a stream.

@@ -443,6 +443,8 @@ type memReader struct {
 
 func (r *memReader) Seek(from uint64) { r.position = from }
 
+func (r *memReader) ReadAhead() {}
+
 func (r *memReader) Next(ctx context.Context) (record.Run, error) {
 	for {
 		run, changed, err := r.stored()

@@ -113,6 +113,9 @@ func checkSequence(sequence uint64, epoch uint32, newest uint64) error {
 		fmt.Sprintf("%d to %d in this shard", record.MakeSequence(epoch, 0), newest))
 }
 
+// ReadAhead has what is next be read from disk while the caller sees to what it has. It is for those who read for long.
+func (r *Reader) ReadAhead() { r.log.ReadAhead() }
+
 // Next returns the records from the position on, whole stored batches of them, and moves the position behind
 // them; it blocks until there is one. The run stays valid and must not be changed.
 //

@@ -3,6 +3,7 @@ package triggers
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -102,6 +103,45 @@ func TestSavesTakeTheirTimeUntilSomebodyWaits(t *testing.T) {
 				time.Sleep(3 * time.Second)
 				if cp, _ := s.checkpoint(); cp.Sequence != s.settled.sequence {
 					t.Errorf("at last saved up to %d, want %d", cp.Sequence, s.settled.sequence)
+				}
+			})
+		})
+	}
+}
+
+// While batches are settled faster than they are saved saves keep a distance; the first one is made at once, and whoever waits does not wait for the distance.
+func TestSavesKeepTheirDistance(t *testing.T) {
+	for name, waits := range map[string]bool{"nobody waits": false, "somebody waits": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				st := (&fakeStreams{}).create("s", 1)
+				st.saveDelay = time.Millisecond
+				var begun []time.Duration
+				start := time.Now().Add(st.saveDelay) // it is told then
+				st.saving = func(context.Context, shards.Checkpoint) { begun = append(begun, time.Since(start)) }
+				s := newSaver(st, shards.Checkpoint{Consumer: "c"}, backoff{Base: time.Second, Max: time.Second}, func(error) {})
+				const each = 500 * time.Microsecond
+				for n := range uint64(25) {
+					if err := s.settle(t.Context(), mark{sequence: n + 1, generation: n + 1}); err != nil {
+						t.Fatal(err)
+					}
+					time.Sleep(each)
+				}
+				want := []time.Duration{0, pace, 2 * pace}
+				if waits {
+					if err := s.wait(); err != nil {
+						t.Fatal(err)
+					}
+					want = append(want, 25*each)
+				} else {
+					time.Sleep(time.Second)
+					want = append(want, 3*pace)
+				}
+				if !slices.Equal(begun, want) {
+					t.Errorf("saves began after %v, want %v", begun, want)
+				}
+				if cp, _ := s.checkpoint(); cp.Sequence != 25 {
+					t.Errorf("saved up to %d, want 25", cp.Sequence)
 				}
 			})
 		})

@@ -108,6 +108,7 @@ func (s source) Reader(shard shards.ShardID, start shards.Start) (Reader, error)
 	if err != nil {
 		return nil, err
 	}
+	r.ReadAhead()
 	return r, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	goruntime "runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // behind holds what readers behind the tail have read of segment files last, so that others who come to the same place soon after
@@ -16,6 +17,7 @@ type behind struct {
 
 	mu     sync.Mutex
 	bytes  int64
+	ahead  int64                 // so many of them are read ahead, and no reader has come to them
 	queue  []*chunk              // oldest first
 	chunks map[*segment][]*chunk // the same by segment, oldest first
 }
@@ -31,18 +33,22 @@ type chunk struct {
 
 	ready chan struct{} // closed when it has been read; nil when nobody else knows it
 	bytes []byte        // after ready; nil when it could not be read whole. Never changed.
+	sound *span         // after ready: all that it has of this span has been checked; nil = nothing has
+	ahead bool          // it is read ahead, and no reader has come to it
+
+	shared atomic.Bool // others than the one who read it have come to it
 }
 
 func (c *chunk) covers(off, size int64) bool { return c.at <= off && off+size <= c.at+c.size }
 
-// find returns the chunk that has a stored batch; nil when there is none.
-func (b *behind) find(seg *segment, e stored) *chunk {
+// has is whether there is a chunk that has a stored batch.
+func (b *behind) has(seg *segment, e stored) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.lookup(seg, e)
+	return b.lookup(seg, e) != nil
 }
 
-// lookup is find for callers that hold b.mu.
+// lookup returns the chunk that has a stored batch; nil when there is none. The caller holds b.mu.
 func (b *behind) lookup(seg *segment, e stored) *chunk {
 	for _, c := range slices.Backward(b.chunks[seg]) {
 		if c.covers(int64(e.offset), int64(e.size)) {
@@ -52,25 +58,56 @@ func (b *behind) lookup(seg *segment, e stored) *chunk {
 	return nil
 }
 
-// claim is find, but when there is none it is window, which the caller has to read and then to settle.
+// claim returns the chunk that has a stored batch; when there is none it is window, which the caller has to read and then to settle.
 func (b *behind) claim(seg *segment, e, window stored) (c *chunk, mine bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if c := b.lookup(seg, e); c != nil {
+		c.shared.Store(!b.reached(c) || c.shared.Load())
 		return c, false
 	}
 	c = &chunk{seg: seg, at: int64(window.offset), size: int64(window.size)}
-	if c.size > b.limit {
-		return c, true
+	if c.size <= b.limit {
+		b.add(c)
 	}
+	return c, true
+}
+
+// claimAhead is claim for a reader that is not there yet: nil when there is such a chunk; not ok when enough has been read ahead. At most a
+// quarter of the memory is for that, so that what is read ahead is still there when its reader comes.
+func (b *behind) claimAhead(seg *segment, e, window stored) (c *chunk, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.lookup(seg, e) != nil {
+		return nil, true
+	}
+	c = &chunk{seg: seg, at: int64(window.offset), size: int64(window.size), ahead: true}
+	if b.ahead+c.size > b.limit/4 {
+		return nil, false
+	}
+	b.add(c)
+	b.ahead += c.size
+	return c, true
+}
+
+// add takes a chunk in, and lets the oldest go. The caller holds b.mu.
+func (b *behind) add(c *chunk) {
 	c.ready = make(chan struct{})
 	for b.bytes+c.size > b.limit || len(b.queue) == maxChunks {
 		b.drop(b.queue[0])
 	}
 	b.bytes += c.size
 	b.queue = append(b.queue, c)
-	b.chunks[seg] = append(b.chunks[seg], c)
-	return c, true
+	b.chunks[c.seg] = append(b.chunks[c.seg], c)
+}
+
+// reached notes that a reader has come to a chunk, or that it is dropped, and says whether it had been read ahead for that. The caller holds b.mu.
+func (b *behind) reached(c *chunk) (first bool) {
+	if first = c.ahead; first {
+		c.ahead = false
+		b.ahead -= c.size
+	}
+	return first
 }
 
 // settle gives those who wait for a chunk what was read; nil when that is not all of it, and then the chunk is forgotten.
@@ -99,6 +136,7 @@ func (b *behind) drop(c *chunk) {
 	i := slices.Index(b.queue, c)
 	b.queue = slices.Delete(b.queue, i, i+1)
 	b.bytes -= c.size
+	b.reached(c)
 	same := b.chunks[c.seg]
 	i = slices.Index(same, c)
 	if b.chunks[c.seg] = slices.Delete(same, i, i+1); len(same) == 1 {
@@ -109,10 +147,11 @@ func (b *behind) drop(c *chunk) {
 // fetch makes a chunk that has the stored batch the reader's own: one that another has read, or is just reading, or else window, which is
 // then read from disk. Error: the disk's, of this reading; errGone.
 func (r *Reader) fetch(sp *span, e, window stored) error {
+	last := r.chunk
 	r.chunk = nil
 	shared := &r.j.opt.Cache.behind
-	if shared.find(sp.seg, e) == nil {
-		// Whoever is first lets the others catch up before it reads on, as far as the processors are what they wait for: so they stay together.
+	if last != nil && last.shared.Load() && !shared.has(sp.seg, e) {
+		// Whoever is first of several lets the others catch up before it reads on, as far as the processors are what they wait for: so they stay together.
 		goruntime.Gosched()
 	}
 	c, mine := shared.claim(sp.seg, e, window)
@@ -125,22 +164,32 @@ func (r *Reader) fetch(sp *span, e, window stored) error {
 		}
 		c = &chunk{seg: sp.seg, at: int64(window.offset), size: int64(window.size)}
 	}
-	b := make([]byte, c.size)
-	n, err := r.j.readAt(c.seg, b, c.at)
-	r.j.opt.Metric.diskReads.Inc()
-	r.j.opt.Metric.diskBytes.Add(float64(n))
-	whole := b
-	if err != nil || n < len(b) {
-		whole = nil
-	}
+	b, err := r.j.readChunk(c)
 	if mine {
-		shared.settle(c, whole)
+		shared.settle(c, c.whole(b, err))
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	r.chunk, r.bytes = c, b[:n]
+	r.chunk, r.bytes = c, b
 	return nil
+}
+
+// readChunk reads a chunk from disk, as far as there is something.
+func (j *Journal) readChunk(c *chunk) ([]byte, error) {
+	b := make([]byte, c.size)
+	n, err := j.readAt(c.seg, b, c.at)
+	j.opt.Metric.diskReads.Inc()
+	j.opt.Metric.diskBytes.Add(float64(n))
+	return b[:n], err
+}
+
+// whole is what was read of a chunk, nil when that is not all of it.
+func (c *chunk) whole(b []byte, err error) []byte {
+	if err != nil || int64(len(b)) < c.size {
+		return nil
+	}
+	return b
 }
 
 // discard forgets the chunk at hand, in which there is damage.

@@ -48,22 +48,31 @@ func (f *countedFile) ReadAt(b []byte, off int64) (int, error) {
 
 const longLog = 16 << 20
 
+// longDisk has what long begins with.
+var longDisk struct {
+	sync.Once
+	*disk
+}
+
 // long is a journal of longLog bytes in records of 64 KiB, opened anew, so that its tail is not cached. The counts begin at 0.
 func long(t *testing.T, cache int64) (*journal.Journal, *counted) {
 	t.Helper()
 	opt := options(newDisk(), 2)
 	opt.Sizes = journal.SegmentSizing{Segment: 4 << 20, First: 4 << 20}
-	j := open(t, opt)
-	data := strings.Repeat("x", 64<<10)
-	for i := range longLog / len(data) {
-		put(t, j, uint32(i%2), data)
-	}
-	if err := j.Close(); err != nil {
-		t.Fatal(err)
-	}
-	c := &counted{disk: opt.FS.(*disk)}
+	longDisk.Do(func() {
+		j := open(t, opt)
+		data := strings.Repeat("x", 64<<10)
+		for i := range longLog / len(data) {
+			put(t, j, uint32(i%2), data)
+		}
+		if err := j.Close(); err != nil {
+			t.Fatal(err)
+		}
+		longDisk.disk = opt.FS.(*disk)
+	})
+	c := &counted{disk: longDisk.kill()}
 	opt.FS, opt.Cache = c, journal.NewCache(cache)
-	j = open(t, opt)
+	j := open(t, opt)
 	c.bytes.Store(0)
 	c.reads.Store(0)
 	return j, c
