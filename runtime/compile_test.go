@@ -72,6 +72,9 @@ func TestCompileModule(t *testing.T) {
 		}
 		w = reopen(t, s, options...)
 	}
+	if got := w.mustAsk(t, "f", ""); got != "x" || compiles.Load() != 1 { // loaded: a start does that in the background, and would find the damage too
+		t.Errorf("%q, compiled %d times", got, compiles.Load())
+	}
 	if err := os.WriteFile(filepath.Join(w.engine.cache.dir(f.Digest), sealName), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
