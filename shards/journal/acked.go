@@ -68,7 +68,7 @@ func (a *ackedFile) open() error {
 	if _, err := f.WriteAt(append(slot, slot...), 0); err != nil {
 		return err
 	}
-	return errors.Join(a.journal.opt.Traffic.sync(f, false), a.journal.opt.FS.SyncDir(a.journal.opt.Dir))
+	return errors.Join(a.journal.opt.Traffic.sync(f), a.journal.opt.FS.SyncDir(a.journal.opt.Dir))
 }
 
 // advance notes that everything up to the end of a group is durable. A file that cannot be written is opened anew the next time.
@@ -91,7 +91,7 @@ func (a *ackedFile) sync() error {
 	if a.file == nil {
 		return nil
 	}
-	return a.journal.opt.Traffic.sync(a.file, false)
+	return a.journal.opt.Traffic.sync(a.file)
 }
 
 // abandon closes the file without a word.

@@ -18,7 +18,7 @@ type ahead struct {
 	running bool
 }
 
-// ReadAhead has what is next be read from disk and checked while the reader's user sees to what it has, once the reader goes on from one stretch of a
+// ReadAhead has what is next be read from disk, and checked as far as there is time, while the reader's user sees to what it has, once the reader goes on from one stretch of a
 // segment to the next: up to 8 MiB, and all readers together a quarter of the cache. It is for those who read for long; who reads little
 // would leave most of it. The journal's Close waits for what is being read, and nothing else has to be closed.
 func (r *Reader) ReadAhead() {
@@ -59,13 +59,14 @@ func (r *Reader) readAhead(sp *span, e, window stored, list []stored) {
 	a.running = true
 	go func() {
 		defer r.j.workers.Done()
-		for at, more := a.reached(a.end, true); more; at, more = a.reached(r.j.readOn(sp, list, at)) {
+		for at, check, more := a.reached(a.end, true); more; at, check, more = a.reached(r.j.readOn(sp, list, at, check)) {
 		}
 	}()
 }
 
-// reached notes how far has been read, and says whether there should be more.
-func (a *ahead) reached(end int64, more bool) (int64, bool) {
+// reached notes how far has been read, and says whether there should be more, and whether there is time to check it: the reader does else, so that each
+// of the two does what the other has no time for.
+func (a *ahead) reached(end int64, more bool) (at int64, check, next bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.end = end
@@ -73,7 +74,7 @@ func (a *ahead) reached(end int64, more bool) (int64, bool) {
 	if !a.running || end >= a.here+aheadBytes/2 {
 		a.changed.Broadcast()
 	}
-	return end, a.running
+	return end, end >= a.here+aheadBytes/2, a.running
 }
 
 // goesOn is whether a reader that comes to a stored batch goes on where the chunk at hand ends.
@@ -91,7 +92,7 @@ func (r *Reader) goesOn(sp *span, e stored, list []stored) bool {
 
 // readOn reads the next chunk of a span from a place in its segment on, and says where that ends; not more when there is none, when enough is read ahead,
 // or when it cannot be read: the reader reads it again when it comes there, and meets the error.
-func (j *Journal) readOn(sp *span, list []stored, from int64) (end int64, more bool) {
+func (j *Journal) readOn(sp *span, list []stored, from int64, check bool) (end int64, more bool) {
 	list = list[sort.Search(len(list), func(i int) bool { return int64(list[i].offset) >= from }):]
 	if len(list) == 0 {
 		return from, false
@@ -104,15 +105,18 @@ func (j *Journal) readOn(sp *span, list []stored, from int64) (end int64, more b
 		return end, ok
 	}
 	b, err := j.readChunk(c)
-	if b = c.whole(b, err); b != nil && j.sound(sp, list, c, b) {
-		c.sound = sp
+	b = c.whole(b, err)
+	if more = b != nil; more && check {
+		if more = j.sound(sp, list, c, b); more {
+			c.sound = sp
+		}
 	}
 	shared.settle(c, b)
 	select {
 	case <-j.done:
 		return end, false
 	default:
-		return end, c.sound != nil
+		return end, more
 	}
 }
 

@@ -67,7 +67,7 @@ func (j *Journal) write(p *groupPlan) (arrival int64, err error) {
 	}
 	now := j.clock()
 	group := p.encode(j, now, 0)
-	if err := j.writeGroup(group, len(p.shards) == 0); err != nil {
+	if err := j.writeGroup(group); err != nil {
 		return 0, err
 	}
 	j.publish(p, group, now)
@@ -86,12 +86,12 @@ func (j *Journal) clock() int64 {
 }
 
 // writeGroup writes at the active segment's end and syncs. After a failure the segment is never written again.
-func (j *Journal) writeGroup(group []byte, patience bool) error {
+func (j *Journal) writeGroup(group []byte) error {
 	seg := j.active()
 	began := time.Now()
 	_, err := seg.file.WriteAt(group, seg.end)
 	if err == nil {
-		err = j.opt.Traffic.sync(seg.file, patience)
+		err = j.opt.Traffic.sync(seg.file)
 	}
 	if err != nil {
 		seg.poisoned = true
@@ -268,7 +268,7 @@ func (j *Journal) writeTable(seg *segment) error {
 	}
 	now := j.clock()
 	group := p.encode(j, now, groupIsTable)
-	if err := j.writeGroup(group, false); err != nil {
+	if err := j.writeGroup(group); err != nil {
 		return err
 	}
 	h, _ := decodeGroupHeader(group, j.id.seed(seg.number))

@@ -120,7 +120,7 @@ func (j *Journal) writeHeader(s *segment, f File) error {
 	if _, err := f.WriteAt(header, 0); err != nil {
 		return err
 	}
-	return j.opt.Traffic.sync(f, true)
+	return j.opt.Traffic.sync(f)
 }
 
 // errSync marks a failed sync: what the file holds is unknown from then on.
@@ -164,7 +164,7 @@ func (j *Journal) fillNext(s *segment, size int64) error {
 		}
 		at += n
 	}
-	if err := j.opt.Traffic.sync(s.file, true); err != nil {
+	if err := j.opt.Traffic.sync(s.file); err != nil {
 		return fmt.Errorf("%w: %w", errSync, err)
 	}
 	s.size.Store(at)

@@ -83,7 +83,7 @@ func (r *recovery) settleTail() error {
 		_, err = s.file.WriteAt(b, from)
 	}
 	if err == nil {
-		err = r.j.opt.Traffic.sync(s.file, false)
+		err = r.j.opt.Traffic.sync(s.file)
 	}
 	if errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EBADF) { // a read-only disk: nothing can follow it either
 		s.poisoned = true

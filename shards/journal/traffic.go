@@ -27,11 +27,11 @@ func (t *Traffic) enter() { t.writing <- struct{}{} }
 // exit lets the next one write.
 func (t *Traffic) exit() { <-t.writing }
 
-// sync makes what was written to f durable. With patience, where no put waits for it, it gives its processor away also when it is the only one.
-func (t *Traffic) sync(f File, patience bool) error {
+// sync makes what was written to f durable.
+func (t *Traffic) sync(f File) error {
 	others := t.syncing.Add(1) - 1
 	defer t.syncing.Add(-1)
-	if y, ok := f.(yieldingFile); ok && (patience || others > 0) {
+	if y, ok := f.(yieldingFile); ok && others > 0 {
 		return y.syncYielding()
 	}
 	return f.Sync()
