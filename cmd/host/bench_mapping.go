@@ -51,7 +51,10 @@ func (b *bench) catchUp(ctx context.Context) error {
 			return err
 		}
 		for _, t := range touchers {
-			rate, read, err := b.inTurn(ctx, h, filepath.FromSlash(t.source), n)
+			got, err := b.inTurn(
+				func() (float64, error) { return readAll(ctx, h, "bench", n) },
+				func() (float64, error) { return b.drive(ctx, h, filepath.FromSlash(t.source), mappingBatch, n) },
+			)
 			if missing := (*toolchainError)(nil); errors.Is(err, os.ErrNotExist) || errors.As(err, &missing) {
 				b.a.say("left out: mapping.%s: %s", t.figure, oneLine(err))
 				continue
@@ -59,11 +62,11 @@ func (b *bench) catchUp(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			f := measured("mapping."+t.figure, rate, "records/s")
+			f := measured("mapping."+t.figure, got[1], "records/s")
 			if t.figure == "invoke" {
 				f = f.atLeast(400_000)
 			} else {
-				f = f.against(read).atLeast(0.9)
+				f = f.against(got[0]).atLeast(0.9)
 			}
 			if err := b.report(f); err != nil {
 				return err
@@ -80,7 +83,10 @@ func (b *bench) lambdaDoor(ctx context.Context, h *host) error {
 	if err := errors.Join(fillShard(ctx, h, "lambda.1", few), fillShard(ctx, h, "lambda", many)); err != nil {
 		return err
 	}
-	single, err := b.driveStream(ctx, h, "lambda.1", lambdaTouch, 1, few)
+	got, err := b.inTurn(
+		func() (float64, error) { return b.driveStream(ctx, h, "lambda.1", lambdaTouch, 1, few) },
+		func() (float64, error) { return b.driveStream(ctx, h, "lambda", lambdaTouch, mappingBatch, many) },
+	)
 	if errors.Is(err, os.ErrNotExist) {
 		b.a.say("left out: mapping.lambda needs a checkout of Shardmill (--source)")
 		return nil
@@ -88,28 +94,28 @@ func (b *bench) lambdaDoor(ctx context.Context, h *host) error {
 	if err != nil {
 		return err
 	}
-	batches, err := b.driveStream(ctx, h, "lambda", lambdaTouch, mappingBatch, many)
-	if err != nil {
-		return err
-	}
-	return b.report(measured("mapping.lambda", batches, "records/s").against(single).atLeast(10))
+	return b.report(measured("mapping.lambda", got[1], "records/s").against(got[0]).atLeast(10))
 }
 
-// inTurn is how many records a second go through a mapping, and are read of the same shard without one: the medians of a few times, in turn,
-// because a machine is not as fast at one moment as at another.
-func (b *bench) inTurn(ctx context.Context, h *host, source string, n int) (rate, read float64, err error) {
-	rates, reads := make([]float64, b.rounds(1, 3)), make([]float64, b.rounds(1, 3))
-	for i := range rates {
-		if reads[i], err = readAll(ctx, h, "bench", n); err != nil {
-			return 0, 0, err
-		}
-		if rates[i], err = b.drive(ctx, h, source, mappingBatch, n); err != nil {
-			return 0, 0, err
+// inTurn takes measurements a few times, one after the other, and returns the median of each: a machine is not as fast at one moment as at
+// another, and what is read for the first time is not in memory.
+func (b *bench) inTurn(measure ...func() (float64, error)) ([]float64, error) {
+	medians := make([]float64, len(measure))
+	values := make([][]float64, len(measure))
+	for range b.rounds(1, 3) {
+		for i, m := range measure {
+			v, err := m()
+			if err != nil {
+				return nil, err
+			}
+			values[i] = append(values[i], v)
 		}
 	}
-	slices.Sort(rates)
-	slices.Sort(reads)
-	return rates[len(rates)/2], reads[len(reads)/2], nil
+	for i, v := range values {
+		slices.Sort(v)
+		medians[i] = v[len(v)/2]
+	}
+	return medians, nil
 }
 
 func (b *bench) drive(ctx context.Context, h *host, source string, batch, n int) (float64, error) {
