@@ -137,6 +137,7 @@ func TestSavesKeepTheirDistance(t *testing.T) {
 					time.Sleep(time.Second)
 					want = append(want, 3*pace)
 				}
+				synctest.Wait()
 				if !slices.Equal(begun, want) {
 					t.Errorf("saves began after %v, want %v", begun, want)
 				}
