@@ -14,7 +14,7 @@ import (
 // deliver again at most, beside the batch under way.
 const maxAhead = 64
 
-// pace is how far apart saves begin while batches are settled faster than that: each takes the disk and a processor from whoever reads and runs functions.
+// pace is how far apart saves begin while batches are settled faster than they are saved: each takes the disk and a processor from whoever reads and runs functions.
 // Nobody waits for it: who waits for a save hastens it.
 const pace = 5 * time.Millisecond
 

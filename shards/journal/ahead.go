@@ -8,6 +8,10 @@ import (
 // aheadBytes is how far is read ahead of a reader that goes on from chunk to chunk. It is more than what is read while a thread is woken up.
 const aheadBytes = 8 * readBytes
 
+// leastAhead is the smallest chunk that is read ahead. Where a shard's batches lie so far apart that each is a chunk of its own, many would push each other out of
+// the cache before their reader comes.
+const leastAhead = readBytes / 4
+
 // ahead is what is being read ahead of a reader, by a goroutine that goes on while the reader does.
 type ahead struct {
 	mu      sync.Mutex
@@ -98,11 +102,17 @@ func (j *Journal) readOn(sp *span, list []stored, from int64, check bool) (end i
 		return from, false
 	}
 	window := sp.window(list, list[0])
+	if window.size < leastAhead || j.inTail(sp.seg, list[0]) {
+		return from, false
+	}
 	end = int64(window.offset) + int64(window.size)
 	shared := &j.opt.Cache.behind
 	c, ok := shared.claimAhead(sp.seg, list[0], window)
-	if c == nil {
-		return end, ok
+	switch {
+	case !ok:
+		return from, false
+	case c == nil:
+		return end, true
 	}
 	b, err := j.readChunk(c)
 	b = c.whole(b, err)
@@ -118,6 +128,13 @@ func (j *Journal) readOn(sp *span, list []stored, from int64, check bool) (end i
 	default:
 		return end, more
 	}
+}
+
+// inTail is whether a stored batch is still in memory as it was written.
+func (j *Journal) inTail(seg *segment, e stored) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.tail.lookup(makePosition(seg.number, int64(e.offset)), int(e.size)) != nil
 }
 
 // sound is whether everything that a chunk has of a span is what was stored there; list begins with the first of it.

@@ -77,6 +77,44 @@ func TestReadAheadKeepsToItsMemory(t *testing.T) {
 	}
 }
 
+// Where a shard's batches lie far apart each is read when it is wanted: many small chunks would push each other out before.
+func TestReadAheadLeavesSparseShards(t *testing.T) {
+	opt := options(newDisk(), 8)
+	opt.Sizes = journal.SegmentSizing{Segment: 4 << 20, First: 4 << 20}
+	j := open(t, opt)
+	data := strings.Repeat("x", 16<<10)
+	for i := range 400 {
+		put(t, j, uint32(i%8), data)
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var reads [2]int64
+	for i := range reads {
+		c := &counted{disk: opt.FS.(*disk).kill()}
+		opt := opt
+		opt.FS, opt.Cache = c, journal.NewCache(32<<20)
+		j := open(t, opt)
+		c.reads.Store(0)
+		r := readersOf(t, j, 1)[0]
+		if i == 1 {
+			r.ReadAhead()
+		}
+		for n := range 50 {
+			if run, ok, err := r.TryNext(); !ok || err != nil || run.Len() != 1 {
+				t.Fatalf("record %d: %v, %v", n, ok, err)
+			}
+			if got, most := c.reads.Load(), int64(n+3); got > most { // one a record, and the segments' indexes
+				t.Fatalf("%d reads for %d records", got, n+1)
+			}
+		}
+		reads[i] = c.reads.Load()
+	}
+	if reads[0] != reads[1] {
+		t.Errorf("%d reads, and %d with reading ahead", reads[0], reads[1])
+	}
+}
+
 // Readers side by side read the disk once, also when all read ahead.
 func TestReadAheadIsShared(t *testing.T) {
 	j, c := long(t, 2*longLog)
