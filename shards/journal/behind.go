@@ -6,7 +6,6 @@ import (
 	goruntime "runtime"
 	"slices"
 	"sync"
-	"sync/atomic"
 )
 
 // behind holds what readers behind the tail have read of segment files last, so that others who come to the same place soon after
@@ -22,6 +21,9 @@ type behind struct {
 	chunks map[*segment][]*chunk // the same by segment, oldest first
 }
 
+// parted is after how many chunks to which no second reader of the journal has come its readers count as alone.
+const parted = 64
+
 // maxChunks bounds the search for one, where a shard's batches lie so far apart that each is a chunk of its own.
 const maxChunks = 1024
 
@@ -35,17 +37,16 @@ type chunk struct {
 	bytes []byte        // after ready; nil when it could not be read whole. Never changed.
 	sound *span         // after ready: all that it has of this span has been checked; nil = nothing has
 	ahead bool          // it is read ahead, and no reader has come to it
-
-	shared atomic.Bool // others than the one who read it have come to it
 }
 
 func (c *chunk) covers(off, size int64) bool { return c.at <= off && off+size <= c.at+c.size }
 
-// has is whether there is a chunk that has a stored batch.
-func (b *behind) has(seg *segment, e stored) bool {
+// leads is whether no reader has come to a stored batch yet whose chunk is still here.
+func (b *behind) leads(seg *segment, e stored) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.lookup(seg, e) != nil
+	c := b.lookup(seg, e)
+	return c == nil || c.ahead
 }
 
 // lookup returns the chunk that has a stored batch; nil when there is none. The caller holds b.mu.
@@ -63,7 +64,7 @@ func (b *behind) claim(seg *segment, e, window stored) (c *chunk, mine bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if c := b.lookup(seg, e); c != nil {
-		c.shared.Store(!b.reached(c) || c.shared.Load())
+		b.reached(c)
 		return c, false
 	}
 	c = &chunk{seg: seg, at: int64(window.offset), size: int64(window.size)}
@@ -101,13 +102,12 @@ func (b *behind) add(c *chunk) {
 	b.chunks[c.seg] = append(b.chunks[c.seg], c)
 }
 
-// reached notes that a reader has come to a chunk, or that it is dropped, and says whether it had been read ahead for that. The caller holds b.mu.
-func (b *behind) reached(c *chunk) (first bool) {
-	if first = c.ahead; first {
+// reached notes that a reader has come to a chunk, or that it is dropped. The caller holds b.mu.
+func (b *behind) reached(c *chunk) {
+	if c.ahead {
 		c.ahead = false
 		b.ahead -= c.size
 	}
-	return first
 }
 
 // settle gives those who wait for a chunk what was read; nil when that is not all of it, and then the chunk is forgotten.
@@ -147,11 +147,14 @@ func (b *behind) drop(c *chunk) {
 // fetch makes a chunk that has the stored batch the reader's own: one that another has read, or is just reading, or else window, which is
 // then read from disk. Error: the disk's, of this reading; errGone.
 func (r *Reader) fetch(sp *span, e, window stored) error {
-	last := r.chunk
 	r.chunk = nil
 	shared := &r.j.opt.Cache.behind
-	if last != nil && last.shared.Load() && !shared.has(sp.seg, e) {
-		// Whoever is first of several lets the others catch up before it reads on, as far as the processors are what they wait for: so they stay together.
+	switch leads, company := shared.leads(sp.seg, e), r.j.company.Load(); {
+	case !leads:
+		r.j.company.Store(parted)
+	case company > 0:
+		// Whoever is first of several lets the others catch up before it goes on, as far as the processors are what they wait for: so they stay together.
+		r.j.company.Store(company - 1)
 		goruntime.Gosched()
 	}
 	c, mine := shared.claim(sp.seg, e, window)

@@ -33,7 +33,7 @@
 //
 // The newest groups of all journals that share a [Cache] are in memory; a reader of those reads no disk. A reader behind them reads stretches of
 // up to 1 MiB of a segment file, which the cache keeps apart for other readers of any shard in them, oldest first out. Whoever has to read the disk lets
-// other goroutines run before, if others have read what it had, so that readers who begin together stay together, and the disk is read once for all of them. Bytes
+// other goroutines run before, if several readers want the same of the journal, so that readers who begin together stay together, and the disk is read once for all of them. Bytes
 // are checked by each reader.
 //
 // For a reader that goes on from stretch to stretch and has asked for it ([Reader.ReadAhead]) a goroutine reads up to 8 MiB ahead, and checks what it

@@ -133,6 +133,7 @@ type Journal struct {
 	trimmer trimmer
 	done    chan struct{} // closed by Close
 	workers sync.WaitGroup
+	company atomic.Int32 // > 0 while several readers want the same chunks
 
 	mu          sync.Mutex // guards the rest; never held over I/O
 	closed      bool
