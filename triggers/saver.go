@@ -14,8 +14,8 @@ import (
 // deliver again at most, beside the batch under way.
 const maxAhead = 64
 
-// pace is how far apart saves begin while batches are settled faster than they are saved: each takes the disk and a processor from whoever reads and runs functions.
-// Nobody waits for it: who waits for a save hastens it.
+// pace is how far apart saves begin while batches are settled faster than they are saved, or less where a save takes less than a sixteenth of it: each takes
+// the disk and a processor from whoever reads and runs functions. Nobody waits for it: who waits for a save hastens it.
 const pace = 5 * time.Millisecond
 
 // saver saves one shard's checkpoint beside the poller, so that the next batch is read and invoked while
@@ -135,22 +135,23 @@ func (s *saver) begin() <-chan struct{} {
 // run saves until the newest settled position is saved.
 func (s *saver) run(ctx context.Context) {
 	s.mu.Lock()
-	began := time.Time{}
+	var next time.Time // when the next save may begin
 	for s.err == nil && (s.cp.Sequence != s.settled.sequence || s.saved.generation != s.settled.generation) {
 		hurry := s.begin()
-		if left := time.Until(began.Add(pace)); left > 0 {
+		if left := time.Until(next); left > 0 {
 			s.mu.Unlock()
 			sleepUntil(ctx, left, hurry)
 			s.mu.Lock()
 		}
-		began = time.Now()
-		cp, ahead, next := s.cp, s.ahead, s.settled
-		cp.Sequence, cp.State = next.sequence, next.state
+		began := time.Now()
+		cp, ahead, to := s.cp, s.ahead, s.settled
+		cp.Sequence, cp.State = to.sequence, to.state
 		s.mu.Unlock()
 		revision, err := s.save(ctx, cp, hurry)
+		next = began.Add(min(pace, 16*time.Since(began)))
 		s.mu.Lock()
 		if err == nil {
-			s.cp, s.cp.Revision, s.saved = cp, revision, next
+			s.cp, s.cp.Revision, s.saved = cp, revision, to
 			s.ahead -= ahead
 			s.saves++
 		}
