@@ -32,6 +32,7 @@ const (
 	editIndex                   // the index of a function
 	editCall                    // a call of a function
 	editMeasure                 // a call of a function, in front of what is there
+	editPiece                   // none: what follows is the piece of that number
 )
 
 // walker reads the body of one function after the other and finds out what is to be changed in it.
@@ -45,11 +46,13 @@ type walker struct {
 	current  int32   // segment
 	dead     bool    // control cannot come here
 	ended    bool    // the function's own end was read
+	pieces   []piece // of the body, where it is not the original's; those behind passed are still to come
+	passed   int
 }
 
-// walk reads the body of a function, locals included.
-func (w *walker) walk(body []byte) error {
-	*w = walker{m: w.m, segments: w.segments[:0], frames: w.frames[:0], edits: w.edits[:0], calls: w.calls[:0], outside: w.outside}
+// walk reads the body of a function, locals included, and the pieces that it is made of; nil where it is the original's.
+func (w *walker) walk(body []byte, pieces []piece) error {
+	*w = walker{m: w.m, segments: w.segments[:0], frames: w.frames[:0], edits: w.edits[:0], calls: w.calls[:0], outside: w.outside, pieces: pieces}
 	r := &wasm.Reader{B: body}
 	r.Each(func(r *wasm.Reader) { r.SkipU32(); r.Skip(1) })
 	w.frames = append(w.frames, frame{op: wasm.OpBlock})
@@ -77,13 +80,25 @@ func (w *walker) begin(parent int32, at int) {
 	w.edit(at, at, editCharge, uint32(w.current))
 }
 
+// pass comes to a place: the pieces up to there have begun.
+func (w *walker) pass(at int) {
+	for ; w.passed < len(w.pieces) && w.pieces[w.passed].now <= at; w.passed++ {
+		w.edits = append(w.edits, edit{int32(at), int32(at), editPiece, uint32(w.passed)})
+	}
+}
+
+// added is whether what is read stands in a piece that was not there.
+func (w *walker) added() bool { return w.passed > 0 && w.pieces[w.passed-1].added }
+
 // edit notes a change.
 func (w *walker) edit(at, end int, kind editKind, arg uint32) {
+	w.pass(at)
 	w.edits = append(w.edits, edit{int32(at), int32(end), kind, arg})
 }
 
 func (w *walker) step(r *wasm.Reader, i *wasm.Instruction) {
-	if !w.dead {
+	w.pass(i.At)
+	if !w.dead && !w.added() {
 		w.segments[w.current].weight += w.m.weight(i)
 	}
 	switch i.Op {
@@ -233,7 +248,7 @@ func (w *walker) checksEntry() bool {
 func (w *walker) appendBody(out, body []byte, at int) []byte {
 	entry := w.checksEntry()
 	fold(w.segments)
-	done, places := int32(0), w.m.places
+	done, places, from := int32(0), w.m.places, piece{}
 	if places != nil {
 		places.note(len(out), at)
 	}
@@ -248,9 +263,11 @@ func (w *walker) appendBody(out, body []byte, at int) []byte {
 			out = wasm.AppendLEB(out, uint64(w.m.moved(e.arg)))
 		case editCall, editMeasure:
 			out = wasm.AppendLEB(append(out, wasm.OpCall), uint64(e.arg))
+		case editPiece:
+			from = w.pieces[e.arg]
 		}
-		if places != nil && len(out) != before {
-			places.note(len(out), at+int(done))
+		if places != nil && (len(out) != before || e.kind == editPiece) {
+			places.note(len(out), at+from.was+int(done)-from.now)
 		}
 	}
 	return append(out, body[done:]...)
@@ -275,21 +292,23 @@ func (m *rewriter) code() ([]byte, error) {
 	if r.B != nil {
 		n = r.Count()
 	}
-	w, scratch := &walker{m: m}, []byte(nil)
+	w, u, scratch := &walker{m: m}, &unroller{l: &m.layout}, []byte(nil)
 	out := make([]byte, 0, len(r.B)+len(r.B)/2)
 	for f := uint32(0); f < n && r.Err == nil; f++ {
 		body := r.Bytes()
 		if r.Err != nil {
 			break
 		}
-		if err := w.walk(body); err != nil {
+		start := r.At - len(body)
+		body, pieces := u.unroll(body)
+		if err := w.walk(body, pieces); err != nil {
 			return nil, fmt.Errorf("function %d: %w", uint64(f)+uint64(m.imported), err)
 		}
 		first := 0
 		if m.places != nil {
 			first = len(m.places.now)
 		}
-		scratch = w.appendBody(scratch[:0], body, r.At-len(body))
+		scratch = w.appendBody(scratch[:0], body, start)
 		out = wasm.AppendLEB(out, uint64(len(scratch)))
 		m.places.moved(first, len(out))
 		out = append(out, scratch...)

@@ -21,7 +21,7 @@ func (p *Places) Original(now uint32) uint32 {
 		return 0
 	}
 	was := p.was[next-1] + (now - p.now[next-1])
-	if next < len(p.was) {
+	if next < len(p.was) && p.was[next] >= p.was[next-1] { // else a round of a loop is there again
 		was = min(was, p.was[next])
 	}
 	return was

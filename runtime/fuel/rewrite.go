@@ -9,7 +9,7 @@ import (
 )
 
 // Version changes with what Rewrite makes of a module, so that compiled code can be kept by it.
-const Version = 2
+const Version = 3
 
 // Names that a rewritten module has more than the original: a function that it imports, () -> (), and a global that it
 // exports, a mutable i64.

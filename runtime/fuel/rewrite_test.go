@@ -76,6 +76,7 @@ func i32Const(n int64) []byte { return wasm.AppendSLEB([]byte{wasm.OpI32Const}, 
 func TestEndlessCodeIsStopped(t *testing.T) {
 	call := func(f byte) []byte { return []byte{wasm.OpCall, f} }
 	for name, bodies := range map[string][][]byte{
+		"a short loop":          {{wasm.OpLoop, 0x40, wasm.OpI32Const, 1, wasm.OpBrIf, 0, wasm.OpEnd}},
 		"an empty loop":         {{wasm.OpLoop, wasm.BlockEmpty, wasm.OpBr, 0, wasm.OpEnd}},
 		"a loop in a loop":      {{wasm.OpLoop, 0x40, wasm.OpLoop, 0x40, wasm.OpI32Const, 0, wasm.OpBrIf, 0, wasm.OpBr, 1, wasm.OpEnd, wasm.OpEnd}},
 		"a loop by a table":     {{wasm.OpLoop, 0x40, wasm.OpI32Const, 5, wasm.OpBrTable, 1, 0, 0, wasm.OpEnd}},
@@ -138,23 +139,25 @@ func TestWhatIsCharged(t *testing.T) {
 		bodies [][]byte
 		want   int64
 	}{
-		"nothing":             {[][]byte{{0x01}}, 0},
-		"a line":              {[][]byte{pairs(100)}, 200},
-		"a loop":              {[][]byte{loop(1000, pairs(10))}, 2 + 1000*25},
-		"a branch taken":      {[][]byte{branch(1, pairs(100), pairs(500))}, 2 + 200},
-		"the other":           {[][]byte{branch(0, pairs(100), pairs(500))}, 2 + 1000},
-		"short branches":      {[][]byte{branch(0, pairs(10), pairs(20))}, 2 + 20 + 40},
-		"left early":          {[][]byte{join([]byte{wasm.OpBlock, 0x40, wasm.OpI32Const, 1, wasm.OpBrIf, 0}, pairs(300), []byte{wasm.OpEnd})}, 2},
-		"behind a return":     {[][]byte{join(pairs(10), []byte{wasm.OpReturn}, pairs(300))}, 21},
-		"a call":              {[][]byte{pairs(30), {wasm.OpCall, 1}}, weightCall + 60},
-		"a tail call":         {[][]byte{pairs(30), join(pairs(10), []byte{wasm.OpReturnCall, 1}, pairs(300))}, 20 + weightCall + 60},
-		"one by a table":      {[][]byte{pairs(30), {wasm.OpI32Const, 0, wasm.OpReturnCallIndirect, sigNone, 0}}, 1 + weightIndirect + 60},
-		"a call of the host":  {[][]byte{{wasm.OpI32Const, 1, wasm.OpCall, 0, 0x1a}}, 1 + weightHost},
-		"growing":             {[][]byte{{wasm.OpI32Const, 1, wasm.OpMemoryGrow, 0, 0x1a}}, 1 + weightGrow},
-		"filling":             {[][]byte{join([]byte{wasm.OpI32Const, 0, wasm.OpI32Const, 0}, i32Const(6400), []byte{0xfc, 11, 0})}, 3 + weightBulk + 400},
-		"dividing":            {[][]byte{{wasm.OpI32Const, 1, wasm.OpI32Const, 1, 0x6d, 0x1a}}, 2 + weightDivide},
-		"a loop passed once":  {[][]byte{join([]byte{wasm.OpLoop, 0x40}, pairs(10), []byte{wasm.OpEnd})}, 20},
-		"a loop never passed": {[][]byte{join([]byte{wasm.OpReturn}, loop(5, pairs(10)))}, 1},
+		"nothing":              {[][]byte{{0x01}}, 0},
+		"a line":               {[][]byte{pairs(100)}, 200},
+		"a loop":               {[][]byte{loop(1000, pairs(10))}, 2 + 1000*25},
+		"its last round alone": {[][]byte{loop(999, pairs(10))}, 2 + 1000*25},
+		"longer rounds":        {[][]byte{loop(999, pairs(30))}, 2 + 999*65},
+		"a branch taken":       {[][]byte{branch(1, pairs(100), pairs(500))}, 2 + 200},
+		"the other":            {[][]byte{branch(0, pairs(100), pairs(500))}, 2 + 1000},
+		"short branches":       {[][]byte{branch(0, pairs(10), pairs(20))}, 2 + 20 + 40},
+		"left early":           {[][]byte{join([]byte{wasm.OpBlock, 0x40, wasm.OpI32Const, 1, wasm.OpBrIf, 0}, pairs(300), []byte{wasm.OpEnd})}, 2},
+		"behind a return":      {[][]byte{join(pairs(10), []byte{wasm.OpReturn}, pairs(300))}, 21},
+		"a call":               {[][]byte{pairs(30), {wasm.OpCall, 1}}, weightCall + 60},
+		"a tail call":          {[][]byte{pairs(30), join(pairs(10), []byte{wasm.OpReturnCall, 1}, pairs(300))}, 20 + weightCall + 60},
+		"one by a table":       {[][]byte{pairs(30), {wasm.OpI32Const, 0, wasm.OpReturnCallIndirect, sigNone, 0}}, 1 + weightIndirect + 60},
+		"a call of the host":   {[][]byte{{wasm.OpI32Const, 1, wasm.OpCall, 0, 0x1a}}, 1 + weightHost},
+		"growing":              {[][]byte{{wasm.OpI32Const, 1, wasm.OpMemoryGrow, 0, 0x1a}}, 1 + weightGrow},
+		"filling":              {[][]byte{join([]byte{wasm.OpI32Const, 0, wasm.OpI32Const, 0}, i32Const(6400), []byte{0xfc, 11, 0})}, 3 + weightBulk + 400},
+		"dividing":             {[][]byte{{wasm.OpI32Const, 1, wasm.OpI32Const, 1, 0x6d, 0x1a}}, 2 + weightDivide},
+		"a loop passed once":   {[][]byte{join([]byte{wasm.OpLoop, 0x40}, pairs(10), []byte{wasm.OpEnd})}, 20},
+		"a loop never passed":  {[][]byte{join([]byte{wasm.OpReturn}, loop(5, pairs(10)))}, 1},
 	} {
 		e, run, _ := start(t, rewrite(t, module{bodies: c.bodies}.build()), 1000, 0)
 		if err := run(); err != nil || e.granted != c.want {
