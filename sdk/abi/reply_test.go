@@ -248,3 +248,22 @@ func BenchmarkReplyParse(b *testing.B) {
 		}
 	}
 }
+
+// The usual reply is known by its bytes. It must be what guests write, and come to what reading it does, for every kind of call.
+func TestUsualReply(t *testing.T) {
+	var w ReplyWriter
+	w.Reset()
+	b, err := w.Finish()
+	if err != nil || string(b) != usualReply {
+		t.Fatalf("a guest writes %q, %v", b, err)
+	}
+	for kind := range Kind(8) {
+		var known, read Reply
+		if err := known.Parse(b, kind, 3); err != nil {
+			t.Errorf("kind %d: %v", kind, err)
+		}
+		if err := read.parse(b, kind, 3); err != nil || describe(&known) != describe(&read) || (known.Body() == nil) != (read.Body() == nil) {
+			t.Errorf("kind %d: %s, read it is %s, %v", kind, describe(&known), describe(&read), err)
+		}
+	}
+}
