@@ -27,7 +27,7 @@
 // There is no timer: while one group is on its way the next one fills.
 //
 // Only a checkpoint that may wait ([Journal.SaveCheckpointBy]) is not written by itself while journals of the same disk ([Traffic]) wait for it,
-// but with the next put, for up to 250 ms.
+// but with the next put, for up to 250 ms. A segment that is filled ahead is not waited for, and does not count.
 //
 // # Reading
 //

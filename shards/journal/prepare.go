@@ -133,7 +133,7 @@ var zeros [1 << 20]byte
 func (j *Journal) fill(s *segment, size int64, stop <-chan struct{}) error {
 	for s.size.Load() < size {
 		if stop == nil {
-			if err := j.fillNext(s, size); err != nil {
+			if err := j.fillNext(s, size, j.opt.Traffic.sync); err != nil {
 				return err
 			}
 			continue
@@ -141,7 +141,7 @@ func (j *Journal) fill(s *segment, size int64, stop <-chan struct{}) error {
 		if !j.opt.Traffic.take(stop) {
 			return nil
 		}
-		err := j.fillNext(s, size)
+		err := j.fillNext(s, size, j.opt.Traffic.syncAhead)
 		j.opt.Traffic.leave()
 		if errors.Is(err, errSync) {
 			return err
@@ -154,7 +154,7 @@ func (j *Journal) fill(s *segment, size int64, stop <-chan struct{}) error {
 }
 
 // fillNext fills the next chunk. What it could not write leaves the segment as it was, unless that is errSync.
-func (j *Journal) fillNext(s *segment, size int64) error {
+func (j *Journal) fillNext(s *segment, size int64, sync func(File) error) error {
 	at := s.size.Load()
 	end := min(at+fillChunk, size)
 	for at < end {
@@ -164,7 +164,7 @@ func (j *Journal) fillNext(s *segment, size int64) error {
 		}
 		at += n
 	}
-	if err := j.opt.Traffic.sync(s.file); err != nil {
+	if err := sync(s.file); err != nil {
 		return fmt.Errorf("%w: %w", errSync, err)
 	}
 	s.size.Store(at)

@@ -37,6 +37,14 @@ func (t *Traffic) sync(f File) error {
 	return f.Sync()
 }
 
+// syncAhead is sync of what nobody waits for, and so keeps no checkpoint waiting.
+func (t *Traffic) syncAhead(f File) error {
+	if y, ok := f.(yieldingFile); ok && t.busy() {
+		return y.syncYielding()
+	}
+	return f.Sync()
+}
+
 // busy is whether somebody waits for the disk.
 func (t *Traffic) busy() bool { return t.syncing.Load() > 0 }
 
