@@ -43,7 +43,7 @@ func TestAllocationsPerRecord(t *testing.T) {
 	if many > few+2 {
 		t.Errorf("a call of 100 records allocates %v times, one of 1000 %v times", few, many)
 	}
-	if few > 20 {
+	if few > 5 {
 		t.Errorf("a call allocates %v times", few)
 	}
 }

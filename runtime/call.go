@@ -99,6 +99,7 @@ type Reply struct {
 	parsed abi.Reply
 	hidden mask // for what the outcomes say
 
+	started  time.Time    // when Invoke was called
 	tape     *recording   // what the guest has read and been answered; nil: not noted
 	lines    int          // that the log has had of it
 	deadline int64        // that the guest was told, µs since the Unix epoch

@@ -156,7 +156,9 @@ func bareCall(ctx context.Context, m meter, code []byte, call *Call) (f func() e
 		return nil, nil, errors.Join(err, p.close())
 	}
 	done = func() { i.close(); _ = p.close() }
-	head, records, size := i.head(ctx, call, new(Reply), time.Now())
+	i.watch.start(ctx, time.Hour)
+	var head abi.Call
+	records, size := i.head(ctx, call, new(Reply), &head)
 	total, err := head.Size(size, len(call.State))
 	if err == nil {
 		_, err = i.inputArea(total)
@@ -167,7 +169,6 @@ func bareCall(ctx context.Context, m meter, code []byte, call *Call) (f func() e
 	}
 	written := make([]byte, total)
 	fill(&head, written, records, size, call)
-	i.watch.start(ctx, time.Hour)
 	return func() error {
 		if !i.module.Memory().Write(i.inputAt, written) {
 			return errors.New("the input area is not in the memory")

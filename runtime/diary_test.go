@@ -75,7 +75,7 @@ func (k *desk) call(f *function, failed bool, lines ...string) {
 	for _, l := range lines {
 		f.logs.append(LogLine{Time: k.now, Function: f.name, Version: 1, Invocation: i.ID, Level: abi.LevelInfo, Message: l})
 	}
-	f.past.add(i)
+	f.past.add(&i)
 }
 
 func (k *desk) mustWrite(t testing.TB) {

@@ -205,7 +205,7 @@ func (f *function) remember(m *memory) {
 		return a.ID == b.ID && a.Started.Equal(b.Started)
 	})
 	for _, i := range all {
-		f.past.add(i.Invocation)
+		f.past.add(&i.Invocation)
 	}
 	f.recall(all)
 	for n := range f.past.series {

@@ -179,10 +179,10 @@ func (i *instance) invoke(ctx context.Context, call *Call, reply *Reply) (reusab
 	i.log.begin(reply.Invocation)
 	i.memory.refused = false
 	i.watch.marks.begin()
-	started := i.watch.start(ctx, i.identity.config.Timeout)
+	started := i.watch.startAt(ctx, timeSoonAfter(reply.started), i.identity.config.Timeout)
 	i.watch.limit(i.identity.config.Fuel)
 	i.watch.visit.begin(i.identity, call)
-	err = i.exchange(ctx, call, reply, started)
+	err = i.exchange(ctx, call, reply)
 	reply.state = i.watch.visit.end()
 	intact := i.watch.stop()
 	if i.watch.overdrawn() && err == nil {
@@ -198,13 +198,25 @@ func (i *instance) invoke(ctx context.Context, call *Call, reply *Reply) (reusab
 	}
 	i.log.end()
 	reply.lines = i.log.logged
-	var failed *FunctionError
-	usable := err == nil || errors.As(err, &failed) && failed.Kind == FailError && reply.parsed.Failure().Kind != abi.FailurePanic
+	usable := err == nil
+	if failed, ok := errors.AsType[*FunctionError](err); ok {
+		usable = failed.Kind == FailError && reply.parsed.Failure().Kind != abi.FailurePanic
+	}
 	return intact && usable && i.memory.size.Load() <= i.highWater, err
 }
 
-func (i *instance) exchange(ctx context.Context, call *Call, reply *Reply, started time.Time) error {
-	head, records, bodySize := i.head(ctx, call, reply, started)
+// timeSoonAfter is the time now, a while after another. To ask how long ago that was is half of asking for the time, of which there are two, and
+// a call is short; but after more than an instant somebody may have set the time of day.
+func timeSoonAfter(earlier time.Time) time.Time {
+	if since := time.Since(earlier); since < time.Millisecond {
+		return earlier.Add(since)
+	}
+	return time.Now()
+}
+
+func (i *instance) exchange(ctx context.Context, call *Call, reply *Reply) error {
+	var head abi.Call
+	records, bodySize := i.head(ctx, call, reply, &head)
 	size, err := head.Size(bodySize, len(call.State))
 	if err != nil {
 		return hostFailure{err}
@@ -236,16 +248,16 @@ func fill(head *abi.Call, dst []byte, records, bodySize int, call *Call) {
 	}
 }
 
-// head fills in the head of the call and counts its records and the bytes of its body.
-func (i *instance) head(ctx context.Context, call *Call, reply *Reply, started time.Time) (head abi.Call, records, size int) {
+// head fills in the head of the call and counts its records and the bytes of its body. The watch has been started for it.
+func (i *instance) head(ctx context.Context, call *Call, reply *Reply, head *abi.Call) (records, size int) {
 	if i.deadline == 0 {
-		deadline := started.Add(i.identity.config.Timeout)
+		deadline := i.watch.deadline
 		if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 			deadline = d
 		}
 		i.deadline = deadline.UnixMicro()
 	}
-	head = abi.Call{
+	*head = abi.Call{
 		Kind: call.Kind, Mapping: call.Source.Mapping, Stream: call.Source.Stream,
 		Function: i.identity.function, Invocation: reply.Invocation, Version: uint32(i.identity.number),
 		Shard: call.Source.Shard, Attempt: uint32(max(call.Attempt, 1)), Deadline: i.deadline,
@@ -257,13 +269,13 @@ func (i *instance) head(ctx context.Context, call *Call, reply *Reply, started t
 		head.Flags = abi.FlagWindowEnded
 	}
 	if !hasRecords(call.Kind) {
-		return head, 0, len(call.Body)
+		return 0, len(call.Body)
 	}
 	for _, run := range call.Records {
 		records += run.Len()
 		size += run.Size()
 	}
-	return head, records, record.HeaderSize + size
+	return records, record.HeaderSize + size
 }
 
 func hasRecords(kind Kind) bool { return kind == KindBatch || kind == KindTransform }

@@ -66,10 +66,10 @@ func newPast() *past {
 	return p
 }
 
-func (p *past) add(i Invocation) {
-	p.recent.append(i)
+func (p *past) add(i *Invocation) {
+	p.recent.put(i)
 	if i.Failed() {
-		p.failed.append(i)
+		p.failed.put(i)
 	}
 	if !p.dirty.Load() { // most calls find it set, and so do not write to what all of them share
 		p.dirty.Store(true)
@@ -95,7 +95,7 @@ func (p *past) close(gone bool) {
 
 // record remembers a call.
 func (f *function) record(call *Call, reply *Reply, started time.Time, err error) {
-	i := Invocation{
+	i := &Invocation{
 		ID: reply.Invocation, Function: f.name, Version: reply.Version, Kind: call.Kind, Source: call.Source, Attempt: call.Attempt,
 		Started: started, Records: call.records(), Emitted: reply.Emitted, DurationNs: int64(reply.Duration), Fuel: reply.Fuel, MemoryPeak: reply.MemoryPeak, Outcome: outcomeOK,
 		LogLines: reply.lines,

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-
-	"github.com/oklog/ulid/v2"
 )
 
 // Invoke calls a function and waits for it. It runs in an instance of its own: an idle one, a new one while the
@@ -19,23 +17,20 @@ import (
 // ErrThrottled, ErrUnsupported, ErrUnavailable, ErrEmit, ErrState, ErrClosed, and one that wraps the error of ctx when ctx ended first. After
 // none of them but ErrEmit and ErrState has anything been emitted.
 func (rt *Runtime) Invoke(ctx context.Context, call Call, reply *Reply) error {
-	if err := rt.enter(); err != nil {
-		return fmt.Errorf("runtime: invoke %q: %w", shorten(call.Function), err)
-	}
-	defer rt.leave()
 	reply.reset()
-	f, err := rt.function("invoke", call.Function)
+	f, err := rt.enterFor("invoke", call.Function)
 	if err != nil {
 		return err
 	}
+	defer rt.leave()
 	v, err := f.resolve(call.Version, call.Alias)
 	if err != nil {
 		return fmt.Errorf("runtime: invoke %q %w", call.Function, err)
 	}
 	started := time.Now()
-	reply.Version, reply.Invocation = v.number, call.ID
+	reply.Version, reply.Invocation, reply.started = v.number, call.ID, started
 	if call.ID == "" {
-		reply.Invocation = ulid.MustNew(ulid.Timestamp(started), ulid.DefaultEntropy()).String()
+		reply.Invocation = rt.ids.at(started)
 	}
 	if call.Trial != nil {
 		err = rt.try(ctx, f, v, &call, reply)
@@ -53,7 +48,7 @@ func (rt *Runtime) Invoke(ctx context.Context, call Call, reply *Reply) error {
 	rt.keepCapsule(v, &call, reply, started, err)
 	f.metrics.observe(err, reply, call.records())
 	v.calls.Add(1)
-	if failed := (*FunctionError)(nil); errors.As(err, &failed) {
+	if failed, ok := errors.AsType[*FunctionError](err); ok {
 		f.logs.append(failed.logLine(time.Now()))
 		reply.lines++
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/shardmill/shardmill/sdk/record"
@@ -326,4 +327,20 @@ func TestFailureIsLogged(t *testing.T) {
 	if !found {
 		t.Errorf("the log does not tell of %v", f)
 	}
+}
+
+// The time a call begins in its instance is the time: also when it has waited, and when nobody says since when.
+func TestTimeSoonAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		for _, wait := range []time.Duration{0, time.Microsecond, time.Minute} {
+			pause(t, wait)
+			if got := timeSoonAfter(began); !got.Equal(time.Now()) {
+				t.Errorf("%v later it is %v", wait, got.Sub(began))
+			}
+		}
+		if got := timeSoonAfter(time.Time{}); !got.Equal(time.Now()) {
+			t.Errorf("after no time at all it is %v", got)
+		}
+	})
 }

@@ -115,7 +115,11 @@ func newWatch() *watch { return &watch{closed: make(chan struct{}), slice: first
 // start begins a period that ends with stop, after the timeout, or with ctx. It tells the time, which calls need and a call of the clock
 // is a tenth of what surrounds them.
 func (w *watch) start(ctx context.Context, timeout time.Duration) time.Time {
-	now := time.Now()
+	return w.startAt(ctx, time.Now(), timeout)
+}
+
+// startAt is start where the time is known.
+func (w *watch) startAt(ctx context.Context, now time.Time, timeout time.Duration) time.Time {
 	w.deadline, w.caller = now.Add(timeout), ctx.Done()
 	w.refilled, w.yielded, w.granted, w.had, w.budget = now, now, 0, w.left(), 0
 	return now

@@ -72,6 +72,7 @@ func (m *metrics) collectors() []prometheus.Collector {
 
 // functionMetrics are one function's handles, so that a call looks nothing up.
 type functionMetrics struct {
+	ok          prometheus.Counter // invocations that succeeded
 	invocations map[string]prometheus.Counter
 	duration    prometheus.Observer
 	fuel        prometheus.Counter
@@ -106,6 +107,7 @@ func (m *metrics) function(name string) *functionMetrics {
 	for _, outcome := range outcomes {
 		f.invocations[outcome] = m.invocations.WithLabelValues(name, outcome)
 	}
+	f.ok = f.invocations[outcomeOK]
 	return f
 }
 
@@ -132,11 +134,11 @@ func (m *metrics) forget(name string) {
 
 // observe counts one invocation, which was given so many records.
 func (f *functionMetrics) observe(err error, reply *Reply, records int) {
-	outcome := outcomeOK
-	if err != nil {
-		outcome = outcomeOf(err)
+	if err == nil {
+		f.ok.Inc()
+	} else {
+		f.invocations[outcomeOf(err)].Inc()
 	}
-	f.invocations[outcome].Inc()
 	if reply.Duration > 0 { // it has been in the guest
 		f.duration.Observe(reply.Duration.Seconds())
 		f.fuel.Add(float64(reply.Fuel))

@@ -51,8 +51,8 @@ func (p *pool) giveUp() { p.slots.Release(1) }
 func (p *pool) take(of *program) *instance {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for n, i := range slices.Backward(p.idle) {
-		if i.program == of {
+	for n := len(p.idle) - 1; n >= 0; n-- {
+		if i := p.idle[n]; i.program == of {
 			p.idle = slices.Delete(p.idle, n, n+1)
 			p.idled(-int64(i.memory.size.Load()))
 			return i

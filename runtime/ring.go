@@ -21,10 +21,13 @@ type ring[T any] struct {
 	closed bool
 }
 
-func (r *ring[T]) append(v T) {
+func (r *ring[T]) append(v T) { r.put(&v) }
+
+// put is append for values that are large; it keeps nothing of v itself.
+func (r *ring[T]) put(v *T) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.values = append(r.values, v)
+	r.values = append(r.values, *v)
 	r.used += r.size(&r.values[len(r.values)-1]) // where v lies already: its own address would have it allocated
 	for r.used > r.limit && len(r.values)-r.head > 1 {
 		r.used -= r.size(&r.values[r.head])

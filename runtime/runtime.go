@@ -114,6 +114,7 @@ type Runtime struct {
 	metrics *metrics
 	gauges  *gauges
 	keeper  *keeper
+	ids     *idMaker
 	diary   *diary // nil without Options.History
 	idle    idleMemory
 
@@ -145,7 +146,7 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 	e.apart.into, e.apart.from = o.CompileModule, cmp.Or(o.apartBytes, apartBytes)
 	rt := &Runtime{
 		options: o, engine: e, metrics: newMetrics(),
-		storing: make(chan struct{}, 1), updating: make(chan struct{}, maxUpdating), trying: make(chan struct{}, maxTrying), functions: map[string]*function{}, keeper: newKeeper(),
+		storing: make(chan struct{}, 1), updating: make(chan struct{}, maxUpdating), trying: make(chan struct{}, maxTrying), functions: map[string]*function{}, keeper: newKeeper(), ids: newIDs(),
 	}
 	rt.idle.limit, rt.idle.pools = o.IdleBytes, rt.pools
 	rt.gauges = newGauges(rt)
@@ -360,11 +361,27 @@ func (rt *Runtime) enter() error {
 
 func (rt *Runtime) leave() { rt.calls.Done() }
 
+// enterFor is enter and function at once, for calls.
+func (rt *Runtime) enterFor(operation, name string) (*function, error) {
+	rt.mu.RLock()
+	f, closed := rt.functions[name], rt.closed
+	if f != nil && !closed {
+		rt.calls.Add(1)
+	}
+	rt.mu.RUnlock()
+	return found(f, closed, operation, name)
+}
+
 // function finds a function; the error is wrapped with the operation.
 func (rt *Runtime) function(operation, name string) (*function, error) {
 	rt.mu.RLock()
 	f, closed := rt.functions[name], rt.closed
 	rt.mu.RUnlock()
+	return found(f, closed, operation, name)
+}
+
+// found is f, or the error that says why there is none.
+func found(f *function, closed bool, operation, name string) (*function, error) {
 	switch {
 	case closed:
 		return nil, fmt.Errorf("runtime: %s %q: %w", operation, shorten(name), ErrClosed)
