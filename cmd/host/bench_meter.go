@@ -54,11 +54,15 @@ func (b *bench) meter(ctx context.Context) error {
 	if err != nil || !ok {
 		return err
 	}
-	if err := b.compare(ctx, "go", code); err != nil {
+	mean, err := b.compare(ctx, "go", code)
+	if err != nil {
 		return err
 	}
 	if code, ok, err = b.guestC(ctx); err == nil && ok {
-		err = b.compare(ctx, "c", code)
+		var c float64
+		if c, err = b.compare(ctx, "c", code); err == nil {
+			err = b.report(measured("meter.mean", math.Sqrt(mean*c), "× plain").atMost(1.12))
+		}
 	}
 	if err != nil {
 		return err
@@ -71,22 +75,24 @@ func (b *bench) meter(ctx context.Context) error {
 	})
 }
 
-// compare reports each kind of work of a module: metered, and with the engine's own switch, against plain.
-func (b *bench) compare(ctx context.Context, language string, code []byte) error {
-	mean, works := 0.0, []string{"json", "hash", "sort", "scan"}
+// compare reports each kind of work of a module: metered, and with the engine's own switch, against plain. It returns the geometric mean of the
+// metered ones' ratios.
+func (b *bench) compare(ctx context.Context, language string, code []byte) (mean float64, err error) {
+	works := []string{"json", "hash", "sort", "scan"}
 	for _, work := range works {
 		c, err := runtime.Compare(ctx, code, work, 4, b.span(700*time.Millisecond, 5*time.Second))
 		if err != nil {
-			return err
+			return 0, err
 		}
 		name, plain := "meter."+language+"."+work, milliseconds(c.Plain)
 		metered := measured(name, milliseconds(c.Metered), "ms").against(plain).atMost(1.2)
 		mean += math.Log(metered.measure()) / float64(len(works))
 		if err := errors.Join(b.report(metered), b.report(measured(name+".engine", milliseconds(c.Engine), "ms").against(plain))); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return b.report(measured("meter."+language+".mean", math.Exp(mean), "× plain").atMost(1.12))
+	mean = math.Exp(mean)
+	return mean, b.report(measured("meter."+language+".mean", mean, "× plain").atMost(1.12))
 }
 
 // stops reports how long after their timeout guests of several sorts are stopped, the latest of a few tries.
