@@ -9,7 +9,7 @@ import (
 	"github.com/oklog/ulid/v2"
 )
 
-// idMaker makes the ids of invocations: ULIDs, of which those of one millisecond ascend. They are what ulid.Make gives, without what that leaves to the
+// idMaker makes the ids of invocations: ULIDs, of which those of one millisecond ascend, as long as no earlier one is asked for. They are what ulid.Make gives, without what that leaves to the
 // garbage collector for each: what is handed to an io.Reader is allocated.
 type idMaker struct {
 	mu      sync.Mutex
@@ -31,7 +31,7 @@ func (s *idMaker) at(now time.Time) string {
 	id := s.last
 	s.mu.Unlock()
 	if err != nil {
-		panic(err) // the year is 10889, or later
+		panic(err) // the year is before 1970, or after 10889
 	}
 	return id.String()
 }

@@ -28,7 +28,7 @@ func (r *ring[T]) put(v *T) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.values = append(r.values, *v)
-	r.used += r.size(&r.values[len(r.values)-1]) // where v lies already: its own address would have it allocated
+	r.used += r.size(&r.values[len(r.values)-1]) // where v has been copied to: given v itself, size would have it allocated
 	for r.used > r.limit && len(r.values)-r.head > 1 {
 		r.used -= r.size(&r.values[r.head])
 		var none T

@@ -25,7 +25,7 @@
 // # Where a guest can be stopped
 //
 // At the head of every loop that is a loop, and where a function begins that calls another before it has passed such a head; and
-// filling and copying memory is done in pieces of 1 MiB. A short loop that has no other in it and calls nothing is written twice, the second round behind
+// filling and copying memory is done in pieces of 1 MiB. A short loop with no other in it, no parameters, calls nor a table of jumps, is written twice, the second round behind
 // the first, so that it is looked at before every second one; a light second round may be paid for also when the loop ends with the first. Between two of those there is only straight code, which ends.
 // This is also why the counter may be below zero when it is looked at: by what was charged since.
 //

@@ -109,7 +109,7 @@ func (u *unroller) step(i *wasm.Instruction, next int) {
 			u.open[to].again = true
 		}
 	case wasm.OpBrTable, wasm.OpCall, wasm.OpCallIndirect, wasm.OpReturnCall, wasm.OpReturnCallIndirect, wasm.OpMemoryGrow, wasm.OpBulk:
-		if loop != nil {
+		if loop != nil && (i.Op != wasm.OpBulk || i.Sub >= wasm.SubMemoryInit) { // else a conversion
 			loop.fixed = true
 		}
 	}
@@ -156,7 +156,7 @@ func (u *unroller) round(body []byte, l shortLoop, more int64) {
 	u.piece(l.first)
 	r := &wasm.Reader{B: body[:l.end], At: l.first}
 	var i wasm.Instruction
-	for inside, done := int64(0), l.first; r.Left() > 0; {
+	for inside, done := int64(0), l.first; r.Err == nil && r.Left() > 0; {
 		r.Instruction(&i)
 		switch i.Op {
 		case wasm.OpBlock, wasm.OpIf:

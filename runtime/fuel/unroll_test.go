@@ -81,6 +81,7 @@ func TestLoopsThatAreNotShort(t *testing.T) {
 	work := bytes.Repeat([]byte{wasm.OpI32Const, 0, wasm.OpLocalSet, 0}, unrollWeight/2+1)
 	for name, body := range map[string][]byte{
 		"a long one":                 join([]byte{wasm.OpLoop, 0x40}, work, back),
+		"a light one with much code": join([]byte{wasm.OpLoop, 0x40}, bytes.Repeat([]byte{0x01}, unrollBytes), back),
 		"one passed once":            {wasm.OpLoop, 0x40, wasm.OpI32Const, 0, 0x1a, wasm.OpEnd},
 		"one with a parameter":       join([]byte{wasm.OpI32Const, 1, wasm.OpLoop, sigBlock, wasm.OpLocalGet, 1, wasm.OpBrIf, 0, wasm.OpEnd, 0x1a}),
 		"one that calls":             join([]byte{wasm.OpLoop, 0x40, wasm.OpCall, 1}, back),

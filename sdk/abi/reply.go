@@ -51,7 +51,7 @@ const usualReply = replyMagic + "\x01\x00\x00\x00\x28\x00\x00\x00" +
 // views of its parts. It fails with ErrMalformed, naming the field; the reply is then empty.
 func (r *Reply) Parse(b []byte, kind Kind, records int) error {
 	if string(b) == usualReply {
-		none := b[len(b):]
+		none := b[len(b):len(b):len(b)]
 		*r = Reply{outcomes: none, outputs: none, state: none, body: none}
 		return nil
 	}

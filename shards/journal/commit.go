@@ -169,7 +169,7 @@ func (j *Journal) roll() error {
 	old := j.active()
 	next, err := j.takePrepared()
 	if next == nil && err == nil {
-		if next, err = j.createSegment(old.number+1, j.nextLimit()); err == nil {
+		if next, err = j.createSegment(old.number+1, j.nextLimit(), j.opt.Traffic.sync); err == nil {
 			err = j.fill(next, min(next.limit, j.opt.Sizes.First), nil)
 		}
 	}

@@ -39,7 +39,7 @@ func (j *Journal) prepareAhead() {
 		if !j.opt.Traffic.take(p.stop) {
 			return
 		}
-		p.seg, p.err = j.createSegment(number, limit)
+		p.seg, p.err = j.createSegment(number, limit, j.opt.Traffic.syncAhead)
 		j.opt.Traffic.leave()
 		if p.err == nil {
 			p.err = j.fill(p.seg, limit, p.stop)
@@ -90,10 +90,10 @@ func (j *Journal) nextLimit() int64 {
 	return min(limit, max(sizes.Segment, 2*int64(j.tableSize())))
 }
 
-// createSegment makes a segment file with its header, durable with its name.
-func (j *Journal) createSegment(number uint64, limit int64) (*segment, error) {
+// createSegment makes a segment file with its header, durable with its name; the header by sync.
+func (j *Journal) createSegment(number uint64, limit int64, sync func(File) error) (*segment, error) {
 	s := &segment{number: number, path: j.segmentPath(number), end: segmentHeaderSize, limit: limit, spans: map[uint32]*span{}}
-	ok, err := j.reuse(s)
+	ok, err := j.reuse(s, sync)
 	if err != nil {
 		j.log.Warn("cannot use a spare journal segment again", "error", err)
 		err = j.discard(s)
@@ -108,19 +108,19 @@ func (j *Journal) createSegment(number uint64, limit int64) (*segment, error) {
 	}
 	s.file = f
 	s.size.Store(segmentHeaderSize)
-	if err := errors.Join(j.writeHeader(s, f), j.opt.FS.SyncDir(j.opt.Dir)); err != nil {
+	if err := errors.Join(j.writeHeader(s, f, sync), j.opt.FS.SyncDir(j.opt.Dir)); err != nil {
 		return nil, errors.Join(err, j.discard(s))
 	}
 	return s, nil
 }
 
 // writeHeader begins a segment's file, durably.
-func (j *Journal) writeHeader(s *segment, f File) error {
+func (j *Journal) writeHeader(s *segment, f File, sync func(File) error) error {
 	header := segmentHeader{id: j.id, number: s.number, created: micros()}.encode()
 	if _, err := f.WriteAt(header, 0); err != nil {
 		return err
 	}
-	return j.opt.Traffic.sync(f)
+	return sync(f)
 }
 
 // errSync marks a failed sync: what the file holds is unknown from then on.

@@ -163,7 +163,7 @@ func (s *Spares) Salvage(dir string) error {
 
 // reuse makes a segment of a spare file: the header first, durable, and then the name, so that a crash never shows the file's
 // former life under the segment's name.
-func (j *Journal) reuse(s *segment) (ok bool, err error) {
+func (j *Journal) reuse(s *segment, sync func(File) error) (ok bool, err error) {
 	if j.opt.Spares == nil {
 		return false, nil
 	}
@@ -175,7 +175,7 @@ func (j *Journal) reuse(s *segment) (ok bool, err error) {
 	if err != nil {
 		return false, errors.Join(err, j.opt.FS.Remove(taken.path))
 	}
-	if err := j.writeHeader(s, f); err != nil {
+	if err := j.writeHeader(s, f, sync); err != nil {
 		return false, errors.Join(err, f.Close(), j.opt.FS.Remove(taken.path))
 	}
 	if err := j.opt.FS.Rename(taken.path, s.path); err != nil {

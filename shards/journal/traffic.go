@@ -37,9 +37,9 @@ func (t *Traffic) sync(f File) error {
 	return f.Sync()
 }
 
-// syncAhead is sync of what nobody waits for, and so keeps no checkpoint waiting.
+// syncAhead is sync of what nobody waits for yet: it keeps no checkpoint waiting, and leaves its processor to others.
 func (t *Traffic) syncAhead(f File) error {
-	if y, ok := f.(yieldingFile); ok && t.busy() {
+	if y, ok := f.(yieldingFile); ok {
 		return y.syncYielding()
 	}
 	return f.Sync()

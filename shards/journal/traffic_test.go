@@ -101,43 +101,48 @@ func TestCheckpointDoesNotWaitForNothing(t *testing.T) {
 
 // A segment that is filled ahead keeps no checkpoint waiting, of its own journal or another: nobody waits for it, and no put may come to ride on.
 func TestCheckpointDoesNotWaitForSegmentsMadeAhead(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d := newDisk()
-		creating := &createsHeld{disk: d, entered: make(chan string, 8), leave: make(chan struct{})}
-		opt := options(creating, 1)
-		opt.Sizes, opt.Traffic = journal.SegmentSizing{Segment: 4096, First: 4096}, journal.NewTraffic()
-		own := open(t, opt)
-		opt.Dir, opt.Name, opt.FS = "/other", "other", newDisk()
-		other := open(t, opt)
-		creating.hold("/journal")
-		put(t, own, 0, strings.Repeat("x", 2500))
-		<-creating.entered
-		filling, leave := make(chan struct{}), make(chan struct{})
-		var syncs atomic.Int64
-		d.set(func(d *disk) {
-			d.gate = func() {
-				if syncs.Add(1) == 2 { // the first is that of its header
-					close(filling)
-					<-leave
-				}
-			}
-		})
-		close(creating.leave)
-		<-filling
-		began := time.Now()
-		for name, j := range map[string]*journal.Journal{"its own journal": own, "another": other} {
-			if _, err := j.SaveCheckpointBy(t.Context(), journal.Checkpoint{Consumer: "c", Sequence: 7}, make(chan struct{})); err != nil {
-				t.Error(err)
-			}
-			if took := time.Since(began); took != 0 {
-				t.Errorf("that of %s waited %v", name, took)
-			}
-			if cp, ok := j.Checkpoint("c", 0); !ok || cp.Sequence != 7 {
-				t.Errorf("that of %s is %+v, %v", name, cp, ok)
+	for n, what := range []string{"its header", "what it is filled with"} {
+		t.Run(what, func(t *testing.T) { synctest.Test(t, func(t *testing.T) { checkpointBesideSegment(t, int64(n+1)) }) })
+	}
+}
+
+// checkpointBesideSegment saves checkpoints while a sync of a segment that is made ahead, the first or the second, does not end.
+func checkpointBesideSegment(t *testing.T, held int64) {
+	d := newDisk()
+	creating := &createsHeld{disk: d, entered: make(chan string, 8), leave: make(chan struct{})}
+	opt := options(creating, 1)
+	opt.Sizes, opt.Traffic = journal.SegmentSizing{Segment: 4096, First: 4096}, journal.NewTraffic()
+	own := open(t, opt)
+	opt.Dir, opt.Name, opt.FS = "/other", "other", newDisk()
+	other := open(t, opt)
+	creating.hold("/journal")
+	put(t, own, 0, strings.Repeat("x", 2500))
+	<-creating.entered
+	filling, leave := make(chan struct{}), make(chan struct{})
+	var syncs atomic.Int64
+	d.set(func(d *disk) {
+		d.gate = func() {
+			if syncs.Add(1) == held {
+				close(filling)
+				<-leave
 			}
 		}
-		close(leave)
 	})
+	close(creating.leave)
+	<-filling
+	began := time.Now()
+	for name, j := range map[string]*journal.Journal{"its own journal": own, "another": other} {
+		if _, err := j.SaveCheckpointBy(t.Context(), journal.Checkpoint{Consumer: "c", Sequence: 7}, make(chan struct{})); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took != 0 {
+			t.Errorf("that of %s waited %v", name, took)
+		}
+		if cp, ok := j.Checkpoint("c", 0); !ok || cp.Sequence != 7 {
+			t.Errorf("that of %s is %+v, %v", name, cp, ok)
+		}
+	}
+	close(leave)
 }
 
 // Segments are made ahead by one journal at a time; one whose turn has not come when it needs its next segment makes it itself.
