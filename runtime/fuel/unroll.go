@@ -22,7 +22,7 @@ const (
 //	                      end
 //	                    end
 //
-// It is told what the engine may refuse, and leaves that to the engine: what is wrong with a round is wrong with the second one.
+// It does not validate: the second round ends as the loop did, so that what is wrong with the loop is wrong with that, and the engine refuses it.
 type unroller struct {
 	l     *layout
 	open  []opened
