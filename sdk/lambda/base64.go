@@ -1,6 +1,7 @@
 package lambda
 
 import (
+	"encoding/binary"
 	"sync"
 	"unsafe"
 )
@@ -48,6 +49,13 @@ func (p *pairs) decode(src []byte, s *slab) ([]byte, bool) {
 	}
 	dst := s.take(size)
 	n, bad := p.blocks(dst, src)
+	for ; n/4*3+8 <= len(dst); n += 8 {
+		x := binary.LittleEndian.Uint64(src[n:])
+		a, b := p.leads[x&0xffff], p.ends[x>>16&0xffff]
+		c, e := p.leads[x>>32&0xffff], p.ends[x>>48]
+		bad |= (a|c)&badLead | (b|e)&badEnd
+		binary.LittleEndian.PutUint64(dst[n/4*3:], uint64(a)|uint64(b)<<8|uint64(c)<<24|uint64(e)<<32)
+	}
 	for ; len(src)-n > 4 || len(src)-n == 4 && size%3 == 0; n += 4 {
 		lead, end := p.leads[pair(src[n], src[n+1])], p.ends[pair(src[n+2], src[n+3])]
 		bad |= lead&badLead | end&badEnd

@@ -192,12 +192,17 @@ func TestIsKinesis(t *testing.T) {
 	}
 }
 
-func BenchmarkDecodeKinesis(b *testing.B) {
+// eventOf is an event of so many records of so many bytes, as the host writes it.
+func eventOf(n, size int) []byte {
 	var records []string
-	for i := range 500 {
-		records = append(records, hostRecord("key", fmt.Sprintf("%056d", i), make([]byte, 1024), 1607497475123, "shardId-000000000006", "arn:aws:iam::1:role/r", "us-east-1", "arn:aws:kinesis:us-east-1:1:stream/s"))
+	for i := range n {
+		records = append(records, hostRecord("key", fmt.Sprintf("%056d", i), make([]byte, size), 1607497475123, "shardId-000000000006", "arn:aws:iam::1:role/r", "us-east-1", "arn:aws:kinesis:us-east-1:1:stream/s"))
 	}
-	event := []byte(`{"Records":[` + strings.Join(records, ",") + `]}`)
+	return []byte(`{"Records":[` + strings.Join(records, ",") + `]}`)
+}
+
+func BenchmarkDecodeKinesis(b *testing.B) {
+	event := eventOf(500, 1024)
 	b.SetBytes(int64(len(event)))
 	b.Run("here", func(b *testing.B) {
 		for b.Loop() {

@@ -75,7 +75,9 @@ func Main(main func(), with func(context.Context, Request) context.Context) {
 
 // invoker is a handler as package sdk takes it.
 func invoker(h Handler, with func(context.Context, Request) context.Context) sdk.InvokeHandler {
+	var garbage collector
 	return func(ctx context.Context, in []byte) ([]byte, error) {
+		defer garbage.called(len(in))
 		if with != nil {
 			call := sdk.FromContext(ctx)
 			ctx = with(ctx, Request{ID: call.Invocation, Function: call.Function, Version: fmt.Sprint(call.Version)})

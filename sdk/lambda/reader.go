@@ -12,8 +12,11 @@ type reader struct {
 	b      []byte
 	pairs  *pairs
 	bytes  slab // of data
-	texts  slab // of IDs
+	texts  slab // of IDs and keys
 	failed bool
+
+	arrived secondsEpochTime // the last arrival that was read
+	written []byte           // as it was written
 
 	shortest int // characters of data that a record had; 0: not known
 }
@@ -110,6 +113,18 @@ func seconds(b []byte) (t secondsEpochTime, n int) {
 	epoch := float64(millis) / 1000
 	whole := int64(epoch)
 	return secondsEpochTime{time.Unix(whole, int64((epoch-float64(whole))*1e9))}, n + 4
+}
+
+// arrival is seconds, of a record that came together with the one before it more often than not.
+func (r *reader) arrival(b []byte) (t secondsEpochTime, n int) {
+	// Whether the number ends here is seen by what must come behind it.
+	if n = len(r.written); n > 0 && starts(b, r.written) {
+		return r.arrived, n
+	}
+	if t, n = seconds(b); n > 0 {
+		r.arrived, r.written = t, b[:n]
+	}
+	return t, n
 }
 
 // What stands between the values of a record, with the quotation marks.
@@ -235,7 +250,7 @@ func (r *reader) next(to, first *kinesisRecord, like *likeness) bool {
 		return false
 	}
 	b = b[end+len(beforeTime):]
-	arrival, n := seconds(b)
+	arrival, n := r.arrival(b)
 	if b = b[n:]; n == 0 || !starts(b, like.beforeNumber) {
 		return false
 	}
@@ -245,10 +260,11 @@ func (r *reader) next(to, first *kinesisRecord, like *likeness) bool {
 	}
 	r.b = b[len(number)+len(like.afterNumber):]
 
-	to.constants()
-	to.EventID = r.texts.text(id[:like.shard+len(number)])
-	to.InvokeIdentityArn, to.AwsRegion, to.EventSourceArn = first.InvokeIdentityArn, first.AwsRegion, first.EventSourceArn
+	id = id[:like.shard+len(number)]
+	texts := r.texts.text(id, key)
+	*to = *first
+	to.EventID = texts[:len(id)]
 	k := &to.Kinesis
-	k.PartitionKey, k.SequenceNumber, k.Data, k.ApproximateArrivalTimestamp = string(key), to.EventID[like.shard:], data, arrival
+	k.PartitionKey, k.SequenceNumber, k.Data, k.ApproximateArrivalTimestamp = texts[len(id):], to.EventID[like.shard:], data, arrival
 	return true
 }

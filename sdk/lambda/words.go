@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"unicode/utf8"
+	"unsafe"
 )
 
 // Bytes are looked at in words of eight: in WebAssembly, bytes and strings look at them one by one.
@@ -15,22 +16,12 @@ const (
 
 // starts tells whether b begins with prefix.
 func starts(b, prefix []byte) bool {
-	if len(b) < len(prefix) {
+	n := len(prefix)
+	if len(b) < n {
 		return false
 	}
-	le := binary.LittleEndian
-	for ; len(prefix) >= 32; b, prefix = b[32:], prefix[32:] {
-		x, y := (*[32]byte)(b), (*[32]byte)(prefix)
-		differ := (le.Uint64(x[0:]) ^ le.Uint64(y[0:])) | (le.Uint64(x[8:]) ^ le.Uint64(y[8:]))
-		differ |= (le.Uint64(x[16:]) ^ le.Uint64(y[16:])) | (le.Uint64(x[24:]) ^ le.Uint64(y[24:]))
-		if differ != 0 {
-			return false
-		}
-	}
-	for ; len(prefix) >= 8; b, prefix = b[8:], prefix[8:] {
-		if le.Uint64(b) != le.Uint64(prefix) {
-			return false
-		}
+	if n >= 8 {
+		return same(unsafe.Pointer(unsafe.SliceData(b)), unsafe.Pointer(unsafe.SliceData(prefix)), uintptr(n))
 	}
 	for i, c := range prefix {
 		if b[i] != c {
@@ -38,6 +29,33 @@ func starts(b, prefix []byte) bool {
 		}
 	}
 	return true
+}
+
+// same tells whether n bytes are the same at p and at q, 8 at least. The last word may begin within the one before it.
+func same(p, q unsafe.Pointer, n uintptr) bool {
+	differ := differs(p, q, n-8)
+	for ; n > 64; n -= 64 {
+		differ |= differs(p, q, 0) | differs(p, q, 8) | differs(p, q, 16) | differs(p, q, 24)
+		differ |= differs(p, q, 32) | differs(p, q, 40) | differs(p, q, 48) | differs(p, q, 56)
+		p, q = unsafe.Add(p, 64), unsafe.Add(q, 64)
+	}
+	if n > 32 {
+		differ |= differs(p, q, 0) | differs(p, q, 8) | differs(p, q, 16) | differs(p, q, 24)
+		p, q, n = unsafe.Add(p, 32), unsafe.Add(q, 32), n-32
+	}
+	if n > 16 {
+		differ |= differs(p, q, 0) | differs(p, q, 8)
+		p, q, n = unsafe.Add(p, 16), unsafe.Add(q, 16), n-16
+	}
+	if n > 8 {
+		differ |= differs(p, q, 0)
+	}
+	return differ == 0
+}
+
+// differs has the bits in which the words differ that are so many bytes behind p and q.
+func differs(p, q unsafe.Pointer, at uintptr) uint64 {
+	return *(*uint64)(unsafe.Add(p, at)) ^ *(*uint64)(unsafe.Add(q, at))
 }
 
 // quoteAt is where the first byte below '+' is in b, if that is a quotation mark; else -1. Base64 has no such byte.
@@ -66,6 +84,12 @@ func quoteAt(b []byte) int {
 // plainLen is how many bytes at the front of b are printable ASCII, and neither a quotation mark nor a backslash.
 func plainLen(b []byte) int {
 	n := 0
+	for ; len(b)-n >= 32; n += 32 {
+		le, x := binary.LittleEndian, (*[32]byte)(b[n:])
+		if special(le.Uint64(x[0:]))|special(le.Uint64(x[8:]))|special(le.Uint64(x[16:]))|special(le.Uint64(x[24:])) != 0 {
+			break
+		}
+	}
 	for ; len(b)-n >= 8; n += 8 {
 		x := binary.LittleEndian.Uint64(b[n:])
 		if m := special(x); m != 0 {

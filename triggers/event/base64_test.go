@@ -1,6 +1,7 @@
 package event
 
 import (
+	"bytes"
 	"encoding/base64"
 	"math/rand/v2"
 	"testing"
@@ -13,8 +14,13 @@ func TestAppendBase64(t *testing.T) {
 	}
 	for n := range data {
 		want := "front" + base64.StdEncoding.EncodeToString(data[:n])
-		if got := appendBase64([]byte("front"), data[:n]); string(got) != want {
+		room := bytes.Repeat([]byte{'~'}, 500)
+		got := appendBase64(append(room[:0], "front"...), data[:n])
+		if string(got) != want {
 			t.Fatalf("%d bytes: got %s, want %s", n, got, want)
+		}
+		if behind := room[len(got):]; len(bytes.Trim(behind, "~")) > 0 {
+			t.Fatalf("%d bytes: behind them was written %q", n, behind)
 		}
 	}
 }
