@@ -16,23 +16,14 @@ const (
 
 // starts tells whether b begins with prefix.
 func starts(b, prefix []byte) bool {
-	n := len(prefix)
-	if len(b) < n {
-		return false
-	}
-	if n >= 8 {
-		return same(unsafe.Pointer(unsafe.SliceData(b)), unsafe.Pointer(unsafe.SliceData(prefix)), uintptr(n))
-	}
-	for i, c := range prefix {
-		if b[i] != c {
-			return false
-		}
-	}
-	return true
+	return len(b) >= len(prefix) && same(unsafe.Pointer(unsafe.SliceData(b)), unsafe.Pointer(unsafe.SliceData(prefix)), uintptr(len(prefix)))
 }
 
-// same tells whether n bytes are the same at p and at q, 8 at least. The last word may begin within the one before it.
+// same tells whether n bytes are the same at p and at q. The last word of eight may begin within the one before it.
 func same(p, q unsafe.Pointer, n uintptr) bool {
+	if n < 8 {
+		return string(unsafe.Slice((*byte)(p), n)) == string(unsafe.Slice((*byte)(q), n))
+	}
 	differ := differs(p, q, n-8)
 	for ; n > 64; n -= 64 {
 		differ |= differs(p, q, 0) | differs(p, q, 8) | differs(p, q, 16) | differs(p, q, 24)
