@@ -1,7 +1,7 @@
 package lambda
 
 import (
-	"runtime"
+	goruntime "runtime"
 	"runtime/metrics"
 )
 
@@ -33,6 +33,6 @@ func (c *collector) called(n int) bool {
 	if c.goal[0].Value.Kind() != metrics.KindUint64 || c.goal[0].Value.Uint64() > collectBelow {
 		return false
 	}
-	runtime.GC()
+	goruntime.GC()
 	return true
 }

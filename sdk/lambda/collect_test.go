@@ -1,7 +1,8 @@
 package lambda
 
 import (
-	"runtime"
+	goruntime "runtime"
+	"runtime/debug"
 	"testing"
 
 	"github.com/aws/aws-lambda-go/events"
@@ -9,10 +10,11 @@ import (
 
 // Calls leave their garbage behind for as long only as it is less than what Go itself would collect in the midst of one.
 func TestGarbageIsCollectedBetweenCalls(t *testing.T) {
+	ordinaryGOGC(t)
 	payload := eventOf(500, 1024)
 	collections := func() int {
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
+		var m goruntime.MemStats
+		goruntime.ReadMemStats(&m)
 		return int(m.NumGC)
 	}
 	var handled int
@@ -32,14 +34,22 @@ func TestGarbageIsCollectedBetweenCalls(t *testing.T) {
 
 // A function that keeps much is not made to have it marked more often than Go would.
 func TestLargeHeapsAreLeftToGo(t *testing.T) {
+	ordinaryGOGC(t)
 	var c collector
 	if !c.called(collectAfter) || c.called(collectAfter-1) {
 		t.Error("a small heap is not collected when it should be")
 	}
 	keep := make([]byte, 32<<20)
-	runtime.GC()
+	goruntime.GC()
 	if c.called(collectAfter) || c.called(100*collectAfter) {
 		t.Error("a heap of 32 MiB is collected")
 	}
-	runtime.KeepAlive(keep)
+	goruntime.KeepAlive(keep)
+}
+
+// ordinaryGOGC has garbage collected as a function has it that sets no GOGC, whatever the tests are run with.
+func ordinaryGOGC(t *testing.T) {
+	before := debug.SetGCPercent(100)
+	t.Cleanup(func() { debug.SetGCPercent(before) })
+	goruntime.GC()
 }

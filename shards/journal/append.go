@@ -34,15 +34,10 @@ func (j *Journal) Append(ctx context.Context, parts []Part) error {
 	if size > MaxPutBytes {
 		return j.wrap("put", fmt.Errorf("%w: %d bytes", ErrTooLarge, size))
 	}
-	r, _ := j.writer.unused.Get().(*request)
-	if r == nil {
-		r = &request{done: make(chan struct{}, 1)}
-	}
+	r := j.writer.request()
+	defer j.writer.giveBack(r)
 	r.parts, r.size = parts, size
-	err := j.submit(ctx, r)
-	*r = request{done: r.done}
-	j.writer.unused.Put(r)
-	return err
+	return j.submit(ctx, r)
 }
 
 // request is one put or one change of the journal's own state, on its way through the writer.
@@ -54,6 +49,20 @@ type request struct {
 	hurry   <-chan struct{}                        // not nil: while the disk is busy the request waits for another to ride with, until that is closed
 	err     error
 	done    chan struct{} // receives once
+}
+
+// request is an empty one, for what comes often. submit leaves nothing in its channel.
+func (w *writer) request() *request {
+	if r, ok := w.unused.Get().(*request); ok {
+		return r
+	}
+	return &request{done: make(chan struct{}, 1)}
+}
+
+// giveBack takes a request back that submit has returned from.
+func (w *writer) giveBack(r *request) {
+	*r = request{done: r.done}
+	w.unused.Put(r)
 }
 
 // control is an entry that carries something other than records. apply runs under the journal's mutex once the entry is on disk.
@@ -213,7 +222,7 @@ type groupPlan struct {
 	size        int // of the entries
 	index       uint64
 	number      uint64
-	checkpoints map[checkpointKey]plannedCheckpoint // that this group changes
+	checkpoints map[checkpointKey]plannedCheckpoint // that this group changes; nil: none
 	grown       int64                               // by so much the saved checkpoints grow
 	forgotten   []uint32                            // shards that this group forgets
 	requests    int
@@ -222,7 +231,7 @@ type groupPlan struct {
 
 // plan decides what of the requests goes into the group. A request that cannot go in gets its error.
 func (j *Journal) plan(reqs []*request) *groupPlan {
-	p := &groupPlan{number: j.active().last.number + 1, checkpoints: map[checkpointKey]plannedCheckpoint{}}
+	p := &groupPlan{number: j.active().last.number + 1}
 	for _, r := range reqs {
 		var err error
 		switch {

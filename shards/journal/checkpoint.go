@@ -54,7 +54,10 @@ func (j *Journal) saveCheckpoint(ctx context.Context, c Checkpoint, hurry <-chan
 		return 0, j.wrap("save checkpoint", field.Invalid("state", fmt.Sprintf("%d bytes", len(c.State)), fmt.Sprintf("at most %d bytes", MaxStateBytes)))
 	}
 	c.State = slices.Clone(c.State)
-	err = j.submit(ctx, &request{size: len(c.State), hurry: hurry, control: func(p *groupPlan) ([]control, error) {
+	r := j.writer.request()
+	defer j.writer.giveBack(r)
+	r.size, r.hurry = len(c.State), hurry
+	r.control = func(p *groupPlan) ([]control, error) {
 		if j.shards[c.Shard] == nil || slices.Contains(p.forgotten, c.Shard) {
 			return nil, fmt.Errorf("%w: %d", ErrShard, c.Shard)
 		}
@@ -72,8 +75,8 @@ func (j *Journal) saveCheckpoint(ctx context.Context, c Checkpoint, hurry <-chan
 		ctl := checkpointControl(saved)
 		ctl.apply = func() { j.applyCheckpoint(saved) }
 		return []control{ctl}, nil
-	}})
-	if err != nil {
+	}
+	if err = j.submit(ctx, r); err != nil {
 		return 0, err
 	}
 	return revision, nil
@@ -155,6 +158,9 @@ func (p *groupPlan) checkpoint(j *Journal, key checkpointKey) plannedCheckpoint 
 
 func (p *groupPlan) change(j *Journal, key checkpointKey, to plannedCheckpoint) {
 	p.grown += to.size - p.checkpoint(j, key).size
+	if p.checkpoints == nil {
+		p.checkpoints = map[checkpointKey]plannedCheckpoint{}
+	}
 	p.checkpoints[key] = to
 }
 
