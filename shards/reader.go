@@ -128,7 +128,7 @@ func (r *Reader) Next(ctx context.Context) (record.Run, error) {
 			return record.Run{}, err
 		}
 		stored, err := r.log.Next(ctx)
-		if err != nil && err == ctx.Err() { // as it is: who reads what is at hand comes here after each batch
+		if err != nil && err == ctx.Err() { // not wrapped: who reads what is at hand comes here after every batch, each time with a new text
 			return record.Run{}, err
 		}
 		if run, done, err := r.serve(stored, err); done {

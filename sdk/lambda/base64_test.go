@@ -100,7 +100,7 @@ func TestSlab(t *testing.T) {
 			t.Fatalf("value %d was written over", i)
 		}
 	}
-	if got := s.text([]byte("shardId-000000000006:495"), nil); got != "shardId-000000000006:495" {
+	if got := s.text([]byte("shardId-000000000006:495")); got != "shardId-000000000006:495" {
 		t.Errorf("got %q", got)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 	"unicode/utf8"
+	"unsafe"
 )
 
 // reader takes what it expects from the front of b.
@@ -12,7 +13,7 @@ type reader struct {
 	b      []byte
 	pairs  *pairs
 	bytes  slab // of data
-	texts  slab // of IDs and keys
+	texts  slab // of IDs
 	failed bool
 
 	arrived secondsEpochTime // the last arrival that was read
@@ -260,11 +261,12 @@ func (r *reader) next(to, first *kinesisRecord, like *likeness) bool {
 	}
 	r.b = b[len(number)+len(like.afterNumber):]
 
-	id = id[:like.shard+len(number)]
-	texts := r.texts.text(id, key)
 	*to = *first
-	to.EventID = texts[:len(id)]
+	to.EventID = r.texts.text(id[:like.shard+len(number)])
 	k := &to.Kinesis
-	k.PartitionKey, k.SequenceNumber, k.Data, k.ApproximateArrivalTimestamp = texts[len(id):], to.EventID[like.shard:], data, arrival
+	if len(key) != len(k.PartitionKey) || !starts(key, unsafe.Slice(unsafe.StringData(k.PartitionKey), len(key))) {
+		k.PartitionKey = string(key) // memory of its own: keys are what functions keep
+	}
+	k.SequenceNumber, k.Data, k.ApproximateArrivalTimestamp = to.EventID[like.shard:], data, arrival
 	return true
 }

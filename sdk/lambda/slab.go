@@ -28,9 +28,9 @@ func (s *slab) take(n int) []byte {
 	return b
 }
 
-// text is a copy of a and b behind it as a string.
-func (s *slab) text(a, b []byte) string {
-	to := s.take(len(a) + len(b))
-	copy(to[copy(to, a):], b)
+// text is a copy of b as a string.
+func (s *slab) text(b []byte) string {
+	to := s.take(len(b))
+	copy(to, b)
 	return unsafe.String(unsafe.SliceData(to), len(to))
 }

@@ -14,6 +14,9 @@ func TestAppendBase64(t *testing.T) {
 	}
 	for n := range data {
 		want := "front" + base64.StdEncoding.EncodeToString(data[:n])
+		if got := appendBase64([]byte("front"), data[:n]); string(got) != want { // there is no room
+			t.Fatalf("%d bytes: got %s, want %s", n, got, want)
+		}
 		room := bytes.Repeat([]byte{'~'}, 500)
 		got := appendBase64(append(room[:0], "front"...), data[:n])
 		if string(got) != want {
