@@ -102,7 +102,7 @@ func (b *bench) lambdaDoor(ctx context.Context, h *host) error {
 func (b *bench) inTurn(measure ...func() (float64, error)) ([]float64, error) {
 	medians := make([]float64, len(measure))
 	values := make([][]float64, len(measure))
-	for range b.rounds(1, 5) {
+	for range b.rounds(1, 9) {
 		for i, m := range measure {
 			v, err := m()
 			if err != nil {
