@@ -29,7 +29,9 @@ func TestAppendBase64(t *testing.T) {
 }
 
 func BenchmarkAppendBase64(b *testing.B) {
-	data, dst := make([]byte, 1024), make([]byte, 2048)
+	// As in a stored batch, there is memory in front of the data: the encoder begins with a load that masks out the four bytes there, and where
+	// their page has never been touched that takes it three times as long.
+	data, dst := bytes.Repeat([]byte{7}, 2048)[64:1088], make([]byte, 2048)
 	b.SetBytes(int64(len(data)))
 	b.Run("here", func(b *testing.B) {
 		for b.Loop() {
